@@ -1,0 +1,454 @@
+"""The node graphs as plain data, and a runner for machines without ROS's launch.
+
+`GRAPHS` says which nodes a graph has, with which parameters and environment, and which arguments
+it takes. ``launch/*.launch.py`` turns that into launch actions; `GraphRunner` starts the same
+processes itself. The data part needs neither rclpy nor launch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from radar_pose_ros import resources
+from radar_pose_ros.environment import local_environment, ros_is_ready
+
+EXIT_USAGE = 2  # what a node returns that was called wrongly: starting it again is no use
+STOP_TIMEOUT_S = 3.0
+BACKOFF_S = (1.0, 30.0)  # first and longest wait before a node is started again
+STEADY_AFTER_S = 30.0  # a node that lived this long starts its back-off anew
+
+RADARS = ("radar_h", "radar_v")
+
+
+class BringupError(ValueError):
+    """An argument of a graph that cannot be used: says which, and what is allowed."""
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One process of a graph.
+
+    Parameters
+    ----------
+    executable : str
+        Name of the program, and of its module in ``radar_pose_ros.nodes``.
+    name, namespace : str
+        Where it stands in the graph.
+    parameters : mapping
+        Parameter values that differ from the node's defaults.
+    remappings : sequence of (str, str)
+        Names and what they become.
+    parameter_files : sequence of str
+        ROS parameter files; what they set wins over `parameters`, later ones over earlier ones.
+    environment : mapping
+        Variables to set for the process.
+    outlives_others : bool
+        Whether to end this node only after the others, which may want to say goodbye to it.
+    """
+
+    executable: str
+    name: str
+    namespace: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    remappings: Sequence[tuple[str, str]] = ()
+    parameter_files: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    outlives_others: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name with its namespace, for messages."""
+        return f"{self.namespace}/{self.name}".strip("/")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a graph; its default fixes its type."""
+
+    name: str
+    default: bool | int | float | str
+    description: str
+
+    def parse(self, text: str) -> bool | int | float | str:
+        """Return a value from text; `BringupError` says what is allowed."""
+        if isinstance(self.default, bool):
+            if text.lower() in ("true", "false"):
+                return text.lower() == "true"
+            raise BringupError(f"{self.name}: want true or false, got {text!r}")
+        try:
+            return type(self.default)(text)
+        except ValueError:
+            kind = "a whole number" if isinstance(self.default, int) else "a number"
+            raise BringupError(f"{self.name}: want {kind}, got {text!r}") from None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A named graph: what it is for, its arguments, and what they make."""
+
+    description: str
+    arguments: tuple[Argument, ...]
+    build: Callable[..., list[NodeSpec]]
+
+    def nodes(self, given: Mapping[str, str | bool | int | float] | None = None) -> list[NodeSpec]:
+        """Return the nodes for these arguments, as text or typed; all others get their defaults.
+
+        Raises
+        ------
+        BringupError
+            If an argument is not known or has a value of the wrong type.
+        """
+        known = {argument.name: argument for argument in self.arguments}
+        values: dict[str, Any] = {argument.name: argument.default for argument in self.arguments}
+        for name, value in (given or {}).items():
+            if name not in known:
+                raise BringupError(f"there is no argument {name!r}, only {', '.join(known)}")
+            values[name] = known[name].parse(str(value))
+        return self.build(**values)
+
+
+def process_environment(threads: int) -> dict[str, str]:
+    """Return the variables that every node of a graph gets.
+
+    OpenMP's default of spinning while it waits makes several processes on few cores up to fifty
+    times slower; the middleware's default loses messages as large as a frame of raw samples.
+    """
+    profile = resources.find("config", "fastdds_large_messages.xml")
+    return {
+        "OMP_WAIT_POLICY": "passive",
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(profile),
+    }
+
+
+RADAR_POSE_ARGUMENTS = (
+    Argument("emulated", False, "Emulate both boards instead of using real ones."),
+    Argument("config_file", "iwr1843.cfg", "Radar configuration: a path, or a file of config/."),
+    Argument("weights", "edge", "Network: a preset's name or a path to a safetensors file."),
+    Argument("device", "auto", "Where the network runs: auto, cpu or cuda."),
+    Argument("threads", 2, "CPU threads of the network."),
+    Argument("output_frame", "center", "Frame of the window to publish: center or latest."),
+    Argument("visualizer", True, "Start the node that draws markers and overlay images."),
+    Argument("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
+    Argument("split", "test", "Emulator: range of body sizes, train or test."),
+    Argument("seed", 0, "Emulator: seed of body, motion and noise."),
+    Argument("prepare_s", 0.0, "Emulator: seconds of radar data to compute before it starts."),
+    Argument("loss", 0.0, "Emulator: share of the data packets to lose, 0 to 1."),
+    Argument("port_base", 4096, "Emulated boards: first UDP port; they take up to 104 from it."),
+    Argument("radar_h_host_ip", "192.168.33.30", "Real boards: this host's address for radar_h."),
+    Argument("radar_h_card_ip", "192.168.33.180", "Real boards: address of radar_h's card."),
+    Argument("radar_h_serial_port", "/dev/ttyACM0", "Real boards: radar_h's command port, or ''."),
+    Argument("radar_v_host_ip", "192.168.34.30", "Real boards: this host's address for radar_v."),
+    Argument("radar_v_card_ip", "192.168.34.180", "Real boards: address of radar_v's card."),
+    Argument("radar_v_serial_port", "/dev/ttyACM2", "Real boards: radar_v's command port, or ''."),
+)
+
+
+def _emulated_connection(radar: str, port_base: int) -> dict[str, Any]:
+    number = RADARS.index(radar)
+    first_port = port_base + 100 * number
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    return {
+        "host_ip": "127.0.0.1",
+        "card_ip": f"127.0.0.{number + 2}",
+        "config_port": first_port,
+        "data_port": first_port + 2,
+        "serial_port": str(runtime / f"radar_pose_{port_base}_{radar}"),
+    }
+
+
+def heatmap_settings(weights: str) -> dict[str, Any]:
+    """Return the preprocessor's parameters that a trained network needs, from its manifest.
+
+    Empty if there is no such network: then `mamba_pose` says what is wrong with it.
+    """
+    named = os.environ.get("RADAR_POSE_WEIGHTS")
+    if weights.endswith(".safetensors") or os.sep in weights:
+        manifest = Path(weights).expanduser().parent / "manifest.json"
+    elif named:
+        manifest = Path(named).expanduser() / "manifest.json"
+    else:
+        manifest = resources.share_directory() / "weights" / "manifest.json"
+    try:
+        entries = json.loads(manifest.read_text("utf-8"))["weights"]
+        for entry in entries:
+            if weights == entry["preset"] or Path(weights).name == entry["file"]:
+                return dict(entry["heatmap"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {}
+
+
+def _radar_pose(**values: Any) -> list[NodeSpec]:
+    emulated = values["emulated"]
+    connections: dict[str, dict[str, Any]] = {}
+    for radar in RADARS:
+        if emulated:
+            connections[radar] = _emulated_connection(radar, values["port_base"])
+        else:
+            names = ("host_ip", "card_ip", "serial_port")
+            connections[radar] = {name: values[f"{radar}_{name}"] for name in names}
+    nodes = []
+    if emulated:
+        parameters: dict[str, Any] = {"config_file": values["config_file"]}
+        for name in ("motion", "split", "seed", "prepare_s", "loss"):
+            parameters[name] = values[name]
+        for radar, connection in connections.items():
+            parameters.update({f"{radar}_{name}": v for name, v in connection.items()})
+        nodes.append(
+            NodeSpec(
+                "radar_emulator", "radar_emulator", parameters=parameters, outlives_others=True
+            )
+        )
+    for radar, connection in connections.items():
+        driver = {"config_file": values["config_file"], "frame_id": f"{radar}_link", **connection}
+        nodes.append(NodeSpec("radar_driver", "radar_driver", radar, driver))
+        heatmap = heatmap_settings(values["weights"])
+        nodes.append(NodeSpec("radar_preprocessor", "radar_preprocessor", radar, heatmap))
+    pose = {name: values[name] for name in ("weights", "device", "threads", "output_frame")}
+    nodes.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
+    if values["visualizer"]:
+        nodes.append(NodeSpec("visualizer", "visualizer"))
+    threads = {"mamba_pose": values["threads"]}
+    return [
+        replace(node, environment=process_environment(threads.get(node.executable, 1)))
+        for node in nodes
+    ]
+
+
+GRAPHS: dict[str, Graph] = {
+    "radar_pose": Graph(
+        description="Two radars, real or emulated, and the 2D pose that milliMamba sees in them.",
+        arguments=RADAR_POSE_ARGUMENTS,
+        build=_radar_pose,
+    ),
+}
+
+
+def graph(name: str) -> Graph:
+    """Return the graph of that name; `BringupError` names the ones there are."""
+    if name not in GRAPHS:
+        raise BringupError(f"there is no graph {name!r}, only {', '.join(sorted(GRAPHS))}")
+    return GRAPHS[name]
+
+
+def command(node: NodeSpec, parameter_file: Path) -> list[str]:
+    """Return the command line of a node and write the file with its parameters."""
+    content = {"/**": {"ros__parameters": dict(node.parameters)}}
+    arguments = ["-r", f"__node:={node.name}", "-r", f"__ns:=/{node.namespace.strip('/')}"]
+    for before, after in node.remappings:
+        arguments += ["-r", f"{before}:={after}"]
+    if node.parameters:
+        parameter_file.write_text(yaml.safe_dump(content), encoding="utf-8")
+        arguments += ["--params-file", str(parameter_file)]
+    for path in node.parameter_files:
+        arguments += ["--params-file", str(path)]
+    module = f"radar_pose_ros.nodes.{node.executable}"
+    return [sys.executable, "-m", module, "--ros-args", *arguments]
+
+
+@dataclass
+class _Process:
+    node: NodeSpec
+    handle: subprocess.Popen[str] | None = None
+    started_s: float = 0.0
+    next_start_s: float = 0.0
+    backoff_s: float = BACKOFF_S[0]
+    restarts: int = 0
+
+
+class GraphRunner:
+    """Runs one process per node and starts those again that end.
+
+    Use it as a context manager, and call `poll` a few times per second.
+
+    Parameters
+    ----------
+    nodes : sequence of NodeSpec
+    output : callable
+        Gets each line that a node prints, with the node's label in front.
+    respawn : bool
+        Start nodes again that end by themselves.
+
+    Attributes
+    ----------
+    exit_code : int
+        0; or 2 as soon as a node said that it was called wrongly; or 1 if without `respawn` a node
+        ended, or if one had to be killed.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[NodeSpec],
+        output: Callable[[str], None] = print,
+        respawn: bool = True,
+    ) -> None:
+        self.exit_code = 0
+        self._output = output
+        self._respawn = respawn
+        self._processes = [_Process(node) for node in nodes]
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._environment: dict[str, str] = {}
+
+    def __enter__(self) -> GraphRunner:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def process_ids(self) -> dict[str, int]:
+        """Process id of each node that runs, by label."""
+        return {p.node.label: p.handle.pid for p in self._processes if p.handle is not None}
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often each node was started again, by label."""
+        return {p.node.label: p.restarts for p in self._processes}
+
+    def start(self) -> None:
+        """Start all nodes."""
+        self._folder = tempfile.TemporaryDirectory(prefix="radar_pose_")
+        base = dict(os.environ) if ros_is_ready() else local_environment(os.environ)
+        base["RADAR_POSE_EXIT_WITH_PARENT"] = "1"
+        base["PYTHONUNBUFFERED"] = "1"
+        self._environment = base
+        for process in self._processes:
+            self._start(process)
+
+    def _start(self, process: _Process) -> None:
+        assert self._folder is not None
+        node = process.node
+        file = Path(self._folder.name) / f"{node.label.replace('/', '_')}.yaml"
+        handle = subprocess.Popen(
+            command(node, file),
+            env={**self._environment, **node.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C reaches the runner, and the runner ends the nodes
+        )
+        process.handle, process.started_s = handle, time.monotonic()
+        threading.Thread(target=self._forward, args=(node.label, handle), daemon=True).start()
+
+    def _forward(self, label: str, handle: subprocess.Popen[str]) -> None:
+        assert handle.stdout is not None
+        for line in handle.stdout:
+            self._output(f"[{label}] {line.rstrip()}")
+
+    def poll(self) -> bool:
+        """Look after the processes; return whether the graph should go on."""
+        now_s = time.monotonic()
+        for process in self._processes:
+            if process.handle is None:
+                if now_s >= process.next_start_s:
+                    process.restarts += 1
+                    self._start(process)
+                continue
+            code = process.handle.poll()
+            if code is None:
+                continue
+            process.handle = None
+            if code == EXIT_USAGE or not self._respawn:
+                self._output(f"[{process.node.label}] ended with code {code}: stopping the graph")
+                self.exit_code = EXIT_USAGE if code == EXIT_USAGE else 1
+                return False
+            if now_s - process.started_s > STEADY_AFTER_S:
+                process.backoff_s = BACKOFF_S[0]
+            wait_s = process.backoff_s
+            process.next_start_s = now_s + wait_s
+            process.backoff_s = min(2 * wait_s, BACKOFF_S[1])
+            self._output(
+                f"[{process.node.label}] ended with code {code}: starts again in {wait_s:.0f} s"
+            )
+        return True
+
+    def stop(self) -> None:
+        """End all nodes within `STOP_TIMEOUT_S`: ask first, then kill."""
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        for last in (False, True):
+            self._stop([p for p in self._processes if p.node.outlives_others is last], deadline_s)
+            deadline_s = max(deadline_s, time.monotonic() + 0.5)
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def _stop(self, processes: Sequence[_Process], deadline_s: float) -> None:
+        running = [(p, p.handle) for p in processes if p.handle is not None]
+        for _, handle in running:
+            handle.send_signal(signal.SIGINT)
+        for process, handle in running:
+            try:
+                handle.wait(max(0.0, deadline_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._output(f"[{process.node.label}] did not end in time and was killed")
+                handle.kill()
+                handle.wait()
+                self.exit_code = self.exit_code or 1
+            process.handle = None
+
+
+def up(
+    graph_name: str,
+    parameter_files: Sequence[str] = (),
+    *,
+    duration_s: float = math.inf,
+    output: Callable[[str], None] = print,
+    **arguments: str | bool | int | float,
+) -> int:
+    """Run a graph until Ctrl-C, SIGTERM, a node that was called wrongly, or the duration.
+
+    Parameters
+    ----------
+    graph_name : str
+    parameter_files : sequence of str
+        ROS parameter files for the nodes.
+    arguments : str, bool, int or float
+        Arguments of the graph.
+
+    Returns
+    -------
+    int
+        Exit code: see `GraphRunner`; 2 with a sentence if graph, file or argument are no good.
+    """
+    try:
+        nodes = graph(graph_name).nodes(arguments)
+        for path in parameter_files:
+            if not Path(path).is_file():
+                raise BringupError(f"there is no parameter file {path!r}")
+    except (BringupError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    nodes = [replace(node, parameter_files=tuple(parameter_files)) for node in nodes]
+    stopping = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stopping.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    deadline_s = time.monotonic() + duration_s
+    try:
+        with GraphRunner(nodes, output) as runner:
+            while not stopping.is_set() and time.monotonic() < deadline_s and runner.poll():
+                stopping.wait(0.2)
+        return runner.exit_code
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

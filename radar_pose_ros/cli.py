@@ -1,0 +1,395 @@
+"""The command ``radar-pose``.
+
+Each subcommand imports what it needs when it runs: help needs neither ROS nor torch. A mistake of
+the user is answered with one sentence and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+# Errors that speak of the world (a file, a value, a device, a missing library). Others are
+# mistakes in this package, and their traceback is what a bug report needs.
+_EXPECTED = (OSError, ValueError, RuntimeError, ModuleNotFoundError)
+
+TRAINABLE = ("millimamba",)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return value
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=_positive, default=20.0, help="length (default 20)")
+    parser.add_argument("--out", default="demo_out", metavar="DIR", help="default demo_out")
+    parser.add_argument("--with-adc", action="store_true", help="record raw samples too")
+    parser.add_argument("--seed", type=_seed, default=0, help="of person, motion and noise")
+    parser.add_argument("--motion", default="random", help="one motion's name (default: several)")
+    parser.add_argument("--loss", type=_share, default=0.0, help="share of packets lost, 0..1")
+    parser.add_argument("--weights", default="", metavar="FILE", help="default: the ones shipped")
+    parser.add_argument("--no-gif", action="store_true", help="do not draw pose.gif")
+    _add_json(parser)
+
+
+def _add_up(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("graph", help="name of a graph, for example radar_pose; `list` lists them")
+    parser.add_argument(
+        "arguments", nargs="*", metavar="NAME:=VALUE", help="arguments of the graph"
+    )
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML file of node parameters, as ROS reads them; may be given more than once, the "
+        "last one wins",
+    )
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    _add_json(parser)
+
+
+def _add_simulate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--seconds", type=_positive, default=20.0, help="of each recording")
+    parser.add_argument("--sequences", type=_count, default=1, help="number of recordings")
+    parser.add_argument("--seed", type=_seed, default=0, help="of people, motions and noise")
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test"),
+        default="test",
+        help="which bodies and motions (default test)",
+    )
+    parser.add_argument("--motion", default="random", help="one motion's name (default: several)")
+    parser.add_argument(
+        "--layout",
+        choices=("recording", "dataset"),
+        default="recording",
+        help="raw samples as a capture card leaves them, or small cubes for training",
+    )
+    parser.add_argument(
+        "--config", default="iwr1843.cfg", metavar="FILE", help="radar configuration (.cfg)"
+    )
+    _add_json(parser)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", choices=TRAINABLE)
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="see: radar-pose train MODEL -h")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", choices=TRAINABLE)
+    parser.add_argument(
+        "options", nargs=argparse.REMAINDER, help="see: radar-pose evaluate MODEL -h"
+    )
+
+
+def _add_reproduce(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", nargs="?", choices=tuple(REPRODUCIBLE), help="default: list them")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="handed on")
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="name of a benchmark, or all")
+    parser.add_argument("--quick", action="store_true", help="few repetitions: not to be quoted")
+    _add_json(parser)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", help="write machine and numbers here")
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    _use_ros()
+    from radar_pose_ros import demo, measurements
+
+    outcome = demo.run(
+        demo.Options(
+            seconds=arguments.seconds,
+            out=arguments.out,
+            with_adc=arguments.with_adc,
+            seed=arguments.seed,
+            motion=arguments.motion,
+            loss=arguments.loss,
+            weights=arguments.weights,
+            gif=not arguments.no_gif,
+        )
+    )
+    if arguments.json and outcome.summary is not None:
+        measurements.write_results(arguments.json, demo.results(outcome.summary))
+    return outcome.exit_code
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    _use_ros()
+    from radar_pose_ros import bringup
+
+    if arguments.graph == "list":
+        for name, graph in bringup.GRAPHS.items():
+            print(f"{name}: {graph.description}")
+            for argument in graph.arguments:
+                print(f"  {argument.name}:={argument.default}  {argument.description}")
+        return 0
+    given = {}
+    for text in arguments.arguments:
+        name, separator, value = text.partition(":=")
+        if not separator:
+            raise ValueError(f"{text!r} is not of the form NAME:=VALUE")
+        given[name] = value
+    bringup.graph(arguments.graph).nodes(given)  # says what is wrong with them, if anything
+    return bringup.up(arguments.graph, arguments.param, **given)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from radar_pose_ros import doctor, environment, measurements
+
+    with contextlib.suppress(environment.RosNotFoundError):  # that is one of the findings
+        environment.ensure_ros_environment()
+    checks = doctor.examine()
+    from rich.console import Console
+
+    Console().print(doctor.table(checks))
+    if arguments.json:
+        measurements.write_json(
+            arguments.json,
+            {
+                "machine": measurements.machine(),
+                "results": [
+                    measurements.result(
+                        "doctor.problems", sum(c.status == "problem" for c in checks), target=0
+                    )
+                ],
+                "checks": [asdict(check) for check in checks],
+            },
+        )
+    if doctor.healthy(checks):
+        return 0
+    print("Something keeps radar_pose_ros from working: see the rows marked problem.")
+    return 1
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from radar_pose_ros import measurements, resources
+    from radar_pose_ros.radar.ti_config import load_cfg
+
+    config = load_cfg(resources.resolve(arguments.config, "config"))
+    root = Path(arguments.out)
+    if arguments.layout == "dataset":
+        return _simulate_dataset(arguments, root, config)
+    from radar_pose_ros.simulation import recordings
+
+    frames, seconds = recordings.write_recordings(
+        root,
+        config,
+        count=arguments.sequences,
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+        split=arguments.split,
+        motion=arguments.motion,
+    )
+    if arguments.json:
+        rate = measurements.result(
+            "simulate.frames_per_s", frames / seconds, "1/s", 10.0, "frames of two radars, written"
+        )
+        measurements.write_results(arguments.json, [rate])
+    return 0
+
+
+def _simulate_dataset(arguments: argparse.Namespace, root: Path, config: Any) -> int:
+    from radar_pose_ros.datasets import simulated
+    from radar_pose_ros.measurements import cores_available
+    from radar_pose_ros.radar.heatmap import HeatmapConfig
+
+    if arguments.motion != "random":
+        raise ValueError("--motion is for --layout recording: a data set holds all motions")
+    for line in simulated.generate(
+        root,
+        {arguments.split: arguments.sequences},
+        config,
+        HeatmapConfig(range_first=31, range_bins=64),  # what the preset `edge` looks at
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+        processes=cores_available(),
+    ):
+        print(line, flush=True)
+    return 0
+
+
+def _dispatch(command: str, model: str, options: Sequence[str]) -> int:
+    """Let ``training/<model>.py`` read its own options, then run it."""
+    module: Any = importlib.import_module(f"radar_pose_ros.training.{model}")
+    parser = argparse.ArgumentParser(prog=f"radar-pose {command} {model}")
+    getattr(module, f"add_{command}_arguments")(parser)
+    return int(getattr(module, command)(parser.parse_args(options)) or 0)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    return _dispatch("train", arguments.model, arguments.options)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    return _dispatch("evaluate", arguments.model, arguments.options)
+
+
+REPRODUCIBLE = {
+    "millimamba": "accuracy of the shipped weights on the fixed simulated test set",
+}
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    if arguments.what is None:
+        for name, meaning in REPRODUCIBLE.items():
+            print(f"{name:<12} {meaning}")
+        return 0
+    return _dispatch("evaluate", arguments.what, arguments.options)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from radar_pose_ros import measurements
+
+    benchmarks = _benchmarks()
+    names = benchmarks.names() if arguments.name == "all" else [arguments.name]
+    results: list[dict[str, Any]] = []
+    for name in names:
+        rows = benchmarks.run(name, quick=arguments.quick)
+        print(f"{name}\n{measurements.table(rows)}", flush=True)
+        results += rows
+    if arguments.json:
+        measurements.write_results(arguments.json, results)
+    return 0
+
+
+def _benchmarks() -> Any:
+    """Return the package ``benchmarks``, which lies beside this one in a source tree."""
+    from radar_pose_ros.environment import SOURCE_ROOT
+
+    if not (SOURCE_ROOT / "benchmarks").is_dir():
+        raise FileNotFoundError(
+            f"there is no folder benchmarks in {SOURCE_ROOT}: they are part of the source "
+            "repository, not of an installation"
+        )
+    if str(SOURCE_ROOT) not in sys.path:
+        sys.path.insert(0, str(SOURCE_ROOT))
+    return importlib.import_module("benchmarks")
+
+
+def _use_ros() -> None:
+    from radar_pose_ros.environment import ensure_ros_environment
+
+    ensure_ros_environment()
+
+
+Command = tuple[
+    str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]
+]
+COMMANDS: dict[str, Command] = {
+    "demo": ("emulated radars to a live skeleton, measured and drawn", _add_demo, _demo),
+    "up": ("start a graph of nodes, until Ctrl-C", _add_up, _up),
+    "doctor": ("what would keep this from working here, and the cure", _add_doctor, _doctor),
+    "simulate": ("write recordings of simulated radars", _add_simulate, _simulate),
+    "train": ("train a model", _add_train, _train),
+    "evaluate": ("measure a trained model's accuracy", _add_evaluate, _evaluate),
+    "reproduce": ("measure again the numbers this project states", _add_reproduce, _reproduce),
+    "bench": ("time parts of the package against named peers", _add_bench, _bench),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="radar-pose", description="Human pose from raw radar data, live on ROS 2."
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="show a traceback with every error, for bug reports"
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (summary, add_arguments, function) in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:] + "."
+        )
+        add_arguments(subparser)
+        subparser.set_defaults(function=function)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 if all is well, 1 if the command's answer is "no", 2 for a mistake of the
+        user, 130 after Ctrl-C.
+    """
+    try:
+        parsed = build_parser().parse_args(arguments)
+    except SystemExit as leaving:  # argparse has said what was wrong, or printed the help
+        return int(leaving.code or 0)
+    try:
+        return parsed.function(parsed)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe, `head` for instance, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except _EXPECTED as error:
+        if parsed.debug:
+            raise
+        print(f"radar-pose {parsed.command}: {_sentence(error)}", file=sys.stderr)
+        return USAGE_ERROR
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("radar_pose_ros"):
+        return f"the Python library {error.name!r} is missing: `make setup` installs it"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""Recorded movements of the CMU motion capture database, for the radar simulator.
+
+The file ``cmu_60hz.npz`` holds 23 joints in metres at 60 Hz, z up, as clips of several subjects.
+The radar simulator wants people in its area, so that each clip is cut into pieces during which the
+person stays within a circle; each piece is turned and moved so that its circle lies before the rig
+and the person faces the rig on average.
+
+Licence: the database's terms (mocap.cs.cmu.edu) allow any use in research and inclusion in
+commercial products, but not reselling the data directly, even converted. Nothing of it is part of
+this package. "The data used in this project was obtained from mocap.cs.cmu.edu. The database was
+created with funding from NSF EIA-0196217."
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.signal import butter, sosfiltfilt
+
+from radar_pose_ros.simulation.body import BodyShape, MotionClip
+from radar_pose_ros.skeleton.definitions import HUPR14
+
+# The circle that a piece has to fit into, before the rig.
+CENTRE_X_M = 2.65
+RADIUS_M = 0.85
+# A choice: the balls of standing feet lie so high above the floor.
+_TOE_HEIGHT_M = 0.03
+# The file is rounded to millimetres, half a wavelength of the echo's path.
+_SMOOTH_BELOW_HZ = 8.0
+_SIDES = {"left": "l", "right": "r"}
+
+
+def load(
+    path: Path | str, *, rate_hz: float = 10.0, longest_s: float = 20.0, shortest_s: float = 1.0
+) -> list[MotionClip]:
+    """Read the clips and place them before the rig.
+
+    Parameters
+    ----------
+    path : Path
+        The file ``cmu_60hz.npz``.
+    rate_hz : float
+        Rate of the clips' instants; between them `MotionClip.joints_at` interpolates.
+    longest_s, shortest_s : float
+        A piece is cut after ``longest_s``; what leaves its circle within ``shortest_s`` is left
+        out.
+
+    Returns
+    -------
+    list of MotionClip
+        ``subject`` is the database's, for instance "cmu01"; the motion is the clip, "cmu_01_02".
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not of this layout.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        missing = {"joints_m", "joint_names", "fps", "clip_start", "clip_name", "clip_subject"} - {
+            *file.files
+        }
+        if missing:
+            raise ValueError(f"{path}: no array {', '.join(sorted(missing))}")
+        source_m = file["joints_m"].astype(float)
+        names = [str(name) for name in file["joint_names"]]
+        fps = float(file["fps"])
+        starts = [*file["clip_start"], len(source_m)]
+        clips = list(zip(file["clip_name"], file["clip_subject"], strict=True))
+
+    joints_m = to_hupr14(source_m, names)
+    toes_z_m = source_m[:, [names.index("l_toe_base"), names.index("r_toe_base")], 2]
+    smooth = butter(4, _SMOOTH_BELOW_HZ, fs=fps, output="sos")
+    placed = []
+    for number, (name, subject) in enumerate(clips):
+        clip = slice(starts[number], starts[number + 1])
+        track_m = sosfiltfilt(smooth, joints_m[clip], axis=0)
+        track_m[..., 2] -= np.percentile(toes_z_m[clip].min(axis=1), 2) - _TOE_HEIGHT_M
+        shape = BodyShape.measured(track_m, skin_seed=zlib.crc32(str(subject).encode()))
+        for first, last in _pieces(track_m, round(longest_s * fps), round(shortest_s * fps)):
+            placed.append(
+                _clip(_before_the_rig(track_m[first:last]), fps, rate_hz, shape, name, subject)
+            )
+    return placed
+
+
+def to_hupr14(joints_m: np.ndarray, names: list[str]) -> np.ndarray:
+    """Map the database's joints, shape ``(..., 23, 3)``, to those of HUPR14, ``(..., 14, 3)``.
+
+    The database's last joint of the head lies between the ears; the crown is about as far above it
+    as it is above the joint before.
+    """
+
+    def joint(name: str) -> np.ndarray:
+        return joints_m[..., names.index(name), :]
+
+    def source(name: str) -> np.ndarray:
+        if name == "neck":
+            return joint("neck")
+        if name == "head":
+            return 2 * joint("head_top") - joint("head")
+        side, part = name.split("_")
+        return joint(f"{_SIDES[side]}_{part}")
+
+    return np.stack([source(name) for name in HUPR14.joints], axis=-2)
+
+
+def _hips_middle(track_m: np.ndarray) -> np.ndarray:
+    hips = [HUPR14.index("left_hip"), HUPR14.index("right_hip")]
+    return track_m[:, hips, :2].mean(axis=1)
+
+
+def _pieces(track_m: np.ndarray, longest: int, shortest: int) -> Iterator[tuple[int, int]]:
+    """Cut a track into pieces [first, last) during which the hips stay within the circle."""
+    middle = _hips_middle(track_m)
+    first = 0
+    while first < len(middle):
+        piece = middle[first : first + longest]
+        low = np.minimum.accumulate(piece, axis=0)
+        high = np.maximum.accumulate(piece, axis=0)
+        # The box around the way so far fits into the circle.
+        inside = np.linalg.norm(high - low, axis=1) <= 2 * RADIUS_M
+        count = len(piece) if inside.all() else int(np.argmin(inside))
+        if count >= shortest:
+            yield first, first + count
+        first += count
+
+
+def _before_the_rig(track_m: np.ndarray) -> np.ndarray:
+    """Turn a piece to face the rig on average, and centre it before the rig."""
+    left, right = HUPR14.index("left_hip"), HUPR14.index("right_hip")
+    across = (track_m[:, left] - track_m[:, right])[:, :2].mean(axis=0)
+    # Who faces the rig, along -x, has the left hip towards -y.
+    turn = -np.pi / 2 - np.arctan2(across[1], across[0])
+    cosine, sine = np.cos(turn), np.sin(turn)
+    rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    middle = _hips_middle(track_m)
+    centre = (middle.min(axis=0) + middle.max(axis=0)) / 2
+    return (track_m - [*centre, 0.0]) @ rotation.T + [CENTRE_X_M, 0.0, 0.0]
+
+
+def _clip(
+    track_m: np.ndarray, fps: float, rate_hz: float, shape: BodyShape, name: str, subject: str
+) -> MotionClip:
+    track_s = np.arange(len(track_m)) / fps
+    # The last radar frame has to end within the track.
+    times_s = np.arange(0.0, track_s[-1] - 0.1, 1 / rate_hz)
+    return MotionClip(
+        times_s=times_s,
+        joints_m=CubicSpline(track_s, track_m)(times_s),
+        motions=(f"cmu_{name}",) * len(times_s),
+        shape=shape,
+        track_times_s=track_s,
+        track_m=track_m,
+        subject=str(subject),
+    )

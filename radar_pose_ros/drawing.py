@@ -1,0 +1,460 @@
+"""Pictures: what two radars see beside the pose that was estimated from it.
+
+Colours are from the palette of Okabe and Ito, which people with any kind of colour blindness can
+tell apart; heatmaps use "cividis" for the same reason. Estimate and truth differ in line style,
+too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.figure import Figure
+from PIL import Image
+
+from radar_pose_ros.skeleton.definitions import Skeleton
+
+LEFT_COLOUR = "#56B4E9"  # sky blue
+RIGHT_COLOUR = "#E69F00"  # orange
+MIDDLE_COLOUR = "#F0F0F0"
+TRUTH_COLOUR = "#B8B8B8"
+DOT_COLOUR = "#FFFFFF"
+BACKGROUND = "#16191D"
+TEXT_COLOUR = "#E8E8E8"
+HEATMAP_COLOURS = "cividis"
+
+_DPI = 100
+_METRES_PER_PIXEL = 0.02
+
+
+@dataclass(frozen=True)
+class PolarAxes:
+    """Where the bins of an angle-range map lie.
+
+    Parameters
+    ----------
+    sine_first, sine_step : float
+        Sine of the angle of bin 0, and per bin; positive to the left of the radar's link.
+    range_first_m, range_step_m : float
+        Range of bin 0, and per bin.
+    """
+
+    sine_first: float
+    sine_step: float
+    range_first_m: float
+    range_step_m: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One radar's panel.
+
+    Parameters
+    ----------
+    title : str
+        Stands above it.
+    axes : PolarAxes
+        Of its maps.
+    shape : (int, int)
+        Angle bins and range bins of its maps.
+    upright : bool
+        True: the angle is azimuth, seen from above, ahead is up. False: the radar is rolled by
+        +90 degrees, its angle is elevation, seen from the side, ahead is to the right.
+    """
+
+    title: str
+    axes: PolarAxes
+    shape: tuple[int, int]
+    upright: bool = True
+
+
+class _FanView:
+    """Resamples angle-range maps to a picture in metres."""
+
+    def __init__(self, panel: Panel, farthest_m: float = 4.1, lateral_m: float = 1.6) -> None:
+        angles, ranges = panel.shape
+        axes = panel.axes
+        # Half the nearest range is left out: the map is empty there, and people are farther away.
+        nearest_m = axes.range_first_m / 2
+        farthest_m = min(farthest_m, axes.range_first_m + axes.range_step_m * ranges)
+        ahead = np.arange(nearest_m, farthest_m, _METRES_PER_PIXEL)
+        lateral = np.arange(lateral_m, -lateral_m, -_METRES_PER_PIXEL)
+        if panel.upright:  # rows: far to near; columns: left to right
+            x, y = np.meshgrid(ahead[::-1], lateral, indexing="ij")
+            self.extent = (lateral_m, -lateral_m, nearest_m, farthest_m)
+        else:  # rows: high to low; columns: near to far
+            y, x = np.meshgrid(lateral, ahead, indexing="ij")
+            self.extent = (nearest_m, farthest_m, -lateral_m, lateral_m)
+        distance = np.hypot(x, y)
+        sine = np.divide(y, distance, out=np.zeros_like(y), where=distance > 0)
+        column = (distance - axes.range_first_m) / axes.range_step_m
+        row = (sine - axes.sine_first) / axes.sine_step
+        self._outside = (column < -0.5) | (column > ranges - 0.5)
+        self._outside |= (row < -0.5) | (row > angles - 0.5)
+        self._columns = np.clip(column, 0, ranges - 1).astype(np.float32)
+        self._rows = np.clip(row, 0, angles - 1).astype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the picture."""
+        return self._columns.shape[0], self._columns.shape[1]
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        picture = cv2.remap(
+            np.ascontiguousarray(values, np.float32), self._columns, self._rows, cv2.INTER_LINEAR
+        )
+        picture[self._outside] = np.nan
+        return picture
+
+
+def power_db(heatmap: np.ndarray) -> np.ndarray:
+    """Return the power of a complex (angle, doppler, range) map, summed over Doppler, in dB.
+
+    Parameters
+    ----------
+    heatmap : complex (angle, doppler, range)
+
+    Returns
+    -------
+    float32 (angle, range)
+        10 log10 of the summed power; zero power gives -200 dB below one count.
+    """
+    power = np.sum(heatmap.real**2 + heatmap.imag**2, axis=1, dtype=np.float64)
+    return (10.0 * np.log10(np.maximum(power, 1e-20))).astype(np.float32)
+
+
+def edge_colour(skeleton: Skeleton, edge: tuple[int, int]) -> str:
+    """Return the colour of a bone: left, right, or neither side of the body."""
+    left = {pair[0] for pair in skeleton.left_right}
+    right = {pair[1] for pair in skeleton.left_right}
+    if any(joint in left for joint in edge) and not any(joint in right for joint in edge):
+        return LEFT_COLOUR
+    if any(joint in right for joint in edge) and not any(joint in left for joint in edge):
+        return RIGHT_COLOUR
+    return MIDDLE_COLOUR
+
+
+def bone_segments(skeleton: Skeleton, keypoints_px: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Return the bones whose two joints are known.
+
+    Parameters
+    ----------
+    skeleton : Skeleton
+    keypoints_px : float (joints, 2)
+        NaN where unknown.
+
+    Returns
+    -------
+    segments : float (bones, 2, 2)
+        Both ends of each bone.
+    numbers : list of int
+        Which edges of the skeleton these are.
+    """
+    numbers = [
+        k for k, edge in enumerate(skeleton.edges) if np.isfinite(keypoints_px[list(edge)]).all()
+    ]
+    segments = np.array([keypoints_px[list(skeleton.edges[k])] for k in numbers])
+    return segments.reshape(-1, 2, 2), numbers
+
+
+class PoseFilm:
+    """Draws one picture after the other: two heatmaps, and the skeletons beside them.
+
+    Parameters
+    ----------
+    panels : sequence of Panel
+        One per radar.
+    skeleton : Skeleton
+    image_size_px : int
+        Width and height of the image plane that the poses are in.
+    span_db : float
+        What lies this far below the strongest return of an instant gets the darkest colour.
+    width_px : int
+        Width of the pictures; the height follows.
+    """
+
+    def __init__(
+        self,
+        panels: Sequence[Panel],
+        skeleton: Skeleton,
+        image_size_px: int,
+        span_db: float = 30.0,
+        width_px: int = 960,
+    ) -> None:
+        self.skeleton = skeleton
+        self._views = [_FanView(panel) for panel in panels]
+        self._upright = [panel.upright for panel in panels]
+        shares = [1.0] * len(panels) + [1.15]
+        height_px = round(width_px * 0.42 / 2) * 2
+        self._figure = Figure(
+            figsize=(width_px / _DPI, height_px / _DPI), dpi=_DPI, facecolor=BACKGROUND
+        )
+        self._canvas = FigureCanvasAgg(self._figure)
+        axes = self._figure.subplots(1, len(shares), width_ratios=shares)
+        self._figure.subplots_adjust(left=0.05, right=0.985, top=0.85, bottom=0.1, wspace=0.2)
+        self._animated: list[Any] = []
+        self._images = []
+        self._dots = []
+        for panel, view, axis in zip(panels, self._views, axes[:-1], strict=True):
+            self._style(axis, panel.title)
+            image = axis.imshow(
+                np.full(view.shape, np.nan),
+                cmap=HEATMAP_COLOURS,
+                vmin=-span_db,
+                vmax=0.0,
+                extent=view.extent,
+                aspect="equal",
+                interpolation="nearest",
+                animated=True,
+            )
+            axis.set_anchor("N")
+            if panel.upright:
+                axis.set_xlabel("m to the left")
+                axis.set_ylabel("m ahead")
+            else:
+                axis.set_xlabel("m ahead")
+                axis.set_ylabel("m above the radar")
+            (dots,) = axis.plot([], [], ".", color=DOT_COLOUR, markersize=3.0, animated=True)
+            self._images.append(image)
+            self._dots.append(dots)
+            self._animated += [image, dots]
+        self._build_skeleton_axis(axes[-1], image_size_px)
+        self._title = self._figure.text(
+            0.015, 0.945, "", color=TEXT_COLOUR, fontsize=11, weight="bold", animated=True
+        )
+        self._canvas.draw()
+        self._background = self._canvas.copy_from_bbox(self._figure.bbox)
+
+    @staticmethod
+    def _style(axis: Any, title: str) -> None:
+        axis.set_facecolor("#000000")
+        axis.set_title(title, color=TEXT_COLOUR, fontsize=9, pad=5)
+        axis.tick_params(colors=TEXT_COLOUR, labelsize=8, length=2)
+        axis.xaxis.label.set(color=TEXT_COLOUR, fontsize=8)
+        axis.yaxis.label.set(color=TEXT_COLOUR, fontsize=8)
+        for spine in axis.spines.values():
+            spine.set_color("#555555")
+
+    def _build_skeleton_axis(self, axis: Any, size_px: int) -> None:
+        axis.set_anchor("N")
+        self._style(axis, "pose in the virtual camera's image")
+        axis.set(xlim=(0, size_px), ylim=(size_px, 0), aspect="equal", xlabel="px", ylabel="")
+        axis.set_xticks([0, size_px // 2, size_px])
+        axis.set_yticks([0, size_px // 2, size_px])
+        self._truth = LineCollection(
+            [], colors=TRUTH_COLOUR, linewidths=1.2, linestyles=(0, (3, 2)), animated=True
+        )
+        self._bones = LineCollection([], capstyle="round", animated=True)
+        (self._joints,) = axis.plot(
+            [], [], "o", color=MIDDLE_COLOUR, markersize=2.5, animated=True
+        )
+        axis.add_collection(self._truth)
+        axis.add_collection(self._bones)
+        self._animated += [self._truth, self._bones, self._joints]
+        entries = [
+            ("estimate, left side", LEFT_COLOUR, "-"),
+            ("right side", RIGHT_COLOUR, "-"),
+            ("truth", TRUTH_COLOUR, (0, (3, 2))),
+        ]
+        handles = [axis.plot([], [], color=c, linestyle=s, linewidth=2)[0] for _, c, s in entries]
+        axis.legend(
+            handles,
+            [name for name, _, _ in entries],
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0.0),
+            ncols=3,
+            fontsize=7,
+            handlelength=1.6,
+            columnspacing=0.9,
+            handletextpad=0.4,
+            labelcolor=TEXT_COLOUR,
+            facecolor=BACKGROUND,
+            edgecolor="#555555",
+            framealpha=0.6,
+        )
+
+    def picture(
+        self,
+        heatmaps_db: Sequence[np.ndarray | None],
+        keypoints_px: np.ndarray | None,
+        confidence: np.ndarray | None = None,
+        truth_px: np.ndarray | None = None,
+        truth_links_m: Sequence[np.ndarray | None] = (),
+        title: str = "",
+    ) -> np.ndarray:
+        """Draw one instant.
+
+        Parameters
+        ----------
+        heatmaps_db : sequence of float (angle, range), or None
+            One per radar, see `power_db`; drawn relative to their maximum, as the network sees
+            them. None leaves the panel dark.
+        keypoints_px : float (joints, 2), or None
+            The estimate; NaN where a joint is not known.
+        confidence : float (joints,), optional
+            0..1; makes uncertain bones thin and faint.
+        truth_px : float (joints, 2), optional
+            The true pose in the same plane.
+        truth_links_m : sequence of float (joints, 3), optional
+            Per radar, the true joints in the radar's link: drawn as dots over its heatmap.
+        title : str
+
+        Returns
+        -------
+        uint8 (height, width, 3)
+            RGB.
+        """
+        for view, image, values in zip(self._views, self._images, heatmaps_db, strict=True):
+            if values is None:
+                image.set_data(np.full(view.shape, np.nan))
+            else:
+                image.set_data(view(values - np.max(values)))
+        for k, dots in enumerate(self._dots):
+            points = truth_links_m[k] if k < len(truth_links_m) else None
+            self._set_dots(k, dots, points)
+        self._set_skeletons(keypoints_px, confidence, truth_px)
+        self._title.set_text(title)
+        self._canvas.restore_region(self._background)
+        for artist in self._animated:
+            artist.axes.draw_artist(artist)
+        self._figure.draw_artist(self._title)
+        return np.asarray(self._canvas.buffer_rgba())[:, :, :3].copy()
+
+    def _set_dots(self, number: int, dots: Any, points: np.ndarray | None) -> None:
+        if points is None:
+            dots.set_data([], [])
+            return
+        ahead, lateral = points[:, 0], points[:, 1]
+        if self._upright[number]:
+            dots.set_data(lateral, ahead)
+        else:
+            dots.set_data(ahead, lateral)
+
+    def _set_skeletons(
+        self,
+        keypoints_px: np.ndarray | None,
+        confidence: np.ndarray | None,
+        truth_px: np.ndarray | None,
+    ) -> None:
+        joints = len(self.skeleton.joints)
+        unknown = np.full((joints, 2), np.nan)
+        truth, _ = bone_segments(self.skeleton, unknown if truth_px is None else truth_px)
+        self._truth.set_segments(list(truth))
+        points = unknown if keypoints_px is None else keypoints_px
+        segments, numbers = bone_segments(self.skeleton, points)
+        stated = np.ones(joints) if confidence is None else confidence
+        trust = np.clip(np.nan_to_num(stated, nan=1.0), 0.0, 1.0)
+        per_bone = [float(min(trust[list(self.skeleton.edges[k])])) for k in numbers]
+        self._bones.set_segments(list(segments))
+        edges = [self.skeleton.edges[k] for k in numbers]
+        self._bones.set_color(
+            [
+                to_rgba(edge_colour(self.skeleton, edge), 0.35 + 0.65 * c)
+                for edge, c in zip(edges, per_bone, strict=True)
+            ]
+        )
+        self._bones.set_linewidth([1.5 + 2.5 * c for c in per_bone] or [1.0])
+        self._joints.set_data(points[:, 0], points[:, 1])
+
+
+def write_gif(
+    path: str | Path,
+    pictures: Iterable[np.ndarray],
+    rate_hz: float = 10.0,
+    max_bytes: int = 5_000_000,
+) -> int:
+    """Write an animated picture that loops, with fewer colours or pixels if it would be too large.
+
+    Parameters
+    ----------
+    path : path
+    pictures : iterable of uint8 (height, width, 3)
+        RGB, all of one size.
+    rate_hz : float
+        Pictures per second; the format counts time in hundredths of a second.
+    max_bytes : int
+        Most bytes the file may have.
+
+    Returns
+    -------
+    int
+        Bytes written.
+
+    Raises
+    ------
+    ValueError
+        If there is no picture.
+    """
+    images = [Image.fromarray(picture) for picture in pictures]
+    if not images:
+        raise ValueError("there is no picture to write")
+    duration_ms = 10 * max(round(100.0 / rate_hz), 2)
+    colours, scale = 128, 1.0
+    while True:
+        data = _encode_gif(images, duration_ms, colours, scale)
+        if len(data) <= max_bytes or scale < 0.3:
+            Path(path).write_bytes(data)
+            return len(data)
+        if colours > 48:
+            colours //= 2
+        else:  # bytes go about with the area
+            scale *= max(0.6, 0.95 * math.sqrt(max_bytes / len(data)))
+
+
+def _encode_gif(images: list[Image.Image], duration_ms: int, colours: int, scale: float) -> bytes:
+    if scale < 1.0:
+        size = (round(images[0].width * scale), round(images[0].height * scale))
+        images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
+    # One palette for all pictures, from a few of them side by side: no flicker, and unchanged
+    # pixels stay unchanged, which is what makes the file small.
+    some = images[:: max(1, len(images) // 8)]
+    sheet = Image.new("RGB", (images[0].width, images[0].height * len(some)))
+    for k, image in enumerate(some):
+        sheet.paste(image, (0, k * image.height))
+    palette = _palette(sheet, colours)
+    mapped = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    stream = BytesIO()
+    mapped[0].save(
+        stream,
+        format="GIF",
+        save_all=True,
+        append_images=mapped[1:],
+        duration=duration_ms,
+        loop=0,
+        optimize=False,
+        disposal=1,
+    )
+    return stream.getvalue()
+
+
+def _palette(sheet: Image.Image, colours: int) -> Image.Image:
+    """Return an image whose palette holds the sheet's main colours, and those of thin lines."""
+    lines = (LEFT_COLOUR, RIGHT_COLOUR, MIDDLE_COLOUR, TRUTH_COLOUR, DOT_COLOUR, TEXT_COLOUR)
+    # Lines cover few pixels, so that nothing is left for them; darker shades smooth their edges.
+    kept = [
+        round(255 * share * part)
+        for colour in lines
+        for share in (1.0, 0.66, 0.33)
+        for part in to_rgb(colour)
+    ]
+    common = colours - len(kept) // 3
+    entries = sheet.quantize(common, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    entries = entries[: 3 * common] + kept
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(entries + entries[:3] * (256 - len(entries) // 3))
+    return palette
+
+
+def write_png(path: str | Path, picture: np.ndarray) -> None:
+    """Write one RGB picture, uint8 (height, width, 3)."""
+    Image.fromarray(picture).save(Path(path), format="PNG")

@@ -1,0 +1,359 @@
+"""Numbers and pictures from a bag that holds estimated poses beside the true ones.
+
+What is needed: ``pose2d``, ``ground_truth``, and ``radar_h/heatmap``, ``radar_v/heatmap``, in
+whatever namespace. A bag of `radar-pose demo` has them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from radar_pose_ros.drawing import Panel, PolarAxes, PoseFilm, power_db
+from radar_pose_ros.metrics.keypoints import average_precision, oks, pck, person_area
+from radar_pose_ros.recording import BagReader, RecordingError, stamp_ns, topic_named
+from radar_pose_ros.simulation.radar import default_placements
+from radar_pose_ros.skeleton.definitions import HUPR14
+from radar_pose_ros.skeleton.projection import IMAGE_SIZE_PX, project
+
+RADARS = ("radar_h", "radar_v")
+MAX_TRUTH_GAP_S = 0.25  # truth is interpolated between instants no farther apart than this
+MAX_PAIR_SKEW_NS = 60_000_000  # heatmaps of both radars belong together within this
+PCK_THRESHOLD = 0.2
+ARRIVAL_KEY = "frame_arrival_ms"
+"""What a driver calls the time from a frame's first packet to its last, in its diagnostics."""
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Estimates of one person, in order of time.
+
+    Parameters
+    ----------
+    stamps_ns : int64 (n,)
+        Instants that they describe.
+    received_ns : int64 (n,)
+        When the recorder received them.
+    keypoints_px : float (n, joints, 2)
+    confidence : float (n, joints)
+    model : str
+        What estimated them.
+    """
+
+    stamps_ns: np.ndarray
+    received_ns: np.ndarray
+    keypoints_px: np.ndarray
+    confidence: np.ndarray
+    model: str
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true joints of one person.
+
+    Parameters
+    ----------
+    stamps_ns : int64 (n,)
+        Rising.
+    joints_m : float (n, joints, 3)
+        In the rig's frame.
+    """
+
+    stamps_ns: np.ndarray
+    joints_m: np.ndarray
+
+    def at(self, stamps_ns: np.ndarray) -> np.ndarray:
+        """Return the joints at other instants, (m, joints, 3), interpolated linearly.
+
+        NaN before the first, after the last, and inside of gaps longer than `MAX_TRUTH_GAP_S`.
+        """
+        result = np.full((len(stamps_ns), *self.joints_m.shape[1:]), np.nan)
+        if len(self.stamps_ns) < 2:
+            return result
+        after = np.clip(np.searchsorted(self.stamps_ns, stamps_ns), 1, len(self.stamps_ns) - 1)
+        before = after - 1
+        gap = self.stamps_ns[after] - self.stamps_ns[before]
+        share = (stamps_ns - self.stamps_ns[before]) / gap
+        known = (share >= 0) & (share <= 1) & (gap <= MAX_TRUTH_GAP_S * 1e9)
+        weight = share[known, None, None]
+        result[known] = (1 - weight) * self.joints_m[before[known]]
+        result[known] += weight * self.joints_m[after[known]]
+        return result
+
+
+@dataclass
+class Heatmaps:
+    """What one radar saw, reduced to what is drawn.
+
+    Parameters
+    ----------
+    stamps_ns : list of int
+    powers_db : list of float32 (angle, range)
+        Power summed over Doppler.
+    axes : PolarAxes, optional
+        None before the first.
+    """
+
+    stamps_ns: list[int] = field(default_factory=list)
+    powers_db: list[np.ndarray] = field(default_factory=list)
+    axes: PolarAxes | None = None
+
+    def nearest(self, instant_ns: int) -> np.ndarray | None:
+        """Return the map of that instant, or None if there is none within `MAX_PAIR_SKEW_NS`."""
+        if not self.stamps_ns:
+            return None
+        stamps = np.asarray(self.stamps_ns)
+        k = int(np.argmin(np.abs(stamps - instant_ns)))
+        return self.powers_db[k] if abs(stamps[k] - instant_ns) <= MAX_PAIR_SKEW_NS else None
+
+
+@dataclass
+class Evidence:
+    """All that was read from a bag.
+
+    Parameters
+    ----------
+    poses : Poses
+    truth : Truth
+    heatmaps : dict of str to Heatmaps
+        By radar.
+    baseline_px : dict of int to float (joints, 2)
+        What the baseline says, by the stamp of radar_h's heatmap.
+    arrival_ms : dict of str to float
+        By radar: time from a frame's first packet to its last; NaN if the driver does not say.
+    """
+
+    poses: Poses
+    truth: Truth
+    heatmaps: dict[str, Heatmaps]
+    baseline_px: dict[int, np.ndarray]
+    arrival_ms: dict[str, float]
+
+
+def read(bag: str | Path, baseline: Any = None) -> Evidence:
+    """Read what is needed from a bag.
+
+    Parameters
+    ----------
+    bag : path
+    baseline : models.baselines.MeanPoseBaseline, optional
+        Is asked for a pose for each pair of heatmaps.
+
+    Raises
+    ------
+    RecordingError
+        If a topic is missing or a message is damaged.
+    """
+    with BagReader(bag) as reader:
+        topics = reader.topics
+        pose_topic = topic_named(topics, "pose2d")
+        truth_topic = topic_named(topics, "ground_truth")
+        poses = _read_poses(reader, pose_topic)
+        truth = _read_truth(reader, truth_topic)
+        heatmaps, baseline_px = _read_heatmaps(reader, baseline)
+        arrival_ms = _read_arrivals(reader) if "/diagnostics" in topics else {}
+    return Evidence(poses, truth, heatmaps, baseline_px, arrival_ms)
+
+
+def _read_poses(reader: BagReader, topic: str) -> Poses:
+    joints = len(HUPR14.joints)
+    stamps, received, points, confidence, models = [], [], [], [], set()
+    for item in reader.messages([topic]):
+        for person in item.message.poses[:1]:  # this package estimates one person
+            if item.message.skeleton != HUPR14.name or len(person.keypoints) != joints:
+                raise RecordingError(f"{topic}: poses are not of the skeleton {HUPR14.name}")
+            stamps.append(stamp_ns(item.message))
+            received.append(item.received_ns)
+            points.append([(k.x, k.y) for k in person.keypoints])
+            confidence.append([k.confidence for k in person.keypoints])
+            models.add(item.message.model)
+    return Poses(
+        np.array(stamps, np.int64),
+        np.array(received, np.int64),
+        np.array(points, float).reshape(-1, joints, 2),
+        np.array(confidence, float).reshape(-1, joints),
+        ", ".join(sorted(models)),
+    )
+
+
+def _read_truth(reader: BagReader, topic: str) -> Truth:
+    joints = len(HUPR14.joints)
+    stamps, points = [], []
+    for item in reader.messages([topic]):
+        for person in item.message.poses[:1]:
+            stamps.append(stamp_ns(item.message))
+            points.append([(k.position.x, k.position.y, k.position.z) for k in person.keypoints])
+    order = np.argsort(stamps, kind="stable")
+    return Truth(
+        np.array(stamps, np.int64)[order], np.array(points, float).reshape(-1, joints, 3)[order]
+    )
+
+
+def _complex_map(message: Any) -> np.ndarray:
+    shape = (message.angle_bins, message.doppler_bins, message.range_bins)
+    return np.ascontiguousarray(message.data, np.float32).view(np.complex64).reshape(shape)
+
+
+def _read_heatmaps(
+    reader: BagReader, baseline: Any
+) -> tuple[dict[str, Heatmaps], dict[int, np.ndarray]]:
+    radar_of = {topic_named(reader.topics, f"{radar}/heatmap"): radar for radar in RADARS}
+    heatmaps = {radar: Heatmaps() for radar in RADARS}
+    newest: dict[str, tuple[int, np.ndarray]] = {}
+    baseline_px: dict[int, np.ndarray] = {}
+    for item in reader.messages(radar_of):
+        message, radar = item.message, radar_of[item.topic]
+        values, when = _complex_map(message), stamp_ns(message)
+        entry = heatmaps[radar]
+        entry.stamps_ns.append(when)
+        entry.powers_db.append(power_db(values))
+        if entry.axes is None:
+            entry.axes = PolarAxes(
+                message.sin_angle_first,
+                message.sin_angle_step,
+                message.range_first_m,
+                message.range_step_m,
+            )
+        newest[radar] = (when, values)
+        if baseline is None or len(newest) < len(RADARS):
+            continue
+        (when_h, map_h), (when_v, map_v) = (newest[name] for name in RADARS)
+        if abs(when_h - when_v) <= MAX_PAIR_SKEW_NS and when_h not in baseline_px:
+            baseline_px[when_h] = np.asarray(baseline.predict(map_h, map_v))
+    return heatmaps, baseline_px
+
+
+def _read_arrivals(reader: BagReader) -> dict[str, float]:
+    """Return, by radar, the median time from a frame's first packet to its last, in ms."""
+    found: dict[str, list[float]] = {radar: [] for radar in RADARS}
+    for item in reader.messages(["/diagnostics"]):
+        for status in item.message.status:
+            for radar, values in found.items():
+                if f"/{radar}/" in status.name:
+                    values += [float(v.value) for v in status.values if v.key == ARRIVAL_KEY]
+    return {r: float(np.median(v)) if v else float("nan") for r, v in found.items()}
+
+
+def accuracy(predicted_px: np.ndarray, true_px: np.ndarray) -> dict[str, float]:
+    """Return PCK at 0.2 of the torso and AP, both in 0..1, over (n, joints, 2) poses.
+
+    `ap` follows COCO's definition; `ap_fraction` is the mean share of frames above its thresholds,
+    which does not depend on the order of the frames.
+    """
+    if not len(predicted_px):
+        nothing = float("nan")
+        return {"pck_0_2": nothing, "ap": nothing, "ap_fraction": nothing}
+    similarity = oks(predicted_px, true_px, person_area(true_px))
+    return {
+        "pck_0_2": float(pck(predicted_px, true_px, PCK_THRESHOLD)),
+        "ap": float(average_precision(similarity, definition="coco")),
+        "ap_fraction": float(average_precision(similarity, definition="fraction")),
+    }
+
+
+def score(evidence: Evidence) -> dict[str, Any]:
+    """Compare the poses and the baseline with the truth, at the same instants.
+
+    Returns
+    -------
+    dict
+        ``poses`` compared, ``pck_0_2``, ``ap``, ``ap_fraction``, and ``baseline`` with the same.
+    """
+    poses = evidence.poses
+    true_px = project(evidence.truth.at(poses.stamps_ns))
+    known = np.isfinite(true_px).all(axis=(1, 2)) & np.isfinite(poses.keypoints_px).all(
+        axis=(1, 2)
+    )
+    result: dict[str, Any] = {
+        "poses": int(known.sum()),
+        **accuracy(poses.keypoints_px[known], true_px[known]),
+    }
+    both = [k for k in np.flatnonzero(known) if int(poses.stamps_ns[k]) in evidence.baseline_px]
+    baseline_px = [evidence.baseline_px[int(poses.stamps_ns[k])] for k in both]
+    shape = (-1, *poses.keypoints_px.shape[1:])
+    result["baseline"] = {
+        "poses": len(both),
+        **accuracy(np.reshape(baseline_px, shape), true_px[both]),
+    }
+    return result
+
+
+def timing(evidence: Evidence, frames_ahead: int) -> dict[str, Any]:
+    """Return how often and how late the poses came.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    frames_ahead : int
+        How many newer frames the estimate of an instant uses.
+
+    Returns
+    -------
+    dict
+        ``pose_rate_hz``; ``latency_ms``: from the arrival of the last packet of the newest frame
+        that an estimate uses to the estimate's arrival at the recorder; ``pose_age_ms``: from the
+        instant that a pose describes to its arrival at the recorder, which contains the wait for
+        the newer frames. Each with p50, p95 and p99.
+    """
+    poses = evidence.poses
+    age_ms = (poses.received_ns - poses.stamps_ns) / 1e6
+    stamps_h = np.unique(np.asarray(evidence.heatmaps[RADARS[0]].stamps_ns, np.int64))
+    place = np.searchsorted(stamps_h, poses.stamps_ns)
+    newest = place + frames_ahead
+    usable = newest < len(stamps_h)
+    arrivals = [a for a in evidence.arrival_ms.values() if np.isfinite(a)]
+    arrival_ms = max(arrivals, default=0.0)
+    newest_ns = stamps_h[newest[usable]] if len(stamps_h) else np.empty(0, np.int64)
+    latency_ms = (poses.received_ns[usable] - newest_ns) / 1e6 - arrival_ms
+    times_s = np.sort(poses.received_ns) / 1e9
+    rate = (len(times_s) - 1) / (times_s[-1] - times_s[0]) if len(times_s) > 1 else float("nan")
+    return {
+        "pose_rate_hz": float(rate),
+        "latency_ms": {
+            **_percentiles(latency_ms),
+            "from": "last packet" if arrivals else "first packet",
+        },
+        "pose_age_ms": _percentiles(age_ms),
+    }
+
+
+def _percentiles(values: np.ndarray) -> dict[str, float]:
+    if not len(values):
+        return dict.fromkeys(("p50", "p95", "p99"), float("nan"))
+    return {f"p{p}": float(np.percentile(values, p)) for p in (50, 95, 99)}
+
+
+def pictures(evidence: Evidence, width_px: int = 960) -> Iterator[np.ndarray]:
+    """Draw each pose beside the heatmaps of its instant; yields uint8 (height, width, 3).
+
+    Raises
+    ------
+    RecordingError
+        If a radar has no heatmaps.
+    """
+    panels = []
+    for radar, upright in zip(RADARS, (True, False), strict=True):
+        heatmaps = evidence.heatmaps[radar]
+        if heatmaps.axes is None:
+            raise RecordingError(f"there are no heatmaps of {radar} to draw")
+        view = "from above" if upright else "from the side"
+        title = f"{radar} sees, {view}"
+        panels.append(Panel(title, heatmaps.axes, heatmaps.powers_db[0].shape, upright))
+    film = PoseFilm(panels, HUPR14, IMAGE_SIZE_PX, width_px=width_px)
+    poses = evidence.poses
+    joints_m = evidence.truth.at(poses.stamps_ns)
+    true_px = project(joints_m)
+    for k, instant in enumerate(poses.stamps_ns):
+        seconds = (instant - poses.stamps_ns[0]) / 1e9
+        yield film.picture(
+            [evidence.heatmaps[radar].nearest(int(instant)) for radar in RADARS],
+            poses.keypoints_px[k],
+            poses.confidence[k],
+            true_px[k],
+            [placement.to_link(joints_m[k]) for placement in default_placements()],
+            f"{seconds:5.1f} s   {poses.model}",
+        )

@@ -1,0 +1,1 @@
+"""One file per network, with its configuration and presets. No ROS."""

@@ -1,0 +1,1 @@
+"""Kernels with a readable reference beside each fast form. No ROS."""

@@ -1,0 +1,288 @@
+"""Trained weights: where they are, and whether they are what they should be.
+
+A folder of weights holds safetensors files and ``manifest.json``, one entry per file:
+
+==================  ===============================================================================
+model               which network, e.g. "millimamba"
+preset              which of its configurations; also the name by which `load` finds it
+config              that configuration, in numbers
+file                the safetensors file, beside the manifest
+sha256              of that file
+parameters          how many numbers it holds
+training_data       what it was trained on, with its "licence"
+git_revision        of the program that trained it
+command             by which it was made
+metrics             what it reached: "split" and the numbers
+heatmap             the settings of the heatmap chain that it needs (`HeatmapConfig`)
+baseline            the mean pose of its training set, a file beside it; empty if there is none
+==================  ===============================================================================
+
+Nothing is ever downloaded, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from radar_pose_ros import resources
+from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
+
+MANIFEST = "manifest.json"
+ENVIRONMENT_VARIABLE = "RADAR_POSE_WEIGHTS"
+FIELDS: dict[str, type] = {
+    "model": str,
+    "preset": str,
+    "config": dict,
+    "file": str,
+    "sha256": str,
+    "parameters": int,
+    "training_data": dict,
+    "git_revision": str,
+    "command": str,
+    "metrics": dict,
+    "heatmap": dict,
+    "baseline": str,
+}
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be used: one sentence that says which, and why."""
+
+
+def weights_directory() -> Path:
+    """Return the folder of the weights that belong to this package.
+
+    It is the one that the environment variable ``RADAR_POSE_WEIGHTS`` names, else ``weights/`` in
+    the source tree or in the installation's share folder (`resources.share_directory`).
+
+    Raises
+    ------
+    WeightsError
+        If it does not exist.
+    """
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    if named:
+        directory = Path(named).expanduser()
+        if not directory.is_dir():
+            raise WeightsError(f"{ENVIRONMENT_VARIABLE} names {directory}, which is no folder")
+        return directory
+    try:
+        directory = resources.share_directory() / "weights"
+    except FileNotFoundError as error:
+        raise WeightsError(str(error)) from error
+    if not directory.is_dir():
+        raise WeightsError(f"there is no folder of weights, {directory}")
+    return directory
+
+
+def read_manifest(directory: Path) -> list[dict[str, Any]]:
+    """Return the entries of a folder's manifest.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing or is no manifest; names the entry and the field.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise WeightsError(f"there is no {path}")
+    try:
+        entries = json.loads(path.read_text())["weights"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path} is no manifest of weights: {error}") from error
+    if not isinstance(entries, list):
+        raise WeightsError(f"{path} is no manifest of weights: 'weights' is no list")
+    for number, entry in enumerate(entries):
+        where = f"{path}, entry {number}"
+        if not isinstance(entry, dict):
+            raise WeightsError(f"{where} is no mapping")
+        for field, kind in FIELDS.items():
+            if not isinstance(entry.get(field), kind):
+                raise WeightsError(f"{where}: {field} must be a {kind.__name__}")
+    return entries
+
+
+def load(name: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a network's weights, checked, and what the manifest says of them.
+
+    Parameters
+    ----------
+    name : str or Path
+        A preset's name, to be looked up in `weights_directory`, or the path of a safetensors file
+        with a manifest beside it.
+
+    Returns
+    -------
+    state : dict of str to Tensor
+        For ``load_state_dict``.
+    entry : dict
+        The manifest's entry, and "directory", the folder that it was found in.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or not listed, has another hash than the manifest says, holds NaN
+        or infinite numbers, or does not fit the network of that preset.
+    """
+    directory, entry = _find(str(name))
+    path = directory / entry["file"]
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing, though {directory / MANIFEST} lists it")
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry["sha256"]:
+        raise WeightsError(
+            f"{path} is not the file that the manifest lists: its SHA-256 begins with "
+            f"{digest[:12]}, not {entry['sha256'][:12]}"
+        )
+    try:
+        state = safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path} is no safetensors file: {error}") from error
+    _check_fit(state, entry, path)
+    return state, {**entry, "directory": str(directory)}
+
+
+def save(
+    network: MilliMamba,
+    directory: Path,
+    preset: str,
+    *,
+    training_data: Mapping[str, Any],
+    git_revision: str,
+    command: str,
+    metrics: Mapping[str, Any],
+    heatmap: Mapping[str, Any],
+    baseline: str = "",
+) -> dict[str, Any]:
+    """Write ``millimamba_<preset>.safetensors`` and its entry in the folder's manifest.
+
+    An entry of the same file is replaced; the others stay.
+
+    Parameters
+    ----------
+    network : MilliMamba
+    directory : Path
+        Made if it does not exist.
+    preset : str
+        Name of the network's configuration.
+    training_data, git_revision, command, metrics, heatmap, baseline
+        See the module.
+
+    Returns
+    -------
+    dict
+        The entry.
+
+    Raises
+    ------
+    WeightsError
+        If the network is not of that preset or holds NaN or infinite numbers.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"millimamba_{preset}.safetensors"
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    content = safetensors.torch.save(state)
+    entry: dict[str, Any] = {
+        "model": "millimamba",
+        "preset": preset,
+        "config": _plain(asdict(network.config)),
+        "file": path.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "parameters": sum(value.numel() for value in state.values()),
+        "training_data": dict(training_data),
+        "git_revision": git_revision,
+        "command": command,
+        "metrics": dict(metrics),
+        "heatmap": dict(heatmap),
+        "baseline": baseline,
+    }
+    _check_fit(state, entry, path)
+    listed = read_manifest(directory) if (directory / MANIFEST).is_file() else []
+    listed = [other for other in listed if other["file"] != path.name]
+    _replace(path, content)
+    text = json.dumps({"weights": [*listed, entry]}, indent=2) + "\n"
+    _replace(directory / MANIFEST, text.encode())
+    return entry
+
+
+def _find(name: str) -> tuple[Path, dict[str, Any]]:
+    """Return the folder and the entry that a user means."""
+    if name.endswith(".safetensors") or os.sep in name:
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise WeightsError(f"there is no file of weights {path}")
+        directory = path.parent
+        matches = [entry for entry in read_manifest(directory) if entry["file"] == path.name]
+        if not matches:
+            raise WeightsError(f"{directory / MANIFEST} does not list {path.name}")
+    else:
+        directory = weights_directory()
+        entries = read_manifest(directory)
+        matches = [entry for entry in entries if entry["preset"] == name]
+        if not matches:
+            there = ", ".join(sorted(entry["preset"] for entry in entries)) or "none"
+            raise WeightsError(
+                f"there are no weights {name!r} in {directory}, only {there}; a path to a "
+                ".safetensors file is allowed too"
+            )
+    return directory, matches[0]
+
+
+def _check_fit(state: Mapping[str, Tensor], entry: Mapping[str, Any], path: Path) -> None:
+    """Raise `WeightsError` unless the numbers are finite and those of the preset's network."""
+    if entry["model"] != "millimamba":
+        raise WeightsError(f"{path}: there is no model {entry['model']!r}, only millimamba")
+    if entry["preset"] not in PRESETS:
+        raise WeightsError(
+            f"{path}: there is no preset {entry['preset']!r}, only {', '.join(sorted(PRESETS))}"
+        )
+    config = _plain(asdict(PRESETS[entry["preset"]]))
+    for field, value in entry["config"].items():
+        if config.get(field) != value:
+            raise WeightsError(
+                f"{path} was trained with {field} = {value!r}, but preset {entry['preset']} has "
+                f"{config.get(field)!r}: train it anew"
+            )
+    expected = _shapes(MilliMamba, entry["preset"])
+    for key in sorted(expected.keys() - state.keys()):
+        raise WeightsError(f"{path} lacks {key}, which preset {entry['preset']} has")
+    for key, tensor in state.items():
+        if key not in expected:
+            raise WeightsError(f"{path} holds {key}, which preset {entry['preset']} has not")
+        if tuple(tensor.shape) != expected[key]:
+            raise WeightsError(
+                f"{path}: {key} has the shape {tuple(tensor.shape)}, but preset {entry['preset']} "
+                f"wants {expected[key]}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{path}: {key} holds NaN or infinite numbers")
+
+
+def _shapes(network: type[nn.Module], preset: str) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):  # shapes without memory
+        state = network(PRESETS[preset]).state_dict()
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON would make of it: lists for tuples."""
+    return json.loads(json.dumps(value))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file so that it is never there by half."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(content)
+    temporary.replace(path)

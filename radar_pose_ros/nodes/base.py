@@ -1,0 +1,325 @@
+"""What all nodes of this package share: life cycle, parameters, diagnostics, watchdog, main."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+
+from radar_pose_ros.nodes import parameters
+from radar_pose_ros.nodes.convert import InvalidMessageError
+from radar_pose_ros.nodes.health import Health
+from radar_pose_ros.nodes.parameters import ParameterError, ParameterSpec
+from radar_pose_ros.nodes.worker import Worker
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+ERROR = TransitionCallbackReturn.ERROR
+EXIT_USAGE = 2  # the exit code of a program that was called wrongly: starting it again is no use
+
+# Facts that do not change: late readers get the last one.
+LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+# Data that somebody measured: readers may be best-effort, writers are reliable (REP-2003).
+RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+SENSOR_DATA = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+DIAGNOSTICS_PERIOD_S = 1.0
+REVIVAL_S = (1.0, 30.0)  # first and longest pause before a node restarts a thread that broke
+# Exceptions that speak of the world (files, sockets, values, devices) rather than of a bug here.
+EXPECTED = (OSError, ValueError, RuntimeError)
+
+
+def sentence(error: Exception) -> str:
+    """Return an exception as one line."""
+    text = " ".join(str(error).split())
+    return text if text and isinstance(error, EXPECTED) else f"{type(error).__name__}: {text}"
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node whose transitions fail with a sentence and never raise.
+
+    Derived classes write `configure`, `activate`, `deactivate` and `cleanup`. The last two release
+    whatever there is to release and can be called at any time, any number of times: they also
+    clear up after a `configure` or `activate` that stopped half-way.
+    """
+
+    def __init__(self, name: str, **node_arguments: Any) -> None:
+        super().__init__(name, **node_arguments)
+        self.health = Health()
+        self._workers: list[Worker] = []
+        self._active_subscriptions: list[Any] = []
+        self._broken = threading.Event()
+        self._revival_s = REVIVAL_S[0]
+        self._next_revival_s = 0.0
+        self._specs = parameters.load(name)
+        self._values_class = parameters.values_class(name, self._specs)
+        for spec in self._specs.values():
+            self._declare(spec)
+        self.values = self._read_values()
+        self.add_on_set_parameters_callback(self._check_change)
+        self.add_post_set_parameters_callback(self._accept_change)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Watchdog and start must not depend on /clock, which may stand still or never come.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._watch, clock=steady)
+        if self.values.autostart:
+            self._start_timer = self.create_timer(0.0, self._start, clock=steady)
+
+    # -- for derived classes -----------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Check parameters, read files, create publishers."""
+
+    def activate(self) -> None:
+        """Open sockets, create subscriptions, start threads."""
+
+    def deactivate(self) -> None:
+        """Close what `activate` opened; threads and subscriptions are already gone."""
+
+    def cleanup(self) -> None:
+        """Release what `configure` made."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the node is in the state `active`."""
+        return self._state_machine.current_state[1] == "active"
+
+    def start_worker(self, name: str, target: Callable[[threading.Event], None]) -> None:
+        """Run ``target(stop)`` in a thread until the node is deactivated."""
+        self._workers.append(Worker(name, target, lambda error: self._worker_failed(name, error)))
+
+    def subscribe(
+        self, message_type: type, topic: str, qos: QoSProfile, callback: Callable[[Any], None]
+    ) -> None:
+        """Subscribe until the node is deactivated; messages that are not valid are counted."""
+
+        def guarded(message: Any) -> None:
+            try:
+                callback(message)
+            except InvalidMessageError as error:
+                self.health.drop(f"{topic}: {error.reason}")
+                self.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
+            except Exception as error:  # one message must never end the node
+                self.health.drop(f"{topic}: not understood")
+                self.get_logger().error(
+                    f"{topic}: {sentence(error)}\n{traceback.format_exc()}",
+                    throttle_duration_sec=5.0,
+                )
+
+        self._active_subscriptions.append(
+            self.create_subscription(message_type, topic, guarded, qos)
+        )
+
+    def drop_publishers(self, *names: str) -> None:
+        """Destroy publishers held in attributes of these names and set the attributes to None."""
+        for name in names:
+            publisher = getattr(self, name, None)
+            if publisher is not None:
+                self.destroy_publisher(publisher)
+            setattr(self, name, None)
+
+    # -- parameters --------------------------------------------------------------------------
+
+    def _declare(self, spec: ParameterSpec) -> None:
+        descriptor = ParameterDescriptor(
+            description=spec.description,
+            read_only=spec.read_only,
+            additional_constraints=f"one of {spec.allowed}" if spec.choices else "",
+        )
+        if spec.range is not None and spec.type == "int":
+            lowest, highest = (int(bound) for bound in spec.range)
+            descriptor.integer_range = [IntegerRange(from_value=lowest, to_value=highest)]
+        elif spec.range is not None:
+            lowest_, highest_ = (float(bound) for bound in spec.range)
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=lowest_, to_value=highest_)
+            ]
+        try:
+            self.declare_parameter(spec.name, spec.default, descriptor)
+            spec.check(self.get_parameter(spec.name).value)
+        except ParameterException as error:
+            allowed = f"; allowed is {spec.allowed}" if spec.allowed else ""
+            text = f"parameter {spec.name} ({spec.type}): {error}{allowed}"
+            raise ParameterError(text) from None
+
+    def _read_values(self) -> Any:
+        values = {name: self.get_parameter(name).value for name in self._specs}
+        for name, spec in self._specs.items():
+            if spec.length:
+                values[name] = list(values[name])
+        return self._values_class(**values)
+
+    def _check_change(self, changes: list[Parameter]) -> SetParametersResult:
+        state = self._state_machine.current_state[1]
+        for change in changes:
+            spec = self._specs.get(change.name)
+            if spec is None:  # use_sim_time and the like belong to rclpy
+                continue
+            try:
+                spec.check(change.value)
+            except ParameterError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+            if state != "unconfigured" and not spec.while_active:
+                return SetParametersResult(
+                    successful=False,
+                    reason=f"{change.name} can change only while the node is unconfigured, "
+                    f"and it is {state}",
+                )
+        return SetParametersResult(successful=True)
+
+    def _accept_change(self, changes: list[Parameter]) -> None:
+        self.values = self._read_values()
+
+    # -- transitions -------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Call `configure`; undo it if it fails."""
+        return self._attempt("configure", self.configure, self.cleanup)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Call `activate`; undo it if it fails."""
+        self._broken.clear()
+        return self._attempt("activate", self.activate, self._stop)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop threads and subscriptions, then call `deactivate`."""
+        return self._attempt("deactivate", self._stop)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Call `cleanup`."""
+        return self._attempt("clean up", self.cleanup)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything."""
+        return self._attempt("shut down", self.release)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything, keep the sentence that says why; the node is unconfigured then."""
+        failure = self.health.failure
+        self._attempt("release", self.release)
+        self.health.failure = failure
+        return SUCCESS
+
+    def release(self) -> None:
+        """Release everything, whatever the state."""
+        self._stop()
+        self.cleanup()
+
+    def _stop(self) -> None:
+        workers, self._workers = self._workers, []
+        late = [worker.name for worker in workers if not worker.stop()]
+        subscriptions, self._active_subscriptions = self._active_subscriptions, []
+        for subscription in subscriptions:
+            self.destroy_subscription(subscription)
+        self.health.unwatch()
+        self.deactivate()
+        if late:
+            raise RuntimeError(f"threads that did not end in time: {', '.join(late)}")
+
+    def _attempt(
+        self, name: str, hook: Callable[[], None], undo: Callable[[], None] | None = None
+    ) -> TransitionCallbackReturn:
+        try:
+            hook()
+        except Exception as error:  # a transition answers with FAILURE; nothing leaves it
+            self.health.failure = f"cannot {name}: {sentence(error)}"
+            self.get_logger().error(self.health.failure)
+            if not isinstance(error, EXPECTED):
+                self.get_logger().error(traceback.format_exc())
+            if undo is None:
+                return ERROR
+            reason = self.health.failure
+            if self._attempt(f"undo {name}", undo) is not SUCCESS:
+                return ERROR
+            self.health.failure = reason
+            return FAILURE
+        self.health.failure = ""
+        return SUCCESS
+
+    def _start(self) -> None:
+        self._start_timer.cancel()
+        if self.trigger_configure() is SUCCESS:
+            self.trigger_activate()
+
+    # -- diagnostics and watchdog ------------------------------------------------------------
+
+    def _worker_failed(self, name: str, error: Exception) -> None:
+        self.get_logger().error(f"{name} ended: {sentence(error)}\n{traceback.format_exc()}")
+        self.health.drop(f"{name} ended: {sentence(error)}")
+        self._broken.set()
+
+    def _revive(self) -> None:
+        """Restart a node that lost a thread, at growing intervals."""
+        now_s = time.monotonic()
+        if self._broken.is_set() and self.is_active and now_s >= self._next_revival_s:
+            self._broken.clear()
+            calm = now_s - self._next_revival_s > REVIVAL_S[1]
+            self._revival_s = REVIVAL_S[0] if calm else min(2 * self._revival_s, REVIVAL_S[1])
+            self._next_revival_s = now_s + self._revival_s
+            if self.trigger_deactivate() is SUCCESS:
+                self.trigger_activate()
+
+    def _watch(self) -> None:
+        self._revive()
+        level, message, values = self.health.report(self.is_active)
+        values["state"] = self._state_machine.current_state[1]
+        status = DiagnosticStatus(
+            level=bytes([level]), name=self.get_fully_qualified_name(), message=message
+        )
+        status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+        report = DiagnosticArray(status=[status])
+        report.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(report)
+
+
+def run(node_class: Callable[[], ManagedNode], arguments: Sequence[str] | None = None) -> int:
+    """Run one node until SIGINT or SIGTERM; return the exit code: 0, or 2 for a bad parameter."""
+    # Started by `radar-pose up`, a node ends when that does, even if it was killed.
+    parent = os.getppid() if os.environ.get("RADAR_POSE_EXIT_WITH_PARENT") else None
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    # With rclpy's own handlers the context is gone before a node can say goodbye to its hardware.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = node_class()
+    except (ParameterError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        rclpy.shutdown()
+        return EXIT_USAGE
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not stopping.is_set() and parent in (None, os.getppid()):
+            executor.spin_once(timeout_sec=0.2)
+    except ExternalShutdownException:
+        pass
+    finally:
+        node.on_shutdown(LifecycleState("", 0))
+        executor.remove_node(node)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

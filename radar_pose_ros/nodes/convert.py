@@ -1,0 +1,400 @@
+"""Between messages and what the ground floor works with: arrays, configurations, skeletons.
+
+Arrays travel as `array.array`: assigned to a message field they are taken as they are, while a
+numpy array or a list is checked element by element, which takes ten times longer than sending it.
+
+Everything that comes in is checked before it is used. What a message says about itself may be
+wrong in every way; then `InvalidMessageError` is raised, and the receiver counts and drops it.
+"""
+
+from __future__ import annotations
+
+import array
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point
+from sensor_msgs.msg import Image, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from radar_pose_ros import msg
+from radar_pose_ros.radar.config import ConfigError, RadarConfig
+from radar_pose_ros.radar.waveform import Waveform
+from radar_pose_ros.skeleton.definitions import Skeleton
+
+NANOSECONDS = 1_000_000_000
+MAX_ADC_VALUES = 32 * 1024 * 1024  # 64 MiB of int16, the largest frame that a driver accepts
+MAX_HEATMAP_VALUES = 16 * 1024 * 1024
+MAX_KEYPOINTS = 1024
+_TYPECODES = {"int16": "h", "float32": "f", "uint8": "B", "uint16": "H"}
+_IQ_ORDERS = {"IQ": msg.RadarConfig.IQ, "QI": msg.RadarConfig.QI}
+
+
+class InvalidMessageError(ValueError):
+    """A message that must not be used.
+
+    Parameters
+    ----------
+    reason : str
+        A few words, the same for all messages with this fault: the name of a counter.
+    detail : str
+        What exactly was found.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+def require(condition: bool, reason: str, detail: str = "") -> None:
+    """Raise `InvalidMessageError` unless the condition holds."""
+    if not condition:
+        raise InvalidMessageError(reason, detail)
+
+
+# -- time ------------------------------------------------------------------------------------
+
+
+def to_stamp(time_ns: int) -> Time:
+    """Return a time stamp for nanoseconds since the epoch."""
+    return Time(sec=time_ns // NANOSECONDS, nanosec=time_ns % NANOSECONDS)
+
+
+def to_nanoseconds(stamp: Time) -> int:
+    """Return a time stamp as nanoseconds since the epoch; zero and negative ones are invalid."""
+    time_ns = stamp.sec * NANOSECONDS + stamp.nanosec
+    require(time_ns > 0 and stamp.nanosec < NANOSECONDS, "time stamp not set")
+    return time_ns
+
+
+def header(time_ns: int, frame_id: str) -> Header:
+    """Return a header."""
+    return Header(stamp=to_stamp(time_ns), frame_id=frame_id)
+
+
+# -- arrays ----------------------------------------------------------------------------------
+
+
+def to_array(values: np.ndarray) -> array.array:
+    """Return a copy of a numpy array, flattened, as the type that message fields take fast."""
+    flat = np.ascontiguousarray(values)
+    result = array.array(_TYPECODES[flat.dtype.name])
+    result.frombytes(memoryview(flat).cast("B"))
+    return result
+
+
+def _product(name: str, sizes: Sequence[int], limit: int) -> int:
+    count = math.prod(sizes)
+    require(0 < count <= limit, f"{name} of impossible size", f"{list(sizes)}")
+    return count
+
+
+# -- radar -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AdcFrame:
+    """A checked RadarAdcFrame; ``data`` is a view of the message's own memory."""
+
+    stamp_ns: int
+    frame_id: str
+    frame_index: int
+    epoch: int
+    adc_shape: tuple[int, int, int, int]  # (loops, tx, rx, samples)
+    data: np.ndarray  # int16, flat
+    chirp_valid: np.ndarray  # uint8 (loops * tx,)
+
+
+def config_to_message(config: RadarConfig, stamp_ns: int, frame_id: str) -> msg.RadarConfig:
+    """Return the message for a radar's configuration."""
+    wave = config.waveform
+    message = msg.RadarConfig(
+        header=header(stamp_ns, frame_id),
+        device=config.device,
+        source=config.source,
+        commands="\n".join(config.commands),
+        rx_gain_db=float(config.rx_gain_db),
+        tx_order=array.array("B", config.tx_order),
+        rx_antennas=array.array("B", config.rx_antennas),
+        iq_order=_IQ_ORDERS[config.iq_order],
+        lvds_lanes=2,
+        max_range_m=wave.max_range_m,
+        range_resolution_m=wave.range_resolution_m,
+        max_velocity_mps=wave.max_velocity_mps,
+        velocity_resolution_mps=wave.velocity_resolution_mps,
+    )
+    for name in ("samples", "loops"):
+        setattr(message, name, int(getattr(wave, name)))
+    for name in _WAVEFORM_TIMES:
+        setattr(message, name, float(getattr(wave, name)))
+    return message
+
+
+_WAVEFORM_TIMES = (
+    "start_frequency_hz",
+    "slope_hz_per_s",
+    "sample_rate_hz",
+    "idle_time_s",
+    "adc_start_time_s",
+    "ramp_end_time_s",
+    "frame_period_s",
+)
+
+
+def message_to_config(message: msg.RadarConfig) -> RadarConfig:
+    """Return the configuration that a message describes."""
+    orders = {number: name for name, number in _IQ_ORDERS.items()}
+    require(message.iq_order in orders, "iq_order unknown", f"{message.iq_order}")
+    require(message.lvds_lanes == 2, "LVDS lanes other than 2", f"{message.lvds_lanes}")
+    _product(
+        "frame",
+        (message.samples, message.loops, len(message.tx_order), len(message.rx_antennas), 2),
+        MAX_ADC_VALUES,
+    )
+    try:
+        wave = Waveform(
+            samples=message.samples,
+            loops=message.loops,
+            transmitters=len(message.tx_order),
+            **{name: getattr(message, name) for name in _WAVEFORM_TIMES},
+        )
+        return RadarConfig(
+            device=message.device,
+            waveform=wave,
+            tx_order=tuple(message.tx_order),
+            rx_antennas=tuple(message.rx_antennas),
+            iq_order=orders[message.iq_order],  # type: ignore[arg-type]
+            rx_gain_db=message.rx_gain_db,
+            commands=tuple(message.commands.splitlines()),
+            source=message.source,
+        )
+    except (ConfigError, ValueError) as error:
+        raise InvalidMessageError("configuration not usable", str(error)) from None
+
+
+def adc_to_message(
+    frame: Any, adc_shape: tuple[int, int, int, int], stamp_ns: int, frame_id: str
+) -> msg.RadarAdcFrame:
+    """Return the message for an `assembler.AssembledFrame`."""
+    loops, transmitters, receivers, samples = adc_shape
+    return msg.RadarAdcFrame(
+        header=header(stamp_ns, frame_id),
+        frame_index=int(frame.index),
+        epoch=int(frame.epoch),
+        loops=loops,
+        transmitters=transmitters,
+        receivers=receivers,
+        samples=samples,
+        data=to_array(frame.data),
+        chirp_valid=to_array(frame.chirp_valid),
+        bytes_missing=int(frame.bytes_missing),
+    )
+
+
+def message_to_adc(message: msg.RadarAdcFrame) -> AdcFrame:
+    """Return a frame of raw samples after checking that its sizes agree."""
+    shape = (message.loops, message.transmitters, message.receivers, message.samples)
+    count = _product("frame", (*shape, 2), MAX_ADC_VALUES)
+    require(len(message.data) == count, "frame size differs from its shape", f"{shape}")
+    chirps = message.loops * message.transmitters
+    require(len(message.chirp_valid) == chirps, "chirp_valid of wrong length")
+    return AdcFrame(
+        stamp_ns=to_nanoseconds(message.header.stamp),
+        frame_id=message.header.frame_id,
+        frame_index=message.frame_index,
+        epoch=message.epoch,
+        adc_shape=shape,
+        data=np.frombuffer(message.data, np.int16),
+        chirp_valid=np.frombuffer(message.chirp_valid, np.uint8),
+    )
+
+
+def heatmap_to_message(
+    heatmap: np.ndarray,
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    frame: AdcFrame,
+    valid_ratio: float,
+) -> msg.RadarHeatmap:
+    """Return the message for a complex64 heatmap of shape (angle, doppler, range).
+
+    Parameters
+    ----------
+    axes : tuple of ndarray
+        Sine of the angle, velocity (m/s) and range (m) of each bin, evenly spaced.
+    frame : AdcFrame
+        Where the heatmap comes from.
+    """
+    message = msg.RadarHeatmap(
+        header=header(frame.stamp_ns, frame.frame_id),
+        frame_index=frame.frame_index,
+        epoch=frame.epoch,
+        data=to_array(heatmap.astype(np.complex64, copy=False).view(np.float32)),
+        valid_ratio=float(valid_ratio),
+    )
+    message.angle_bins, message.doppler_bins, message.range_bins = heatmap.shape
+    sine, velocity, distance = ([float(v) for v in axis[:2]] for axis in axes)
+    message.sin_angle_first, message.sin_angle_step = sine[0], sine[1] - sine[0]
+    message.velocity_first_mps, message.velocity_step_mps = velocity[0], velocity[1] - velocity[0]
+    message.range_first_m, message.range_step_m = distance[0], distance[1] - distance[0]
+    return message
+
+
+def message_to_heatmap(message: msg.RadarHeatmap) -> np.ndarray:
+    """Return a heatmap as complex64 (angle, doppler, range), a view, after checking it."""
+    to_nanoseconds(message.header.stamp)
+    shape = (message.angle_bins, message.doppler_bins, message.range_bins)
+    count = _product("heatmap", (*shape, 2), MAX_HEATMAP_VALUES)
+    require(len(message.data) == count, "heatmap size differs from its shape", f"{shape}")
+    values = np.frombuffer(message.data, np.float32)
+    # One NaN or infinity makes the sum NaN or infinite: one pass, no temporary array.
+    require(math.isfinite(values.sum(dtype=np.float64)), "heatmap with NaN or infinity")
+    return values.view(np.complex64).reshape(shape)
+
+
+def points_to_message(fields: dict[str, np.ndarray], head: Header) -> PointCloud2:
+    """Return an unorganised cloud with one float32 field per entry, each of shape (n,)."""
+    table = np.stack([np.asarray(column, np.float32) for column in fields.values()], axis=-1)
+    step = 4 * len(fields)
+    return PointCloud2(
+        header=head,
+        height=1,
+        width=len(table),
+        fields=[
+            PointField(name=name, offset=4 * k, datatype=PointField.FLOAT32, count=1)
+            for k, name in enumerate(fields)
+        ],
+        point_step=step,
+        row_step=step * len(table),
+        data=array.array("B", table.tobytes()),
+        is_dense=bool(np.isfinite(table).all()),
+    )
+
+
+# -- images ----------------------------------------------------------------------------------
+
+
+def image_to_message(image: np.ndarray, head: Header) -> Image:
+    """Return the message for a uint8 image, (height, width) grey or (height, width, 3) RGB."""
+    return Image(
+        header=head,
+        height=image.shape[0],
+        width=image.shape[1],
+        encoding="mono8" if image.ndim == 2 else "rgb8",
+        step=image.shape[1] * (1 if image.ndim == 2 else 3),
+        data=to_array(image),
+    )
+
+
+def message_to_image(message: Image) -> np.ndarray:
+    """Return a ``mono8`` or ``rgb8`` image as a uint8 view."""
+    channels = {"mono8": 1, "rgb8": 3}.get(message.encoding, 0)
+    require(channels > 0, "image encoding not known", f"{message.encoding!r}")
+    count = _product("image", (message.height, message.width, channels), MAX_HEATMAP_VALUES)
+    require(
+        message.step == message.width * channels and len(message.data) == count,
+        "image size differs from its shape",
+    )
+    pixels = np.frombuffer(message.data, np.uint8)
+    shape = (message.height, message.width, channels)
+    return pixels.reshape(shape[: 2 if channels == 1 else 3])
+
+
+# -- poses -----------------------------------------------------------------------------------
+
+
+def skeleton_to_message(skeleton: Skeleton) -> msg.SkeletonDefinition:
+    """Return the message for a skeleton."""
+    return msg.SkeletonDefinition(
+        name=skeleton.name,
+        joints=list(skeleton.joints),
+        edges=array.array("H", [joint for edge in skeleton.edges for joint in edge]),
+        root=skeleton.root,
+        left_right=array.array("H", [joint for pair in skeleton.left_right for joint in pair]),
+        oks_sigmas=array.array("f", skeleton.oks_sigmas),
+    )
+
+
+def message_to_skeleton(message: msg.SkeletonDefinition) -> Skeleton:
+    """Return the skeleton that a message defines."""
+    require(0 < len(message.joints) <= MAX_KEYPOINTS, "skeleton of impossible size")
+    require(
+        len(message.edges) % 2 == 0 and len(message.left_right) % 2 == 0,
+        "skeleton with half a pair of joints",
+    )
+    try:
+        return Skeleton(
+            name=message.name,
+            joints=tuple(message.joints),
+            edges=tuple(zip(message.edges[::2], message.edges[1::2], strict=True)),
+            left_right=tuple(zip(message.left_right[::2], message.left_right[1::2], strict=True)),
+            oks_sigmas=tuple(message.oks_sigmas),
+            root=message.root,
+        )
+    except ValueError as error:
+        raise InvalidMessageError("skeleton not usable", str(error)) from None
+
+
+def pose2d_to_message(
+    keypoints_px: np.ndarray, confidence: np.ndarray, head: Header, **about: Any
+) -> msg.HumanPose2DArray:
+    """Return the message for one person.
+
+    Parameters
+    ----------
+    keypoints_px : ndarray, shape (joints, 2)
+    confidence : ndarray, shape (joints,)
+        0..1 per joint; their mean is the person's.
+    about : Any
+        Other fields of HumanPose2DArray: skeleton, model, image_width, image_height.
+    """
+    person = msg.HumanPose2D(id=-1, confidence=float(np.mean(confidence)))
+    person.keypoints = [
+        msg.Keypoint2D(x=float(x), y=float(y), confidence=float(c))
+        for (x, y), c in zip(keypoints_px, confidence, strict=True)
+    ]
+    return msg.HumanPose2DArray(header=head, poses=[person], **about)
+
+
+def message_to_pose2d(message: msg.HumanPose2DArray, joints: int) -> list[np.ndarray]:
+    """Return one (joints, 3) array of x, y (px) and confidence per person; NaN where unknown."""
+    to_nanoseconds(message.header.stamp)
+    people = []
+    for person in message.poses:
+        require(len(person.keypoints) == joints, "pose with another number of joints")
+        values = np.array([(k.x, k.y, k.confidence) for k in person.keypoints], np.float64)
+        require(not np.isinf(values).any(), "pose with infinity")
+        people.append(values)
+    return people
+
+
+def pose3d_to_message(
+    joints_m: np.ndarray, head: Header, skeleton: str, model: str
+) -> msg.HumanPose3DArray:
+    """Return the message for one person, (joints, 3) m, whose positions are known exactly."""
+    person = msg.HumanPose3D(id=0, confidence=1.0, root_relative=False)
+    person.keypoints = [
+        msg.Keypoint3D(
+            position=Point(x=float(x), y=float(y), z=float(z)),
+            confidence=1.0,
+            covariance=np.zeros(6, np.float32),
+        )
+        for x, y, z in joints_m
+    ]
+    return msg.HumanPose3DArray(header=head, skeleton=skeleton, model=model, poses=[person])
+
+
+def message_to_pose3d(message: msg.HumanPose3DArray, joints: int) -> list[np.ndarray]:
+    """Return one (joints, 3) array of positions (m) per person; NaN where unknown."""
+    to_nanoseconds(message.header.stamp)
+    people = []
+    for person in message.poses:
+        require(len(person.keypoints) == joints, "pose with another number of joints")
+        positions = (keypoint.position for keypoint in person.keypoints)
+        values = np.array([(p.x, p.y, p.z) for p in positions], np.float64)
+        require(not np.isinf(values).any(), "pose with infinity")
+        people.append(values)
+    return people

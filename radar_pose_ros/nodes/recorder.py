@@ -1,0 +1,153 @@
+"""Writes topics to a bag (rosbag2, mcap), as they come, without decoding them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from radar_pose_ros.nodes.base import ManagedNode, run
+from radar_pose_ros.recording import BagWriter, RecordingError
+
+DISCOVERY_PERIOD_S = 0.25
+DEPTH = 50  # messages kept while the disk is busy
+
+
+def is_named(topic: str, names: Iterable[str]) -> bool:
+    """Whether an absolute topic name is one of `names`, or ends with one in another namespace."""
+    return any(
+        topic == name or (not name.startswith("/") and topic.endswith("/" + name))
+        for name in names
+    )
+
+
+def message_type(type_name: str) -> Any:
+    """Return the class of a type such as ``std_msgs/msg/Header``; ``ImportError`` if none."""
+    package, kind, name = type_name.split("/")
+    module = importlib.import_module(f"{package}.{kind}")
+    try:
+        return getattr(module, name)
+    except AttributeError as error:
+        raise ImportError(f"{package} has no {kind} {name}") from error
+
+
+class Recorder(ManagedNode):
+    """Records every wanted topic as soon as somebody publishes it."""
+
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__("recorder", **node_arguments)
+        self._bag: BagWriter | None = None
+        self._bag_lock = threading.Lock()
+        self._seen_topics: set[str] = set()
+        self._periodic: list[Any] = []
+
+    def configure(self) -> None:
+        """Make the bag."""
+        if not self.values.bag:
+            raise ValueError("parameter bag is empty: name the folder to record to")
+        self._bag = BagWriter(self.values.bag)
+
+    def activate(self) -> None:
+        """Look for topics, again and again: publishers come and go."""
+        self._seen_topics.clear()
+        self.health.watch("messages")
+        self._discover()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self._periodic = [
+            self.create_timer(DISCOVERY_PERIOD_S, self._discover, clock=steady),
+            self.create_timer(self.values.flush_period_s, self._flush, clock=steady),
+        ]
+
+    def deactivate(self) -> None:
+        """Stop looking; keep what was written."""
+        timers, self._periodic = self._periodic, []
+        for timer in timers:
+            self.destroy_timer(timer)
+        self._flush()
+
+    def cleanup(self) -> None:
+        """Close the bag: index and metadata are written."""
+        with self._bag_lock:
+            writer, self._bag = self._bag, None
+        if writer is not None:
+            writer.close()
+            total = sum(writer.counts.values())
+            self.get_logger().info(
+                f"{total} messages of {len(writer.counts)} topics in {writer.path}"
+            )
+
+    def _discover(self) -> None:
+        wanted, excluded = self.values.topics.split(), self.values.exclude.split()
+        for topic, types in self.get_topic_names_and_types():
+            if topic in self._seen_topics or not types or is_named(topic, excluded):
+                continue
+            if wanted and not is_named(topic, wanted):
+                continue
+            publishers = self.get_publishers_info_by_topic(topic)
+            if publishers:  # a topic with readers only does not say how it will be published
+                self._seen_topics.add(topic)
+                self._record(topic, types[0], [p.qos_profile for p in publishers])
+
+    def _record(self, topic: str, type_name: str, offered: list[QoSProfile]) -> None:
+        # What all publishers offer is the most that can be asked for without losing one of them.
+        reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
+        latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in offered)
+        profile = QoSProfile(
+            depth=DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
+        try:
+            kind = message_type(type_name)
+            with self._bag_lock:
+                if self._bag is None:
+                    return
+                self._bag.add_topic(
+                    topic, type_name, reliable=reliable, latched=latched, depth=profile.depth
+                )
+        except (ImportError, RecordingError) as error:
+            self.get_logger().warning(f"{topic} is not recorded: {error}")
+            return
+
+        def store(serialized: bytes, info: dict[str, Any]) -> None:
+            self._store(topic, serialized, info)
+
+        self._active_subscriptions.append(
+            self.create_subscription(kind, topic, store, profile, raw=True)
+        )
+
+    def _store(self, topic: str, serialized: bytes, info: dict[str, Any]) -> None:
+        # The middleware's own time of arrival does not contain this process's waiting.
+        received_ns = info.get("received_timestamp") or self.get_clock().now().nanoseconds
+        with self._bag_lock:
+            if self._bag is None:
+                return
+            try:
+                self._bag.write(topic, received_ns, serialized)
+            except OSError as error:  # a full disk must not end the recording of what fits
+                self.health.drop(f"{topic}: {error.strerror}")
+                return
+        self.health.tick("messages")
+
+    def _flush(self) -> None:
+        with self._bag_lock:
+            if self._bag is None:
+                return
+            try:
+                self._bag.flush()
+            except OSError as error:
+                self.health.warn("disk", f"{self._bag.path}: {error.strerror}")
+
+
+def main() -> int:
+    """Run the node."""
+    return run(Recorder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

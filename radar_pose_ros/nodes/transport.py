@@ -1,0 +1,41 @@
+"""Whether the middleware is set up for messages as large as a frame of raw samples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+DEFAULT_SEGMENT_BYTES = 512 * 1024
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+
+
+def segment_bytes(environment: Mapping[str, str]) -> float:
+    """Return the largest message that Fast DDS carries through shared memory, in bytes.
+
+    Infinite where another middleware or Fast DDS's own mode for large data is chosen: the limit is
+    that of Fast DDS's default transports alone.
+    """
+    if "fastrtps" not in environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"):
+        return float("inf")
+    if environment.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA"):
+        return float("inf")
+    for variable in PROFILE_VARIABLES:
+        path = Path(environment.get(variable, ""))
+        if path.is_file():
+            text = path.read_text("utf-8", errors="replace")
+            sizes = re.findall(r"<segment_size>\s*(\d+)\s*</segment_size>", text)
+            return float(max(map(int, sizes), default=DEFAULT_SEGMENT_BYTES))
+    return float(DEFAULT_SEGMENT_BYTES)
+
+
+def large_message_warning(message_bytes: int, environment: Mapping[str, str]) -> str:
+    """Return one sentence with the cure if messages of that size get lost, else ``""``."""
+    limit = segment_bytes(environment)
+    if message_bytes <= limit:
+        return ""
+    return (
+        f"messages of {message_bytes} bytes do not fit into Fast DDS's shared-memory segment of "
+        f"{limit:.0f} bytes and get lost on the way to best-effort readers: in every process set "
+        f"{PROFILE_VARIABLES[0]} to the package's config/fastdds_large_messages.xml"
+    )

@@ -1,0 +1,234 @@
+"""Node visualizer: markers and overlay images of what the other nodes see."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from functools import partial
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point
+from sensor_msgs.msg import Image
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from radar_pose_ros import msg
+from radar_pose_ros.nodes import convert
+from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode, run
+from radar_pose_ros.skeleton import projection
+from radar_pose_ros.skeleton.definitions import Skeleton
+
+RIG_FRAME = "radar_rig"
+RADARS = ("radar_h", "radar_v")
+TRUTH = "ground_truth"
+SURE = (0.0, 0.62, 0.45)  # bluish green and vermilion: told apart with any colour vision
+UNSURE = (0.84, 0.37, 0.0)
+GREY = (0.72, 0.72, 0.72)
+KEPT_NS = 3 * convert.NANOSECONDS  # poses describe the past: keep what they will be drawn with
+NEAR_NS = convert.NANOSECONDS // 10
+
+
+class Memory:
+    """Things of the last seconds, found by their stamp."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._items: dict[int, Any] = {}
+
+    def add(self, stamp_ns: int, item: Any) -> None:
+        """Keep an item and forget those that are far from it in time, later or earlier."""
+        with self._lock:
+            self._items[stamp_ns] = item
+            self._items = {s: v for s, v in self._items.items() if abs(s - stamp_ns) <= KEPT_NS}
+
+    def nearest(self, stamp_ns: int) -> Any:
+        """Return the item nearest to a stamp; None if that is not near."""
+        with self._lock:
+            if not self._items:
+                return None
+            best = min(self._items, key=lambda s: abs(s - stamp_ns))
+            return self._items[best] if abs(best - stamp_ns) <= NEAR_NS else None
+
+
+class Visualizer(ManagedNode):
+    """Draws `pose2d`, and beside it `ground_truth` if there is any; see docs/nodes.md."""
+
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__("visualizer", **node_arguments)
+        self._skeletons: dict[str, Skeleton] = {}
+
+    def configure(self) -> None:
+        """Create publishers."""
+        self._markers = self.create_publisher(MarkerArray, "markers", RELIABLE)
+        self._overlays = self.create_publisher(Image, "overlay", RELIABLE)
+
+    def activate(self) -> None:
+        """Start listening and drawing."""
+        self._truths = Memory()
+        self._heatmaps = {radar: Memory() for radar in RADARS}
+        self._pose: tuple[msg.HumanPose2DArray, np.ndarray] | None = None
+        self.health.watch("pose2d", self.values.input_timeout_s)
+        self.health.watch("overlay")
+        self.subscribe(msg.SkeletonDefinition, "skeleton", LATCHED, self._take_skeleton)
+        self.subscribe(msg.HumanPose2DArray, "pose2d", SENSOR_DATA, self._take_pose)
+        self.subscribe(msg.HumanPose3DArray, TRUTH, SENSOR_DATA, self._take_truth)
+        for radar in RADARS:
+            topic = f"{radar}/heatmap"
+            self.subscribe(msg.RadarHeatmap, topic, SENSOR_DATA, partial(self._take_map, radar))
+        self.start_worker("painter", self._paint)
+
+    def cleanup(self) -> None:
+        """Take the publishers away."""
+        self.drop_publishers("_markers", "_overlays")
+
+    # -- input -------------------------------------------------------------------------------
+
+    def _take_skeleton(self, message: msg.SkeletonDefinition) -> None:
+        self._skeletons[message.name] = convert.message_to_skeleton(message)
+
+    def _skeleton(self, name: str) -> Skeleton:
+        convert.require(name in self._skeletons, "skeleton not defined yet", f"{name!r}")
+        return self._skeletons[name]
+
+    def _take_pose(self, message: msg.HumanPose2DArray) -> None:
+        skeleton = self._skeleton(message.skeleton)
+        people = convert.message_to_pose2d(message, len(skeleton.joints))
+        self.health.tick("pose2d")
+        head = Header(stamp=message.header.stamp, frame_id=RIG_FRAME)
+        markers = []
+        for number, person in enumerate(people):
+            points = projection.unproject(person[:, :2], self.values.distance_m)
+            trust = np.nan_to_num(person[:, 2], nan=1.0)
+            points[trust < self.values.min_confidence] = np.nan
+            colours = [self._colour(confidence) for confidence in trust]
+            markers += self._person(head, "pose2d", number, skeleton, points, colours)
+        self._markers.publish(MarkerArray(markers=markers))
+        if people:
+            self._pose = message, people[0]
+
+    def _take_truth(self, message: msg.HumanPose3DArray) -> None:
+        skeleton = self._skeleton(message.skeleton)
+        people = convert.message_to_pose3d(message, len(skeleton.joints))
+        markers = []
+        for number, points in enumerate(people):
+            colours = [ColorRGBA(r=GREY[0], g=GREY[1], b=GREY[2], a=0.8)] * len(points)
+            markers += self._person(message.header, TRUTH, number, skeleton, points, colours)
+        self._markers.publish(MarkerArray(markers=markers))
+        if people:
+            self._truths.add(convert.to_nanoseconds(message.header.stamp), people[0])
+
+    def _take_map(self, radar: str, message: msg.RadarHeatmap) -> None:
+        self._heatmaps[radar].add(convert.to_nanoseconds(message.header.stamp), message)
+
+    # -- markers -----------------------------------------------------------------------------
+
+    @staticmethod
+    def _colour(confidence: float) -> ColorRGBA:
+        share = min(max(float(confidence), 0.0), 1.0)
+        red, green, blue = (u + (s - u) * share for s, u in zip(SURE, UNSURE, strict=True))
+        return ColorRGBA(r=red, g=green, b=blue, a=0.9)
+
+    def _person(
+        self,
+        head: Header,
+        namespace: str,
+        number: int,
+        skeleton: Skeleton,
+        points: np.ndarray,
+        colours: list[ColorRGBA],
+    ) -> list[Marker]:
+        known = [bool(k) for k in np.isfinite(points).all(axis=1)]
+        joints = [k for k in range(len(points)) if known[k]]
+        ends = [k for edge in skeleton.edges if all(known[j] for j in edge) for k in edge]
+        lifetime = Duration(
+            sec=int(self.values.lifetime_s), nanosec=int(self.values.lifetime_s % 1 * 1e9)
+        )
+        result = []
+        for kind, size_m, chosen in (
+            (Marker.LINE_LIST, 0.03, ends),
+            (Marker.SPHERE_LIST, 0.06, joints),
+        ):
+            marker = Marker(
+                header=head,
+                ns=namespace,
+                id=2 * number + len(result),
+                type=kind,
+                lifetime=lifetime,
+            )
+            marker.pose.orientation.w = 1.0
+            marker.scale.x = marker.scale.y = marker.scale.z = size_m
+            marker.points = [Point(x=p[0], y=p[1], z=p[2]) for p in points[chosen].tolist()]
+            marker.colors = [colours[k] for k in chosen]
+            marker.action = Marker.ADD if chosen else Marker.DELETE
+            result.append(marker)
+        return result
+
+    # -- overlay image: the painter's thread -------------------------------------------------
+
+    def _paint(self, stop: threading.Event) -> None:
+        painter = None
+        painted = None
+        while not stop.wait(1.0 / self.values.overlay_rate_hz):
+            pose = self._pose
+            if pose is None or pose is painted or not self._overlays.get_subscription_count():
+                continue
+            if painter is None:
+                painter = self._make_painter(*pose)
+            if painter is not None:
+                self._overlays.publish(self._picture(painter, *pose))
+                self.health.tick("overlay")
+                painted = pose
+
+    def _maps(self, message: msg.HumanPose2DArray) -> list[msg.RadarHeatmap | None]:
+        stamp_ns = convert.to_nanoseconds(message.header.stamp)
+        return [self._heatmaps[radar].nearest(stamp_ns) for radar in RADARS]
+
+    def _make_painter(self, message: msg.HumanPose2DArray, _: np.ndarray) -> Any:
+        from radar_pose_ros import drawing  # matplotlib: 1 s to import, for those who look only
+
+        maps = self._maps(message)
+        if any(m is None for m in maps):
+            return None
+        panels = [
+            drawing.Panel(
+                title=radar,
+                axes=drawing.PolarAxes(
+                    m.sin_angle_first, m.sin_angle_step, m.range_first_m, m.range_step_m
+                ),
+                shape=(m.angle_bins, m.range_bins),
+                upright=radar == "radar_h",
+            )
+            for radar, m in zip(RADARS, maps, strict=True)
+            if m is not None
+        ]
+        skeleton = self._skeletons[message.skeleton]
+        size_px = message.image_width or projection.IMAGE_SIZE_PX
+        return drawing.PoseFilm(panels, skeleton, size_px)
+
+    def _picture(self, painter: Any, message: msg.HumanPose2DArray, person: np.ndarray) -> Image:
+        from radar_pose_ros.drawing import power_db
+
+        powers = []
+        for heatmap in self._maps(message):
+            known = heatmap is not None
+            powers.append(power_db(convert.message_to_heatmap(heatmap)) if known else None)
+        truth = self._truths.nearest(convert.to_nanoseconds(message.header.stamp))
+        picture = painter.picture(
+            powers,
+            person[:, :2],
+            person[:, 2],
+            truth_px=None if truth is None else projection.project(truth),
+            title=message.model,
+        )
+        return convert.image_to_message(picture, message.header)
+
+
+def main() -> int:
+    """Run the node."""
+    return run(Visualizer)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""FMCW radar: chirp arithmetic, configuration, wire formats, transforms. No ROS."""

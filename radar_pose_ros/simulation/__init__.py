@@ -1,0 +1,1 @@
+"""People, radar echoes and capture boards that are not there. No ROS."""

@@ -1,0 +1,1 @@
+"""Joint names, bones, and mappings between skeletons. No ROS."""

@@ -1,0 +1,168 @@
+"""Real nodes in real processes over real DDS, and a node in this process that watches them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from radar_pose_ros import resources
+
+
+class LiveGraph:
+    """Starts node processes and talks to them; everything ends with the test."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+
+        self._rclpy = rclpy
+        self._folder = folder
+        self.environment = {
+            **environment,
+            "OMP_NUM_THREADS": "1",
+            "FASTDDS_DEFAULT_PROFILES_FILE": str(
+                resources.find("config", "fastdds_large_messages.xml")
+            ),
+        }
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=int(environment["ROS_DOMAIN_ID"]))
+        self.node = rclpy.create_node("observer", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._processes: list[subprocess.Popen[str]] = []
+        self._logs: dict[int, list[str]] = {}
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._closing.is_set():
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def start(self, module: str, namespace: str = "", **parameters: Any) -> subprocess.Popen[str]:
+        """Start a node with these parameters."""
+        command = [sys.executable, "-m", f"radar_pose_ros.nodes.{module}", "--ros-args"]
+        command += ["-r", f"__ns:=/{namespace}"]
+        if parameters:
+            file = self._folder / f"{module}_{len(self._processes)}.yaml"
+            file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
+            command += ["--params-file", str(file)]
+        process = subprocess.Popen(
+            command,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        lines: list[str] = []
+        self._logs[process.pid] = lines
+
+        def read() -> None:
+            assert process.stdout is not None
+            lines.extend(iter(process.stdout.readline, ""))
+
+        threading.Thread(target=read, daemon=True).start()
+        self._processes.append(process)
+        return process
+
+    def log(self, process: subprocess.Popen[str]) -> str:
+        """Return what a process printed so far."""
+        return "".join(self._logs[process.pid])
+
+    def collect(self, message_type: type, topic: str, qos: Any) -> list[Any]:
+        """Subscribe; return the list that messages are appended to."""
+        messages: list[Any] = []
+        self.node.create_subscription(message_type, topic, messages.append, qos)
+        return messages
+
+    def wait(self, condition: Callable[[], Any], timeout_s: float = 20.0, what: str = "") -> Any:
+        """Wait until the condition is true and return its value; fail the test after the timeout."""
+        deadline_s = time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s:
+            value = condition()
+            if value:
+                return value
+            time.sleep(0.02)
+        printed = "\n".join("".join(lines) for lines in self._logs.values())
+        pytest.fail(
+            f"{what or 'condition'} not met in {timeout_s} s; the nodes printed:\n{printed}"
+        )
+
+    def call(self, service_type: type, name: str, request: Any, timeout_s: float = 10.0) -> Any:
+        """Call a service and return its response."""
+        client = self.node.create_client(service_type, name)
+        try:
+            self.wait(client.service_is_ready, timeout_s, f"service {name}")
+            future = client.call_async(request)
+            self.wait(future.done, timeout_s, f"answer of {name}")
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def state(self, node: str) -> str:
+        """Return the label of a node's lifecycle state."""
+        from lifecycle_msgs.srv import GetState
+
+        return self.call(GetState, f"/{node}/get_state", GetState.Request()).current_state.label
+
+    def change(self, node: str, transition: str) -> bool:
+        """Ask for a transition by its label; return whether it succeeded."""
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request()
+        request.transition.label = transition
+        return self.call(ChangeState, f"/{node}/change_state", request).success
+
+    def set(self, node: str, name: str, value: Any) -> tuple[bool, str]:
+        """Set a parameter; return success and the reason for a refusal."""
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        request = SetParameters.Request(parameters=[parameter])
+        result = self.call(SetParameters, f"/{node}/set_parameters", request).results[0]
+        return result.successful, result.reason
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return the newest diagnostic status of each node, by its name without the first slash."""
+        from diagnostic_msgs.msg import DiagnosticArray
+
+        if not hasattr(self, "_diagnostics"):
+            self._diagnostics = self.collect(DiagnosticArray, "/diagnostics", 50)
+        return {s.name.lstrip("/"): s for report in self._diagnostics for s in report.status}
+
+    @staticmethod
+    def interrupt(process: subprocess.Popen[str], timeout_s: float = 10.0) -> tuple[int, float]:
+        """Send SIGINT; return exit code and time it took."""
+        begin_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        return process.wait(timeout_s), time.monotonic() - begin_s
+
+    def close(self) -> None:
+        """End everything."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        self._closing.set()
+        self._thread.join()
+        self._executor.remove_node(self.node)
+        self.node.destroy_node()
+        self._rclpy.shutdown(context=self._context)
+
+
+@pytest.fixture
+def live(ros_environment: dict[str, str], tmp_path: Path) -> Iterator[LiveGraph]:
+    """A graph in a ROS domain of its own."""
+    graph = LiveGraph(ros_environment, tmp_path)
+    yield graph
+    graph.close()

@@ -1,0 +1,256 @@
+"""Between messages and arrays; and what is refused."""
+
+from __future__ import annotations
+
+import array
+import random
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS messages: run `make test`")
+msg = pytest.importorskip("radar_pose_ros.msg", reason="messages are not built: run `make test`")
+
+from std_msgs.msg import Header  # noqa: E402
+
+from radar_pose_ros.nodes import convert  # noqa: E402
+from radar_pose_ros.nodes.convert import InvalidMessageError  # noqa: E402
+from radar_pose_ros.radar.config import RadarConfig  # noqa: E402
+from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor  # noqa: E402
+from radar_pose_ros.radar.ti_config import load_cfg  # noqa: E402
+from radar_pose_ros.skeleton.definitions import HUPR14  # noqa: E402
+
+NOW_NS = 1_700_000_000_123_456_789
+
+
+@pytest.fixture(scope="module")
+def config() -> RadarConfig:
+    return load_cfg(Path(__file__).resolve().parents[2] / "config" / "iwr1843.cfg")
+
+
+def assembled(config: RadarConfig, rng: np.random.Generator) -> SimpleNamespace:
+    loops, transmitters = config.adc_shape[:2]
+    count = config.bytes_per_frame // 2
+    return SimpleNamespace(
+        index=7,
+        epoch=1,
+        data=rng.integers(-2000, 2000, count, dtype=np.int16),
+        chirp_valid=np.ones(loops * transmitters, np.uint8),
+        bytes_missing=0,
+    )
+
+
+def test_stamps_round_trip_to_the_nanosecond() -> None:
+    assert convert.to_nanoseconds(convert.to_stamp(NOW_NS)) == NOW_NS
+
+
+def test_a_stamp_of_zero_is_invalid() -> None:
+    with pytest.raises(InvalidMessageError, match="time stamp not set"):
+        convert.to_nanoseconds(convert.to_stamp(0))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.uint8, np.uint16])
+def test_arrays_keep_every_bit(dtype: type, rng: np.random.Generator) -> None:
+    values = rng.integers(0, 200, (3, 5, 7)).astype(dtype)
+    result = convert.to_array(values[:, ::2])  # not contiguous
+    assert isinstance(result, array.array)
+    np.testing.assert_array_equal(np.frombuffer(result, dtype), values[:, ::2].ravel())
+
+
+def test_configuration_round_trip(config: RadarConfig) -> None:
+    message = convert.config_to_message(config, NOW_NS, "radar_h_link")
+    assert message.header.frame_id == "radar_h_link"
+    assert message.range_resolution_m == pytest.approx(0.0429, abs=1e-4)
+    back = convert.message_to_config(message)
+    assert back == replace(config, unknown_commands=())
+
+
+def test_frame_round_trip(config: RadarConfig, rng: np.random.Generator) -> None:
+    frame = assembled(config, rng)
+    message = convert.adc_to_message(frame, config.adc_shape, NOW_NS, "radar_h_link")
+    back = convert.message_to_adc(message)
+    np.testing.assert_array_equal(back.data, frame.data)
+    assert back.adc_shape == config.adc_shape
+    assert (back.stamp_ns, back.frame_index, back.epoch) == (NOW_NS, 7, 1)
+
+
+def test_heatmap_round_trip(config: RadarConfig, rng: np.random.Generator) -> None:
+    processor = HeatmapProcessor(config, HeatmapConfig(range_first=31, range_bins=64))
+    frame = assembled(config, rng)
+    adc = convert.message_to_adc(
+        convert.adc_to_message(frame, config.adc_shape, NOW_NS, "radar_h_link")
+    )
+    heatmap = processor(adc.data)
+    axes = (processor.sine_axis, processor.velocity_axis_mps, processor.range_axis_m)
+    message = convert.heatmap_to_message(heatmap, axes, adc, 0.5)
+    np.testing.assert_array_equal(convert.message_to_heatmap(message), heatmap)
+    for name, axis in (("sin_angle_{}", 0), ("velocity_{}_mps", 1), ("range_{}_m", 2)):
+        first = getattr(message, name.format("first"))
+        step = getattr(message, name.format("step"))
+        size = len(axes[axis])
+        np.testing.assert_allclose(first + step * np.arange(size), axes[axis], atol=1e-5)
+
+
+def test_skeleton_round_trip() -> None:
+    back = convert.message_to_skeleton(convert.skeleton_to_message(HUPR14))
+    assert (back.name, back.joints, back.edges, back.left_right, back.root) == (
+        HUPR14.name,
+        HUPR14.joints,
+        HUPR14.edges,
+        HUPR14.left_right,
+        HUPR14.root,
+    )
+    np.testing.assert_allclose(back.oks_sigmas, HUPR14.oks_sigmas, rtol=1e-6)
+
+
+def test_pose_round_trips(rng: np.random.Generator) -> None:
+    keypoints, confidence = rng.uniform(0, 256, (14, 2)), rng.uniform(0, 1, 14)
+    message = convert.pose2d_to_message(keypoints, confidence, convert.header(NOW_NS, "camera"))
+    (person,) = convert.message_to_pose2d(message, 14)
+    np.testing.assert_allclose(person, np.c_[keypoints, confidence], rtol=1e-6)
+    assert message.poses[0].confidence == pytest.approx(confidence.mean())
+    joints = rng.normal(size=(14, 3))
+    truth = convert.pose3d_to_message(
+        joints, convert.header(NOW_NS, "map"), "hupr14", "simulation"
+    )
+    np.testing.assert_array_equal(convert.message_to_pose3d(truth, 14)[0], joints)
+
+
+def test_image_round_trip(rng: np.random.Generator) -> None:
+    for shape in ((4, 6), (4, 6, 3)):
+        image = rng.integers(0, 255, shape, dtype=np.uint8)
+        message = convert.image_to_message(image, Header())
+        np.testing.assert_array_equal(convert.message_to_image(message), image)
+
+
+def test_points_have_the_documented_fields() -> None:
+    columns = {
+        name: np.arange(3.0) + k for k, name in enumerate(["x", "y", "z", "doppler", "snr"])
+    }
+    cloud = convert.points_to_message(columns, Header())
+    assert [field.name for field in cloud.fields] == list(columns)
+    table = np.frombuffer(cloud.data, np.float32).reshape(3, 5)
+    np.testing.assert_array_equal(table, np.stack(list(columns.values()), 1))
+
+
+# -- R5: what must be refused ----------------------------------------------------------------
+
+
+def small_frame() -> msg.RadarAdcFrame:
+    return msg.RadarAdcFrame(
+        header=convert.header(NOW_NS, "radar_h_link"),
+        loops=2,
+        transmitters=1,
+        receivers=1,
+        samples=4,
+        data=array.array("h", range(16)),
+        chirp_valid=array.array("B", [1, 1]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"loops": 3}, "frame size differs from its shape"),
+        ({"loops": 0}, "frame of impossible size"),
+        ({"samples": 2_000_000_000}, "frame of impossible size"),
+        ({"data": array.array("h")}, "frame size differs from its shape"),
+        ({"chirp_valid": array.array("B", [1])}, "chirp_valid of wrong length"),
+        ({"header": Header()}, "time stamp not set"),
+    ],
+)
+def test_bad_frames_are_refused(change: dict, reason: str) -> None:
+    convert.message_to_adc(small_frame())
+    message = small_frame()
+    for name, value in change.items():
+        setattr(message, name, value)
+    with pytest.raises(InvalidMessageError) as caught:
+        convert.message_to_adc(message)
+    assert caught.value.reason == reason
+
+
+def small_heatmap() -> msg.RadarHeatmap:
+    return msg.RadarHeatmap(
+        header=convert.header(NOW_NS, "radar_h_link"),
+        angle_bins=2,
+        doppler_bins=1,
+        range_bins=3,
+        data=array.array("f", range(12)),
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_heatmaps_that_are_not_finite_are_refused(value: float) -> None:
+    message = small_heatmap()
+    message.data[5] = value
+    with pytest.raises(InvalidMessageError, match="NaN or infinity"):
+        convert.message_to_heatmap(message)
+
+
+def test_poses_with_infinity_are_refused_and_with_nan_are_not() -> None:
+    keypoints = np.full((14, 2), 5.0)
+    keypoints[3] = np.nan
+    message = convert.pose2d_to_message(keypoints, np.ones(14), convert.header(NOW_NS, ""))
+    assert np.isnan(convert.message_to_pose2d(message, 14)[0][3, 0])
+    message.poses[0].keypoints[4].x = float("inf")
+    with pytest.raises(InvalidMessageError, match="infinity"):
+        convert.message_to_pose2d(message, 14)
+    with pytest.raises(InvalidMessageError, match="another number of joints"):
+        convert.message_to_pose2d(message, 13)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("device", "IWR9999", "configuration not usable"),
+        ("slope_hz_per_s", float("nan"), "configuration not usable"),
+        ("samples", 0, "frame of impossible size"),
+        ("loops", 4_000_000_000, "frame of impossible size"),
+        ("iq_order", 7, "iq_order unknown"),
+        ("lvds_lanes", 4, "LVDS lanes other than 2"),
+        ("tx_order", array.array("B"), "frame of impossible size"),
+    ],
+)
+def test_bad_configurations_are_refused(
+    config: RadarConfig, field: str, value: object, reason: str
+) -> None:
+    message = convert.config_to_message(config, NOW_NS, "radar_h_link")
+    setattr(message, field, value)
+    with pytest.raises(InvalidMessageError) as caught:
+        convert.message_to_config(message)
+    assert caught.value.reason == reason
+
+
+def test_ten_thousand_damaged_messages_raise_nothing_else(config: RadarConfig) -> None:
+    """R5: whatever the fields hold, the answer is a value or InvalidMessageError."""
+    random_ = random.Random(5)
+    sizes = [0, 1, 2, 3, 4, 16, 1 << 16, (1 << 32) - 1]
+    floats = [0.0, -1.0, 1e38, float("nan"), float("inf"), float("-inf")]
+    refused = 0
+    for k in range(10_000):
+        if k % 3 == 0:
+            message, read = small_frame(), convert.message_to_adc
+            names = ["loops", "transmitters", "receivers", "samples"]
+        elif k % 3 == 1:
+            message, read = small_heatmap(), convert.message_to_heatmap
+            names = ["angle_bins", "doppler_bins", "range_bins"]
+            message.data[random_.randrange(12)] = random_.choice(floats)
+        else:
+            message = convert.config_to_message(config, NOW_NS, "x")
+            read = convert.message_to_config  # type: ignore[assignment]
+            names = ["samples", "loops"]
+            message.frame_period_s = random_.choice(floats)
+            message.iq_order = random_.randrange(256)
+        setattr(message, random_.choice(names), random_.choice(sizes))
+        if random_.random() < 0.1:
+            message.header.stamp.sec = random_.choice([0, -5])
+            message.header.stamp.nanosec = random_.choice([0, (1 << 32) - 1])
+        try:
+            read(message)
+        except InvalidMessageError as error:
+            assert error.reason
+            refused += 1
+    assert refused > 5_000

@@ -1,0 +1,70 @@
+"""What diagnostics say about a node."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from radar_pose_ros.nodes.health import Health, Level, Meter
+
+
+def test_rate_and_age_of_regular_events() -> None:
+    meter = Meter()
+    meter.times_s.extend([10.0, 10.1, 10.2, 10.3])
+    assert meter.rate_hz(10.4) == pytest.approx(10.0)
+    assert meter.age_s(10.4) == pytest.approx(0.1)
+
+
+def test_rate_forgets_what_is_long_ago() -> None:
+    meter = Meter()
+    meter.times_s.extend([10.0, 10.1, 10.2])
+    assert meter.rate_hz(30.0) == 0.0
+    assert meter.silence_s(30.0) == pytest.approx(19.8)
+
+
+def test_silence_counts_from_the_start_if_nothing_ever_came() -> None:
+    """R1: a sensor that never spoke is as silent as one that stopped."""
+    health = Health()
+    health.watch("adc", timeout_s=0.05)
+    assert health.report(active=True)[0] == Level.STALE
+    time.sleep(0.08)
+    level, message, _ = health.report(active=True)
+    assert level == Level.ERROR
+    assert message.startswith("adc silent for 0.")
+
+
+def test_levels_in_their_order() -> None:
+    health = Health()
+    health.watch("adc", timeout_s=5.0)
+    health.tick("adc")
+    assert health.report(active=True)[:2] == (Level.OK, "running")
+    health.drop("bad stamp", 3)
+    assert health.report(active=True)[:2] == (Level.WARN, "3 dropped: bad stamp")
+    assert health.report(active=True)[0] == Level.OK  # only news is a warning
+    health.warn("buffer", "receive buffer cut to 1 byte")
+    assert health.report(active=True)[:2] == (Level.WARN, "receive buffer cut to 1 byte")
+    health.warn("buffer", "")
+    health.failure = "cannot configure: no file"
+    assert health.report(active=False)[:2] == (Level.ERROR, "cannot configure: no file")
+
+
+def test_an_inactive_node_is_not_silent() -> None:
+    health = Health()
+    health.watch("adc", timeout_s=0.0)
+    assert health.report(active=False)[0] == Level.OK
+
+
+def test_totals_of_drops_stay() -> None:
+    health = Health()
+    health.drop("bad stamp", 2)
+    health.report(active=True)
+    health.drop("bad stamp")
+    assert health.report(active=True)[2]["dropped: bad stamp"] == "3"
+    assert health.drops() == {"bad stamp": 3}
+
+
+def test_dropping_nothing_is_no_news() -> None:
+    health = Health()
+    health.drop("late", 0)
+    assert health.report(active=True)[0] == Level.OK

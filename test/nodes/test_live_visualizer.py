@@ -1,0 +1,121 @@
+"""The visualizer, live: poses in, markers and pictures out."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from radar_pose_ros.skeleton.definitions import HUPR14
+from radar_pose_ros.skeleton.projection import project
+
+if TYPE_CHECKING:
+    from conftest import LiveGraph
+
+pytestmark = pytest.mark.ros
+
+
+def standing_person() -> np.ndarray:
+    """Return somebody's joints, (14, 3), two metres in front of the rig."""
+    height = {"ankle": 0.1, "knee": 0.5, "hip": 0.9, "neck": 1.5, "head": 1.7}
+    height |= {"shoulder": 1.45, "elbow": 1.2, "wrist": 0.95}
+    joints = []
+    for name in HUPR14.joints:
+        side = 0.2 if name.startswith("left") else -0.2 if name.startswith("right") else 0.0
+        joints.append((2.0, side, height[name.split("_")[-1]]))
+    return np.array(joints)
+
+
+def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
+    """On the plane at the given distance, in the rig's frame; unknown joints are left out."""
+    from rclpy.qos import QoSProfile
+    from sensor_msgs.msg import Image
+    from visualization_msgs.msg import MarkerArray
+
+    from radar_pose_ros import msg
+    from radar_pose_ros.nodes import convert
+    from radar_pose_ros.nodes.base import LATCHED
+
+    process = live.start("visualizer", distance_m=2.0, overlay_rate_hz=10.0)
+    skeletons = live.node.create_publisher(msg.SkeletonDefinition, "/skeleton", LATCHED)
+    skeletons.publish(convert.skeleton_to_message(HUPR14))
+    poses = live.node.create_publisher(msg.HumanPose2DArray, "/pose2d", QoSProfile(depth=10))
+    truths = live.node.create_publisher(
+        msg.HumanPose3DArray, "/ground_truth", QoSProfile(depth=10)
+    )
+    maps = [
+        live.node.create_publisher(msg.RadarHeatmap, f"/{r}/heatmap", QoSProfile(depth=10))
+        for r in ("radar_h", "radar_v")
+    ]
+    markers = live.collect(MarkerArray, "/markers", QoSProfile(depth=50))
+    pictures = live.collect(Image, "/overlay", QoSProfile(depth=5))
+    live.wait(poses.get_subscription_count, what="a subscriber of pose2d")
+
+    joints = standing_person()
+    keypoints = project(joints)
+    unknown = HUPR14.index("left_wrist")
+    keypoints[unknown] = np.nan
+    confidence = np.linspace(0.0, 1.0, 14)
+    heatmap = msg.RadarHeatmap(angle_bins=4, doppler_bins=2, range_bins=8)
+    heatmap.data = convert.to_array(np.arange(128, dtype=np.float32))
+    heatmap.sin_angle_first, heatmap.sin_angle_step = -1.0, 0.5
+    heatmap.range_first_m, heatmap.range_step_m = 1.3, 0.3
+
+    def publish() -> bool:
+        head = convert.header(time.time_ns(), "rig_camera_optical_frame")
+        heatmap.header = head
+        for publisher in maps:
+            publisher.publish(heatmap)
+        truths.publish(
+            convert.pose3d_to_message(
+                joints, convert.header(time.time_ns(), "radar_rig"), "hupr14", "simulation"
+            )
+        )
+        poses.publish(
+            convert.pose2d_to_message(
+                keypoints, confidence, head, skeleton="hupr14", model="test", image_width=256
+            )
+        )
+        time.sleep(0.05)
+        return bool(pictures and len(markers) > 1)
+
+    live.wait(publish, what="markers and a picture")
+    seen = {(m.ns, m.type): m for array in markers for m in array.markers}
+    spheres = seen["pose2d", 7]
+    assert spheres.header.frame_id == "radar_rig"
+    assert len(spheres.points) == 13
+    known = np.delete(joints, unknown, axis=0)
+    found = np.array([(p.x, p.y, p.z) for p in spheres.points])
+    np.testing.assert_allclose(found, known, atol=1e-9)  # the person stands on that plane
+    assert spheres.colors[0].r > 0.8 > spheres.colors[-1].r  # unsure is red, sure is green
+    lines = seen["pose2d", 5]
+    assert len(lines.points) == 2 * (len(HUPR14.edges) - 1)
+    truth = np.array([(p.x, p.y, p.z) for p in seen["ground_truth", 7].points])
+    np.testing.assert_allclose(truth, joints)
+    assert (pictures[0].encoding, pictures[0].step) == ("rgb8", 3 * pictures[0].width)
+    assert np.frombuffer(pictures[0].data, np.uint8).std() > 10  # something is drawn
+
+    # A pose in an unknown skeleton, and one with infinity, change nothing.
+    bad = convert.pose2d_to_message(
+        keypoints, confidence, convert.header(time.time_ns(), ""), skeleton="octopus8"
+    )
+    poses.publish(bad)
+    bad.skeleton = "hupr14"
+    bad.poses[0].keypoints[0].x = float("inf")
+    poses.publish(bad)
+    live.diagnostics()
+
+    def reasons() -> set[str]:
+        status = live.diagnostics().get("visualizer")
+        return {v.key for v in status.values} if status else set()
+
+    wanted = {
+        "dropped: pose2d: skeleton not defined yet",
+        "dropped: pose2d: pose with infinity",
+    }
+    live.wait(lambda: wanted <= reasons(), what=f"{wanted}")
+    code, took_s = live.interrupt(process)
+    assert code == 0
+    assert took_s < 3.0

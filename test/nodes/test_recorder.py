@@ -1,0 +1,132 @@
+"""The recorder in a process of its own: everything that is published comes back."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from radar_pose_ros import recording
+from radar_pose_ros.recording import BagReader
+
+pytestmark = pytest.mark.ros
+
+
+def start(root, environment, **parameters) -> subprocess.Popen:
+    command = [sys.executable, "-m", "radar_pose_ros.nodes.recorder", "--ros-args"]
+    for name, value in parameters.items():
+        command += ["-p", f"{name}:={value}"]
+    return subprocess.Popen(
+        command,
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture
+def talker(ros_environment):
+    """A node of this process."""
+    import rclpy
+
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("talker", context=context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def heatmap(index: int, values: np.ndarray):
+    from radar_pose_ros import msg
+    from radar_pose_ros.nodes import convert
+
+    message = msg.RadarHeatmap(
+        header=convert.header(10**18 + index, "radar_h_link"),
+        frame_index=index,
+        data=convert.to_array(values),
+    )
+    message.angle_bins, message.doppler_bins, message.range_bins = 64, 8, 64
+    return message
+
+
+def wait_for_reader(publisher) -> None:
+    deadline_s = time.monotonic() + 30
+    while not publisher.get_subscription_count():
+        assert time.monotonic() < deadline_s, "the recorder did not subscribe"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_messages_come_back(root, tmp_path, ros_environment, talker, killed):
+    """Even if the recorder is killed: after what it flushes within a second."""
+    from radar_pose_ros import msg
+    from radar_pose_ros.nodes.base import LATCHED, RELIABLE
+
+    latched = talker.create_publisher(msg.SkeletonDefinition, "skeleton", LATCHED)
+    latched.publish(msg.SkeletonDefinition(name="hupr14", joints=["a", "b"]))
+    publisher = talker.create_publisher(msg.RadarHeatmap, "radar_h/heatmap", RELIABLE)
+    unwanted = talker.create_publisher(msg.RadarAdcFrame, "radar_h/adc", RELIABLE)
+    process = start(root, ros_environment, bag=tmp_path / "bag", flush_period_s=0.2)
+    try:
+        wait_for_reader(publisher)
+        values = np.random.default_rng(0).normal(size=(20, 65536)).astype(np.float32)
+        for index in range(20):
+            publisher.publish(heatmap(index, values[index]))
+            unwanted.publish(msg.RadarAdcFrame())
+            time.sleep(0.02)
+        time.sleep(1.0)
+        process.send_signal(signal.SIGKILL if killed else signal.SIGINT)
+        output, _ = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    if killed:
+        recording.repair(tmp_path / "bag")
+    else:
+        assert process.returncode == 0, output
+        assert "messages of" in output
+    with BagReader(tmp_path / "bag") as reader:
+        assert "/radar_h/adc" not in reader.topics
+        [skeleton] = reader.messages(["/skeleton"])
+        assert skeleton.message.joints == ["a", "b"]
+        got = list(reader.messages(["/radar_h/heatmap"]))
+    assert [item.message.frame_index for item in got] == list(range(20))
+    for item, sent in zip(got, values, strict=True):
+        np.testing.assert_array_equal(item.message.data, sent)
+        assert abs(item.received_ns - time.time_ns()) < 60e9
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda folder: {}, "parameter bag is empty"),
+        (lambda folder: {"bag": folder}, "never overwritten"),
+    ],
+)
+def test_it_says_why_it_does_not_record(root, tmp_path, ros_environment, prepare, words):
+    process = start(root, ros_environment, **prepare(tmp_path))
+    try:
+        time.sleep(4.0)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert words in output
+    assert "Traceback" not in output
+
+
+def test_names_stand_for_topics():
+    from radar_pose_ros.nodes.recorder import is_named
+
+    assert is_named("/radar_h/adc", ["adc"])
+    assert is_named("/radar_h/adc", ["/radar_h/adc"])
+    assert is_named("/robot/radar_h/adc", ["radar_h/adc"])
+    assert not is_named("/radar_h/adc", ["/adc"])
+    assert not is_named("/radar_h/madc", ["adc"])
+    assert not is_named("/radar_h/adc", [])

@@ -1,0 +1,233 @@
+"""The graphs as data, and the runner."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from radar_pose_ros import bringup
+from radar_pose_ros.bringup import Argument, BringupError, GraphRunner, NodeSpec
+from radar_pose_ros.nodes import parameters
+
+
+def specs(**arguments: Any) -> dict[str, NodeSpec]:
+    return {node.label: node for node in bringup.graph("radar_pose").nodes(arguments)}
+
+
+def test_emulated_graph_has_one_driver_and_preprocessor_per_radar() -> None:
+    assert set(specs(emulated=True)) == {
+        "radar_emulator",
+        "radar_h/radar_driver",
+        "radar_h/radar_preprocessor",
+        "radar_v/radar_driver",
+        "radar_v/radar_preprocessor",
+        "mamba_pose",
+        "visualizer",
+    }
+    assert "radar_emulator" not in specs(emulated="false")
+    assert "visualizer" not in specs(visualizer="false")
+
+
+def test_drivers_and_emulator_agree_on_addresses() -> None:
+    nodes = specs(emulated=True, port_base=20000)
+    emulator = nodes["radar_emulator"].parameters
+    seen = set()
+    for radar in bringup.RADARS:
+        driver = nodes[f"{radar}/radar_driver"].parameters
+        for name in ("host_ip", "card_ip", "config_port", "data_port", "serial_port"):
+            assert driver[name] == emulator[f"{radar}_{name}"]
+        assert driver["frame_id"] == f"{radar}_link"
+        seen |= {driver["config_port"], driver["data_port"]}
+    assert len(seen) == 4
+    assert min(seen) == 20000
+
+
+@pytest.mark.parametrize("emulated", [True, False])
+def test_every_parameter_is_declared_and_allowed(emulated: bool) -> None:
+    """The data names no parameter that its node does not have, nor a value it refuses."""
+    for node in specs(emulated=emulated).values():
+        declared = parameters.load(node.executable)
+        for name, value in node.parameters.items():
+            assert name in declared, f"{node.label} has no parameter {name}"
+            assert type(value) is parameters.TYPES[declared[name].type], f"{node.label}: {name}"
+            declared[name].check(value)
+
+
+def test_every_process_waits_passively_and_takes_large_messages() -> None:
+    for node in specs(emulated=True).values():
+        assert node.environment["OMP_WAIT_POLICY"] == "passive"
+        assert Path(node.environment["FASTDDS_DEFAULT_PROFILES_FILE"]).is_file()
+    assert specs(threads=3)["mamba_pose"].environment["OMP_NUM_THREADS"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"emulatd": "true"}, "there is no argument 'emulatd', only emulated, "),
+        ({"emulated": "yes"}, "emulated: want true or false, got 'yes'"),
+        ({"seed": "1.5"}, "seed: want a whole number, got '1.5'"),
+        ({"loss": "few"}, "loss: want a number, got 'few'"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: dict[str, str], sentence: str) -> None:
+    with pytest.raises(BringupError) as caught:
+        bringup.graph("radar_pose").nodes(arguments)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_unknown_graph_names_the_known_ones() -> None:
+    with pytest.raises(BringupError, match="there is no graph 'x', only radar_pose"):
+        bringup.graph("x")
+
+
+def test_up_answers_a_mistake_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bringup.up("no_such_graph") == 2
+    assert bringup.up("radar_pose", ["/no/such/file.yaml"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0].startswith("error: there is no graph 'no_such_graph'")
+    assert errors[1] == "error: there is no parameter file '/no/such/file.yaml'"
+
+
+def test_arguments_have_the_type_of_their_default() -> None:
+    assert Argument("a", 1, "").parse("7") == 7
+    assert Argument("a", 1.0, "").parse("7") == 7.0
+    assert Argument("a", "x", "").parse("7") == "7"
+    assert Argument("a", False, "").parse("True") is True
+
+
+def test_command_line_of_a_node(tmp_path: Path) -> None:
+    node = NodeSpec(
+        "radar_driver",
+        "driver",
+        "radar_h",
+        parameters={"host_ip": "127.0.0.1", "serial_port": "", "silence_timeout_s": 2.0},
+        remappings=[("adc", "raw")],
+        parameter_files=["extra.yaml"],
+    )
+    file = tmp_path / "p.yaml"
+    arguments = bringup.command(node, file)
+    text = " ".join(arguments)
+    assert arguments[1:3] == ["-m", "radar_pose_ros.nodes.radar_driver"]
+    assert "-r __node:=driver -r __ns:=/radar_h -r adc:=raw" in text
+    # Later files win.
+    assert text.endswith(f"--params-file {file} --params-file extra.yaml")
+    assert yaml.safe_load(file.read_text())["/**"]["ros__parameters"] == dict(node.parameters)
+
+
+@pytest.mark.parametrize("module", ["rclpy", "launch", "launch_ros"])
+def test_the_data_needs_no_ros(module: str) -> None:
+    tree = ast.parse(Path(bringup.__file__).read_text("utf-8"))
+    names = [alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names]
+    names += [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    assert not any(name.split(".")[0] == module for name in names)
+
+
+def test_launch_file_is_short_and_declares_every_argument(root: Path) -> None:
+    text = (root / "launch" / "radar_pose.launch.py").read_text("utf-8")
+    assert len(text.splitlines()) < 120
+    assert all(argument.description.endswith(".") for argument in bringup.RADAR_POSE_ARGUMENTS)
+
+
+# -- live ------------------------------------------------------------------------------------
+
+
+def wait(
+    condition: Callable[[], Any], timeout_s: float, runner: GraphRunner | None = None
+) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "not in time"
+        if runner is not None:
+            assert runner.poll()
+        time.sleep(0.05)
+
+
+PREPROCESSOR = NodeSpec("radar_preprocessor", "radar_preprocessor", "radar_h")
+
+
+@pytest.mark.ros
+def test_a_killed_node_is_started_again(ros_environment: dict[str, str]) -> None:
+    """R2: kill -9; another process takes its place. Afterwards nothing is left."""
+    lines: list[str] = []
+    with GraphRunner([PREPROCESSOR], lines.append) as runner:
+        label = PREPROCESSOR.label
+        first = runner.process_ids[label]
+        os.kill(first, signal.SIGKILL)
+        wait(lambda: runner.restarts[label] == 1, 10.0, runner)
+        second = runner.process_ids[label]
+        assert second != first
+    assert runner.exit_code == 0
+    assert not psutil.pid_exists(second)
+    assert any("starts again in 1 s" in line for line in lines)
+
+
+@pytest.mark.ros
+def test_a_misconfigured_node_ends_the_graph(ros_environment: dict[str, str]) -> None:
+    """R13: starting it again would not help."""
+    bad = NodeSpec("radar_preprocessor", "bad", parameters={"angle_bins": 3})
+    lines: list[str] = []
+    with GraphRunner([PREPROCESSOR, bad], lines.append) as runner:
+        deadline_s = time.monotonic() + 15.0
+        while runner.poll():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+    assert runner.exit_code == 2
+    assert any("[bad] error: parameter angle_bins" in line for line in lines)
+
+
+SCRIPT = """
+import sys
+from radar_pose_ros import bringup
+nodes = [n for n in bringup.graph("radar_pose").nodes(
+    {"emulated": True, "visualizer": False, "port_base": 21000}) if n.executable != "mamba_pose"]
+bringup.GRAPHS["small"] = bringup.Graph("", (), lambda: nodes)
+sys.exit(bringup.up("small"))
+"""
+
+
+def start_graph(environment: dict[str, str]) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    runner = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert runner.stdout is not None
+    recording = 0
+    for line in runner.stdout:
+        recording += "recording from" in line
+        if recording == 2:
+            break
+    return runner, psutil.Process(runner.pid).children(recursive=True)
+
+
+@pytest.mark.ros
+def test_ctrl_c_ends_the_whole_graph(ros_environment: dict[str, str]) -> None:
+    """Five processes come up, both drivers record; SIGINT ends all in 3 s, exit code 0."""
+    runner, children = start_graph(ros_environment)
+    assert len(children) == 5
+    begin_s = time.monotonic()
+    runner.send_signal(signal.SIGINT)
+    assert runner.wait(10.0) == 0
+    assert time.monotonic() - begin_s < 3.5  # 3 s, and the interpreter's own end
+    assert not any(child.is_running() for child in children)
+
+
+@pytest.mark.ros
+def test_nodes_end_with_a_runner_that_was_killed(ros_environment: dict[str, str]) -> None:
+    runner, children = start_graph(ros_environment)
+    runner.kill()
+    runner.wait()
+    wait(lambda: not any(child.is_running() for child in children), 6.0)

@@ -1,0 +1,272 @@
+"""The command line: help is instant, mistakes get one sentence, results go where they should."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import benchmarks
+from radar_pose_ros import bringup, cli, doctor
+from radar_pose_ros.doctor import Check
+
+
+def test_help_needs_neither_ros_nor_torch(root):
+    """Importing any of them would be an error in this process."""
+    program = """
+import sys
+for name in ("rclpy", "torch", "numpy", "cv2", "matplotlib", "rosbags", "rich"):
+    sys.modules[name] = None
+from radar_pose_ros import cli
+assert cli.main(["--help"]) == 0
+for command in cli.COMMANDS:
+    assert cli.main([command, "--help"]) == 0, command
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for command in ("demo", "up", "doctor", "simulate", "train", "evaluate", "reproduce", "bench"):
+        assert f"radar-pose {command}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["demo", "--seconds", "-1"], "-1 is not a positive number"),
+        (["demo", "--seconds", "nan"], "nan is not a positive number"),
+        (["demo", "--loss", "2"], "2 is not between 0 and 1"),
+        (["demo", "--seed", "-3"], "-3 is negative"),
+        (["simulate"], "--out"),
+        (["simulate", "--out", "x", "--sequences", "0"], "0 is not a whole number above 0"),
+        (["simulate", "--out", "x", "--config", "no.cfg"], "no.cfg"),
+        (["up", "flying"], "there is no graph 'flying'"),
+        (["up", "radar_pose", "emulated"], "'emulated' is not of the form NAME:=VALUE"),
+        (["up", "radar_pose", "height:=3"], "there is no argument 'height'"),
+        (["up", "radar_pose", "seed:=blue"], "want a whole number, got 'blue'"),
+        (["up", "radar_pose", "--param", "/no/file.yaml"], "/no/file.yaml"),
+        (["train", "chess"], "invalid choice: 'chess'"),
+        (["reproduce", "chess"], "invalid choice: 'chess'"),
+        (["bench", "nothing"], "no benchmark 'nothing'"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_code_2(arguments, words, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_use_ros", lambda: None)
+    assert cli.main(arguments) == cli.USAGE_ERROR
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+    assert len(captured.err.strip().splitlines()[-1]) < 500
+
+
+def test_an_own_mistake_keeps_its_traceback(monkeypatch):
+    def broken(arguments):
+        return None + 1
+
+    monkeypatch.setitem(cli.COMMANDS, "doctor", ("stand-in", lambda parser: None, broken))
+    with pytest.raises(TypeError):
+        cli.main(["doctor"])
+
+
+def test_debug_shows_the_traceback_of_a_user_mistake(monkeypatch):
+    monkeypatch.setattr(cli, "_use_ros", lambda: None)
+    with pytest.raises(bringup.BringupError):
+        cli.main(["--debug", "up", "flying"])
+
+
+def test_ctrl_c_is_no_error(monkeypatch):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "doctor", ("stand-in", lambda parser: None, interrupted))
+    assert cli.main(["doctor"]) == cli.INTERRUPTED
+
+
+def test_a_missing_library_is_named(monkeypatch, capsys):
+    def lacking(arguments):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setitem(cli.COMMANDS, "doctor", ("stand-in", lambda parser: None, lacking))
+    assert cli.main(["doctor"]) == cli.USAGE_ERROR
+    assert "library 'torch' is missing: `make setup`" in capsys.readouterr().err
+
+
+# -- up --------------------------------------------------------------------------------------
+
+
+def test_up_hands_arguments_to_the_graph(monkeypatch):
+    started = []
+
+    def up(*arguments, **named):
+        started.append((arguments, named))
+        return 1
+
+    monkeypatch.setattr(cli, "_use_ros", lambda: None)
+    monkeypatch.setattr(bringup, "up", up)
+    command = ["up", "radar_pose", "emulated:=true", "seed:=7", "--param", "a.yaml"]
+    assert cli.main([*command, "--param", "b.yaml"]) == 1
+    assert started == [(("radar_pose", ["a.yaml", "b.yaml"]), {"emulated": "true", "seed": "7"})]
+
+
+def test_up_lists_graphs(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_use_ros", lambda: None)
+    assert cli.main(["up", "list"]) == 0
+    assert "radar_pose: " in capsys.readouterr().out
+
+
+# -- doctor ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warning", 0), ("problem", 1)])
+def test_doctor_says_no_only_for_problems(status, code, monkeypatch, tmp_path, capsys):
+    from radar_pose_ros import environment
+
+    monkeypatch.setattr(environment, "ensure_ros_environment", lambda: None)
+    monkeypatch.setattr(doctor, "examine", lambda: [Check("thing", status, "found", "cure")])
+    file = tmp_path / "d.json"
+    assert cli.main(["doctor", "--json", str(file)]) == code
+    assert "thing" in capsys.readouterr().out
+    content = json.loads(file.read_text())
+    assert content["results"][0]["value"] == code
+    assert content["checks"] == [
+        {"name": "thing", "status": status, "finding": "found", "cure": "cure"}
+    ]
+
+
+def test_doctor_works_without_ros(monkeypatch, capsys):
+    from radar_pose_ros import environment
+
+    def nowhere():
+        raise environment.RosNotFoundError("no ROS")
+
+    monkeypatch.setattr(environment, "ensure_ros_environment", nowhere)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor, "CHECKS", (doctor.check_python, doctor.check_ros))
+    assert cli.main(["doctor"]) == 1
+    assert "rclpy is not found" in capsys.readouterr().out
+
+
+# -- train, evaluate, reproduce --------------------------------------------------------------
+
+
+@pytest.fixture
+def training(monkeypatch):
+    """A stand-in for training/millimamba.py that notes what it is asked."""
+    asked = []
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--preset", default="edge")
+
+    def ask(name, code):
+        def run(arguments):
+            asked.append((name, arguments.preset))
+            return code
+
+        return run
+
+    module = SimpleNamespace(
+        add_train_arguments=add,
+        add_evaluate_arguments=add,
+        train=ask("train", 0),
+        evaluate=ask("evaluate", 1),
+    )
+    monkeypatch.setitem(sys.modules, "radar_pose_ros.training.millimamba", module)
+    return asked
+
+
+def test_training_reads_its_own_options(training, capsys):
+    assert cli.main(["train", "millimamba", "--preset", "paper"]) == 0
+    assert cli.main(["evaluate", "millimamba"]) == 1
+    assert cli.main(["reproduce", "millimamba", "--preset", "paper"]) == 1
+    assert training == [("train", "paper"), ("evaluate", "edge"), ("evaluate", "paper")]
+    assert cli.main(["train", "millimamba", "--wings"]) == cli.USAGE_ERROR
+    assert cli.main(["train", "millimamba", "--help"]) == 0
+    assert "--preset" in capsys.readouterr().out
+
+
+def test_reproduce_lists_what_it_can(capsys):
+    assert cli.main(["reproduce"]) == 0
+    assert "millimamba" in capsys.readouterr().out
+
+
+# -- bench -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bench_module(monkeypatch):
+    """A benchmark named `stand_in`."""
+    row = {"id": "stand_in.x", "value": 2.0, "unit": "x", "target": 1.0, "against": "peer"}
+    module = SimpleNamespace(run=lambda: [row], __file__="stand_in.py")
+    monkeypatch.setitem(sys.modules, "benchmarks.stand_in", module)
+    monkeypatch.setattr(benchmarks, "names", lambda: ["stand_in"])
+    return module
+
+
+def test_bench_writes_what_it_measured(bench_module, tmp_path, capsys):
+    file = tmp_path / "b.json"
+    assert cli.main(["bench", "all", "--quick", "--json", str(file)]) == 0
+    assert "stand_in.x" in capsys.readouterr().out
+    content = json.loads(file.read_text())
+    assert [row["id"] for row in content["results"]] == ["stand_in.x"]
+    assert content["machine"]["cores"] >= 1
+
+
+def test_bench_hands_quick_to_those_that_know_it(bench_module):
+    heard = []
+    row = bench_module.run()[0]
+    bench_module.run = lambda quick=False: heard.append(quick) or [row]
+    benchmarks.run("stand_in", quick=True)
+    benchmarks.run("stand_in")
+    assert heard == [True, False]
+
+
+def test_bench_refuses_silence(bench_module):
+    bench_module.run = list
+    with pytest.raises(benchmarks.BenchmarkError, match="returned nothing"):
+        benchmarks.run("stand_in")
+
+
+def test_every_benchmark_has_a_run():
+    names = benchmarks.names()
+    assert all(not name.startswith("_") for name in names)
+    assert {"heatmap", "simulator"} <= set(names)
+
+
+# -- simulate --------------------------------------------------------------------------------
+
+
+def test_simulate_writes_a_capture_and_its_truth(tmp_path, capsys):
+    out = tmp_path / "recordings"
+    arguments = ["simulate", "--out", str(out), "--seconds", "0.3", "--seed", "5"]
+    assert cli.main([*arguments, "--json", str(tmp_path / "s.json")]) == 0
+    [folder] = out.iterdir()
+    about = json.loads((folder / "recording.json").read_text())
+    assert about["frames"] == 3
+    assert about["adc_shape"] == [128, 3, 4, 256]
+    assert about["iq_order"] in ("IQ", "QI")
+    truth = np.load(folder / "truth.npz")
+    assert truth["joints_m"].shape == (3, 14, 3)
+    assert truth["keypoints_px"].shape == (3, 14, 2)
+    np.testing.assert_allclose(np.diff(truth["times_s"]), 0.1)
+    for radar in ("radar_h", "radar_v"):
+        samples = np.fromfile(folder / f"{radar}.bin", "<i2")
+        assert samples.size == 3 * 128 * 3 * 4 * 256 * 2
+        assert samples.std() > 1
+    assert cli.main(arguments) == cli.USAGE_ERROR  # nothing is overwritten
+    rows = json.loads((tmp_path / "s.json").read_text())["results"]
+    assert rows[0]["id"] == "simulate.frames_per_s" and rows[0]["value"] > 0
+
+
+def test_simulated_captures_are_reproducible(tmp_path):
+    for name in ("a", "b"):
+        assert cli.main(["simulate", "--out", str(tmp_path / name), "--seconds", "0.2"]) == 0
+    for file in ("radar_h.bin", "radar_v.bin"):
+        first, second = (tmp_path / name / "00000" / file for name in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes()

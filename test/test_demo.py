@@ -1,0 +1,274 @@
+"""The demo: what it starts, what it reports, when it says no; and once the whole of it, live."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from radar_pose_ros import demo, measurements
+from radar_pose_ros.demo import Options
+from radar_pose_ros.recording import BagReader
+
+
+def snapshot(values: dict[str, dict[str, str]], **more):
+    """Stand in for what the monitor knows."""
+    reports = {
+        name: SimpleNamespace(message=entry.pop("message", "running"), values=entry)
+        for name, entry in values.items()
+    }
+    known = {"poses": 0, "pose_rate_hz": 0.0, "pose_age_s": math.nan, **more}
+    return SimpleNamespace(
+        reports=reports,
+        value=lambda node, key: reports[node].values.get(key, "") if node in reports else "",
+        **known,
+    )
+
+
+RUNNING = {
+    "/radar_emulator": {
+        "radar_h frames_sent": "101",
+        "radar_h packets_sent": "109000",
+        "radar_h packets_lost": "7",
+        "radar_v frames_sent": "100",
+    },
+    "/radar_h/radar_driver": {
+        "frames_complete": "97",
+        "frames_incomplete": "3",
+        "packets_accepted": "108993",
+        "packets_lost": "7",
+        "bytes_missing": "10192",
+    },
+    "/radar_v/radar_driver": {"frames_complete": "100", "packets_lost": "0"},
+}
+
+
+def running(**more):
+    return snapshot({name: dict(values) for name, values in RUNNING.items()}, **more)
+
+
+def test_the_graph_has_a_recorder_and_emulated_boards(tmp_path):
+    nodes = demo.graph(
+        Options(seed=7, loss=0.01, weights="edge"), tmp_path / "bag", {"angle_bins": 32}
+    )
+    by_program: dict[str, list] = {}
+    for node in nodes:
+        by_program.setdefault(node.executable, []).append(node)
+    assert {name: len(those) for name, those in by_program.items()} == {
+        "recorder": 1,
+        "radar_emulator": 1,
+        "radar_driver": 2,
+        "radar_preprocessor": 2,
+        "mamba_pose": 1,
+        "visualizer": 1,
+    }
+    [recorder], [emulator] = by_program["recorder"], by_program["radar_emulator"]
+    assert recorder.parameters["bag"] == str(tmp_path / "bag")
+    assert "adc" in recorder.parameters["exclude"].split()
+    assert emulator.parameters["seed"] == 7 and emulator.parameters["loss"] == 0.01
+    assert emulator.parameters["split"] == "test"
+    assert emulator.parameters["prepare_s"] == 20.0 + demo.SPARE_S
+    for preprocessor in by_program["radar_preprocessor"]:
+        assert preprocessor.parameters["angle_bins"] == 32
+    assert all(n.environment["OMP_WAIT_POLICY"] == "passive" for n in nodes)
+
+
+def test_raw_samples_are_recorded_on_request(tmp_path):
+    nodes = demo.graph(Options(with_adc=True, weights="edge"), tmp_path / "bag", {})
+    [recorder] = [node for node in nodes if node.executable == "recorder"]
+    assert "adc" not in recorder.parameters["exclude"].split()
+
+
+def test_a_long_demo_is_simulated_while_it_runs():
+    assert demo.prepared_s(Options(seconds=600)) == 0.0
+    assert demo.prepared_s(Options(seconds=30)) == 30.0 + demo.SPARE_S
+
+
+def test_busy_ports_are_avoided():
+    base = demo.free_port_base()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", base + 102))
+        assert demo.free_port_base() > base
+    assert demo.free_port_base() == base
+
+
+def test_counts_come_from_the_nodes():
+    assert demo.radar_counts(running(), "radar_h") == {
+        "frames_sent": 101,
+        "frames_received": 100,
+        "frames_incomplete": 3,
+        "packets_sent": 109000,
+        "packets_received": 108993,
+        "packets_lost": 7,
+        "packets_lost_on_purpose": 7,
+        "bytes_missing": 10192,
+    }
+    assert demo.radar_counts(snapshot({}), "radar_h")["frames_sent"] == 0
+
+
+def test_progress_says_frames_losses_rate_and_age():
+    line = demo.progress(running(poses=87, pose_rate_hz=9.96, pose_age_s=0.4567), 9.04, 20)
+    assert line == (
+        "  9.0 of 20 s | radar_h 100 frames, 7 packets lost | radar_v 100 frames, 0 packets lost "
+        "| 87 poses, 10.0 Hz | 457 ms old"
+    )
+    assert "old" not in demo.progress(running(), 1, 20)
+
+
+def test_nodes_that_cannot_start_are_quoted():
+    state = running()
+    assert demo.failures(state) == ""
+    state = snapshot({"/mamba_pose": {"message": "cannot configure: no weights"}})
+    assert demo.failures(state) == "mamba_pose: cannot configure: no weights"
+
+
+def summary(**changes):
+    counts = {name: demo.radar_counts(running(), name) for name in demo.RADARS}
+    return {
+        "radars": counts,
+        "poses_published": 190,
+        "pose_rate_hz": 9.9,
+        "latency_ms": {"p50": 50.0, "p95": 80.0, "p99": 90.0, "from": "last packet"},
+        "pose_age_ms": {"p50": 450.0, "p95": 480.0, "p99": 490.0},
+        "poses": 188,
+        "pck_0_2": 0.8,
+        "ap": 0.6,
+        "ap_fraction": 0.55,
+        "baseline": {"poses": 188, "pck_0_2": 0.3, "ap": 0.1, "ap_fraction": 0.1},
+        "weights": {"id": "millimamba/edge@12345678", "sha256": "12345678"},
+        "machine": {"torch": None},
+        **changes,
+    }
+
+
+def test_numbers_that_are_not_finite_are_found():
+    assert demo.unusable(summary()) == []
+    assert demo.unusable(summary(ap=math.nan)) == ["ap"]
+    assert demo.unusable(
+        summary(latency_ms={"p50": math.inf, "p95": 1.0, "p99": 1.0, "from": "last packet"})
+    ) == ["latency_ms.p50"]
+
+
+def test_results_compare_with_the_baseline_and_the_injected_loss():
+    rows = {row["id"]: row for row in demo.results(summary())}
+    assert rows["demo.pck_0_2"]["value"] == 0.8
+    assert rows["demo.pck_0_2"]["target"] == 0.3
+    assert rows["demo.radar_h.packets_lost"]["value"] == 7
+    assert rows["demo.radar_h.packets_lost"]["target"] == 7
+    assert "PCK 0.2: 0.800 (baseline 0.300)" in demo.describe(summary())
+
+
+@pytest.fixture
+def staged(monkeypatch):
+    """Replace the slow parts of the demo."""
+    from radar_pose_ros.models import baselines, weights
+
+    stage = SimpleNamespace(counts={}, summary=summary())
+    monkeypatch.setattr(weights, "load", lambda chosen: ({}, {"sha256": "1234", "heatmap": {}}))
+    monkeypatch.setattr(baselines.MeanPoseBaseline, "load", lambda entry: None)
+    monkeypatch.setattr(demo, "_run_graph", lambda *arguments: stage.counts)
+    monkeypatch.setattr(demo, "summarize", lambda *arguments: stage.summary)
+    return stage
+
+
+def test_all_is_well(staged, tmp_path):
+    lines = []
+    outcome = demo.run(Options(out=str(tmp_path / "out")), lines.append)
+    assert outcome.exit_code == 0
+    written = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert written == measurements.finite(staged.summary)
+    assert any("summary.json" in line for line in lines)
+
+
+def test_no_finite_numbers_no_success(staged, tmp_path):
+    staged.summary = summary(pck_0_2=math.nan, poses_published=0)
+    lines = []
+    assert demo.run(Options(out=str(tmp_path / "out")), lines.append).exit_code == 1
+    assert any("Not measured: pck_0_2" in line for line in lines)
+
+
+def test_a_graph_that_failed_is_no_success(staged, tmp_path):
+    staged.counts = None
+    outcome = demo.run(Options(out=str(tmp_path / "out")), print)
+    assert outcome.exit_code == 1 and outcome.summary is None
+
+
+def test_only_what_an_earlier_demo_left_is_removed(tmp_path):
+    for name in ("bag", "notes"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("x")
+    (tmp_path / "summary.json").write_text("{}")
+    (tmp_path / "mine.txt").write_text("keep")
+    demo._clear(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.txt", "notes"]
+
+
+# -- live ------------------------------------------------------------------------------------
+
+
+def start_demo(root, out, environment, *arguments):
+    command = [sys.executable, "-m", "radar_pose_ros.cli", "demo", "--out", str(out), *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def children(process_id: int) -> list[int]:
+    import psutil
+
+    return [child.pid for child in psutil.Process(process_id).children(recursive=True)]
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+def test_from_packets_to_poses(root, tmp_path, ros_environment):
+    """The whole chain in real processes: nothing is lost, poses come, and all is measured."""
+    process = start_demo(root, tmp_path / "out", ros_environment, "--seconds", "6")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    for counts in found["radars"].values():
+        assert counts["packets_lost"] == 0
+        assert counts["frames_received"] >= 55
+    assert found["poses_published"] >= 30
+    assert found["pck_0_2"] > found["baseline"]["pck_0_2"]
+    with BagReader(tmp_path / "out" / "bag") as reader:
+        counts = reader.counts
+        assert counts["/pose2d"] == found["poses_published"]
+        assert "/radar_h/adc" not in counts
+    with Image.open(tmp_path / "out" / "pose.gif") as image:
+        assert image.n_frames == found["poses_published"]
+    assert (tmp_path / "out" / "pose.gif").stat().st_size <= 5_000_000
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_nothing_behind(root, tmp_path, ros_environment, number):
+    """All processes of the graph end with the demo, and the bag is closed."""
+    process = start_demo(root, tmp_path / "out", ros_environment, "--seconds", "60")
+    deadline_s = time.monotonic() + 60
+    while len(children(process.pid)) < 8 and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    started = children(process.pid)
+    assert len(started) >= 8
+    time.sleep(4.0)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    alive = [pid for pid in started if os.path.exists(f"/proc/{pid}")]
+    assert alive == []

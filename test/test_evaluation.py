@@ -1,0 +1,255 @@
+"""Numbers from a bag: a bag whose content is known gives the numbers that follow from it."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from radar_pose_ros import evaluation, recording
+from radar_pose_ros.recording import BagWriter, RecordingError
+from radar_pose_ros.skeleton.definitions import HUPR14
+from radar_pose_ros.skeleton.projection import project
+
+START_NS = 1_700_000_000_000_000_000
+PERIOD_NS = 100_000_000
+FRAMES = 30
+STANDING_M = np.array(
+    [
+        [2.5, -0.1, 0.9], [2.5, -0.1, 0.5], [2.5, -0.1, 0.1], [2.5, 0.1, 0.9], [2.5, 0.1, 0.5],
+        [2.5, 0.1, 0.1], [2.5, 0.0, 1.4], [2.5, 0.0, 1.65], [2.5, 0.2, 1.4], [2.5, 0.35, 1.15],
+        [2.5, 0.4, 0.9], [2.5, -0.2, 1.4], [2.5, -0.35, 1.15], [2.5, -0.4, 0.9],
+    ]
+)  # fmt: skip
+
+
+def true_joints_m(time_s: float) -> np.ndarray:
+    """Somebody who glides to the left at 0.2 m/s."""
+    return STANDING_M + np.array([0.0, 0.2 * time_s, 0.0])
+
+
+def make(type_name: str, **fields):
+    return recording.message_class(type_name)(**fields)
+
+
+def header(stamp_ns: int, frame_id: str = "map"):
+    time = make("builtin_interfaces/msg/Time", sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    return make("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
+
+
+def truth_message(stamp_ns: int):
+    joints = true_joints_m((stamp_ns - START_NS) / 1e9)
+    keypoints = [
+        make(
+            "radar_pose_ros/msg/Keypoint3D",
+            position=make("geometry_msgs/msg/Point", x=x, y=y, z=z),
+            confidence=1.0,
+            covariance=np.zeros(6, np.float32),
+        )
+        for x, y, z in joints
+    ]
+    person = make(
+        "radar_pose_ros/msg/HumanPose3D",
+        id=0,
+        confidence=1.0,
+        root_relative=False,
+        keypoints=keypoints,
+    )
+    return make(
+        "radar_pose_ros/msg/HumanPose3DArray",
+        header=header(stamp_ns),
+        skeleton=HUPR14.name,
+        model="simulation",
+        missing_sources=[],
+        poses=[person],
+    )
+
+
+def pose_message(stamp_ns: int, error_px: float, skeleton: str = HUPR14.name):
+    points = project(true_joints_m((stamp_ns - START_NS) / 1e9)) + np.array([error_px, 0.0])
+    keypoints = [
+        make("radar_pose_ros/msg/Keypoint2D", x=x, y=y, confidence=0.5) for x, y in points
+    ]
+    person = make("radar_pose_ros/msg/HumanPose2D", id=-1, confidence=0.5, keypoints=keypoints)
+    return make(
+        "radar_pose_ros/msg/HumanPose2DArray",
+        header=header(stamp_ns),
+        skeleton=skeleton,
+        model="millimamba/edge@12345678",
+        image_width=256,
+        image_height=256,
+        missing_sources=[],
+        poses=[person],
+    )
+
+
+def heatmap_message(stamp_ns: int):
+    values = np.zeros((16, 2, 8), np.complex64)
+    values[8, 0, 4] = 3 + 4j
+    return make(
+        "radar_pose_ros/msg/RadarHeatmap",
+        header=header(stamp_ns),
+        frame_index=0,
+        epoch=0,
+        angle_bins=16,
+        doppler_bins=2,
+        range_bins=8,
+        data=values.view(np.float32).ravel(),
+        sin_angle_first=-1.0,
+        sin_angle_step=0.125,
+        velocity_first_mps=-1.0,
+        velocity_step_mps=1.0,
+        range_first_m=1.3,
+        range_step_m=0.35,
+        valid_ratio=1.0,
+    )
+
+
+def diagnostics_message(radar: str, arrival_ms: str):
+    pair = make("diagnostic_msgs/msg/KeyValue", key=evaluation.ARRIVAL_KEY, value=arrival_ms)
+    status = make(
+        "diagnostic_msgs/msg/DiagnosticStatus",
+        level=0,
+        name=f"/{radar}/radar_driver",
+        message="running",
+        hardware_id="",
+        values=[pair],
+    )
+    return make("diagnostic_msgs/msg/DiagnosticArray", header=header(START_NS), status=[status])
+
+
+LATENCY_NS = 40_000_000
+SKEW_NS = 8_000_000
+
+
+@pytest.fixture
+def write_bag(tmp_path):
+    def write(error_px: float = 0.0, arrival_ms: str | None = None, skeleton: str = HUPR14.name):
+        """Poses of frame k come `LATENCY_NS` after frame k + 4 begins, as with a window of 9."""
+        path = tmp_path / "bag"
+        with BagWriter(path) as writer:
+            for k in range(FRAMES):
+                stamp = START_NS + k * PERIOD_NS
+                # Truth begins earlier and between the frames: it has to be interpolated.
+                writer.write_message("/ground_truth", stamp, truth_message(stamp - 30_000_000))
+                writer.write_message("/radar_h/heatmap", stamp + 1000, heatmap_message(stamp))
+                writer.write_message(
+                    "/radar_v/heatmap", stamp + 2000, heatmap_message(stamp + SKEW_NS)
+                )
+                if 4 <= k < FRAMES - 5:
+                    pose = pose_message(stamp, error_px, skeleton)
+                    received = stamp + 4 * PERIOD_NS + LATENCY_NS
+                    writer.write_message("/pose2d", received, pose)
+            if arrival_ms is not None:
+                for radar in evaluation.RADARS:
+                    writer.write_message("/diagnostics", 1, diagnostics_message(radar, arrival_ms))
+        return path
+
+    return write
+
+
+class Baseline:
+    """Always answers the same, and notes what it was shown."""
+
+    def __init__(self):
+        self.seen = []
+
+    def predict(self, heatmap_h, heatmap_v):
+        self.seen.append((heatmap_h, heatmap_v))
+        return project(STANDING_M) + np.array([0.0, 200.0])
+
+
+def test_perfect_poses_score_one_and_a_far_baseline_nothing(write_bag):
+    baseline = Baseline()
+    evidence = evaluation.read(write_bag(), baseline)
+    scores = evaluation.score(evidence)
+    assert scores["poses"] == FRAMES - 9
+    assert scores["pck_0_2"] == 1.0
+    assert scores["ap"] == pytest.approx(1.0)
+    assert scores["ap_fraction"] == 1.0
+    assert scores["baseline"] == {
+        "poses": FRAMES - 9,
+        "pck_0_2": 0.0,
+        "ap": 0.0,
+        "ap_fraction": 0.0,
+    }
+    assert len(baseline.seen) == FRAMES
+    for heatmap in baseline.seen[0]:
+        assert heatmap.shape == (16, 2, 8) and heatmap.dtype == np.complex64
+        assert heatmap[8, 0, 4] == 3 + 4j
+
+
+@pytest.mark.parametrize(("error_of_torso", "pck"), [(0.19, 1.0), (0.21, 0.0)])
+def test_pck_counts_joints_within_a_fifth_of_the_torso(write_bag, error_of_torso, pck):
+    from radar_pose_ros.metrics.keypoints import torso_length
+
+    length_px = float(torso_length(project(STANDING_M)))
+    evidence = evaluation.read(write_bag(error_px=error_of_torso * length_px))
+    assert evaluation.score(evidence)["pck_0_2"] == pytest.approx(pck)
+
+
+@pytest.mark.parametrize(
+    ("arrival_ms", "expected_ms", "since"),
+    [(None, 40.0, "first packet"), ("27.6", 40.0 - 27.6, "last packet")],
+)
+def test_latency_is_counted_from_the_newest_frame(write_bag, arrival_ms, expected_ms, since):
+    evidence = evaluation.read(write_bag(arrival_ms=arrival_ms))
+    timing = evaluation.timing(evidence, frames_ahead=4)
+    assert timing["latency_ms"]["p50"] == pytest.approx(expected_ms, abs=0.01)
+    assert timing["latency_ms"]["p95"] == pytest.approx(expected_ms, abs=0.01)
+    assert timing["latency_ms"]["from"] == since
+    assert timing["pose_age_ms"]["p50"] == pytest.approx(440.0, abs=0.01)
+    assert timing["pose_rate_hz"] == pytest.approx(10.0)
+
+
+def test_truth_is_interpolated_but_not_invented():
+    stamps = START_NS + np.array([0, 1, 2, 9, 10]) * PERIOD_NS
+    joints = np.stack([true_joints_m((s - START_NS) / 1e9) for s in stamps])
+    truth = evaluation.Truth(stamps, joints)
+    asked = START_NS + np.array([-1, 50_000_000, 2 * PERIOD_NS, 5 * PERIOD_NS, 11 * PERIOD_NS])
+    got = truth.at(asked)
+    np.testing.assert_allclose(got[1], true_joints_m(0.05))
+    np.testing.assert_allclose(got[2], true_joints_m(0.2))
+    for k in (0, 3, 4):  # before, in a gap of 0.7 s, and after
+        assert np.isnan(got[k]).all()
+
+
+def test_a_bag_without_poses_gives_no_numbers(tmp_path):
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.add_topic("/pose2d", "radar_pose_ros/msg/HumanPose2DArray")
+        for radar in evaluation.RADARS:
+            writer.write_message(f"/{radar}/heatmap", 1, heatmap_message(START_NS))
+        writer.write_message("/ground_truth", 1, truth_message(START_NS))
+    evidence = evaluation.read(tmp_path / "bag")
+    scores = evaluation.score(evidence)
+    timing = evaluation.timing(evidence, 4)
+    assert scores["poses"] == 0
+    for value in (scores["pck_0_2"], scores["ap"], scores["baseline"]["ap"]):
+        assert math.isnan(value)
+    for value in (
+        timing["pose_rate_hz"],
+        timing["latency_ms"]["p50"],
+        timing["pose_age_ms"]["p50"],
+    ):
+        assert math.isnan(value)
+
+
+def test_a_bag_that_lacks_a_topic_is_refused(tmp_path):
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.write_message("/ground_truth", 1, truth_message(START_NS))
+    with pytest.raises(RecordingError, match="pose2d, found no topic"):
+        evaluation.read(tmp_path / "bag")
+
+
+def test_poses_of_another_skeleton_are_refused(write_bag):
+    with pytest.raises(RecordingError, match="not of the skeleton hupr14"):
+        evaluation.read(write_bag(skeleton="coco17"))
+
+
+def test_every_pose_is_drawn(write_bag):
+    pictures = list(evaluation.pictures(evaluation.read(write_bag())))
+    assert len(pictures) == FRAMES - 9
+    assert all(p.shape == pictures[0].shape and p.dtype == np.uint8 for p in pictures)
+    assert any((a != b).any() for a, b in pairwise(pictures))
