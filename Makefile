@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 # What a sourced ROS or another virtual environment left behind would be found before our own.
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONHOME PYTHONPATH \
-	ROS_DISTRO VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
+	RMW_IMPLEMENTATION ROS_DISTRO VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 export OMP_WAIT_POLICY ?= passive
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
@@ -53,7 +53,7 @@ setup: .venv/.ready
 
 # The build links to the sources: only a message, a build file or a new or removed file wants another.
 SOURCE_FOLDERS := $(shell find radar_pose_ros config launch rviz weights -type d -not -name __pycache__)
-BUILD_INPUTS := CMakeLists.txt package.xml program.py.in $(wildcard msg/*.msg) msg \
+BUILD_INPUTS := CMakeLists.txt package.xml cmake/program.py.in $(wildcard msg/*.msg) msg \
 	$(shell find underlay/tf2_msgs -type f)
 
 build: .ws/.built

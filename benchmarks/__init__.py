@@ -10,8 +10,25 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+
+from radar_pose_ros.radar.config import RadarConfig
+from radar_pose_ros.radar.waveform import Waveform
+
+# The reference radar: 12 virtual antennas x 128 chirps x 256 samples.
+CONFIG = RadarConfig(
+    "IWR1843",
+    Waveform(77e9, 60.012e12, 4.4e6, 256, 7e-6, 6e-6, 65e-6, 128, 3, 0.1),
+    (1, 2, 3),
+    (1, 2, 3, 4),
+    "QI",
+)
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class BenchmarkError(ValueError):
@@ -48,3 +65,20 @@ def run(name: str, quick: bool = False) -> list[dict[str, Any]]:
     if not rows:
         raise BenchmarkError(f"benchmark {name!r} returned nothing")
     return list(rows)
+
+
+def run_alone(module: str, quick: bool) -> list[dict[str, Any]]:
+    """Run a benchmark's module in a process of its own, with one thread in the matrix products.
+
+    Thread counts are fixed when numpy is imported. The module prints its rows as JSON.
+    """
+    search_path = [str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]
+    environment = {
+        **os.environ,
+        **dict.fromkeys(_ONE_THREAD, "1"),
+        "PYTHONPATH": os.pathsep.join(search_path),
+    }
+    command = [sys.executable, "-m", module, *(["--quick"] if quick else [])]
+    output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
+    rows: list[dict[str, Any]] = json.loads(output)
+    return rows

@@ -25,33 +25,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.fft
 
+from benchmarks import CONFIG, run_alone
 from radar_pose_ros.measurements import result
-from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.dca1000 import decode_samples
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor, four_dimensional
 from radar_pose_ros.radar.virtual_array import VirtualArray
-from radar_pose_ros.radar.waveform import Waveform
 
-CONFIG = RadarConfig(
-    "IWR1843",
-    Waveform(77e9, 60.012e12, 4.4e6, 256, 7e-6, 6e-6, 65e-6, 128, 3, 0.1),
-    (1, 2, 3),
-    (1, 2, 3, 4),
-    "QI",
-)
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 # A fast chain is called more often in its turn, or the 4-D chain's traffic would empty the caches
 # before every single call.
 CALLS_PER_TURN = {"4d": 1, "4d_cropped": 5}
@@ -59,13 +47,8 @@ DEFAULT_CALLS_PER_TURN = 20
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
-    """Measure in a process of its own, because thread counts are fixed when numpy is imported."""
-    search_path = [str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(search_path)}
-    command = [sys.executable, "-m", "benchmarks.heatmap", *(["--quick"] if quick else [])]
-    output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
-    rows: list[dict[str, Any]] = json.loads(output)
-    return rows
+    """Measure in a process of its own."""
+    return run_alone("benchmarks.heatmap", quick)
 
 
 def conventional_four_dimensional(adc: np.ndarray) -> np.ndarray:

@@ -12,44 +12,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import CONFIG, run_alone
 from radar_pose_ros.measurements import result
-from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor
-from radar_pose_ros.radar.waveform import Waveform
 from radar_pose_ros.simulation.body import BodyShape, generate
 from radar_pose_ros.simulation.radar import RadarSimulator, default_placements
 
-CONFIG = RadarConfig(
-    "IWR1843",
-    Waveform(77e9, 60.012e12, 4.4e6, 256, 7e-6, 6e-6, 65e-6, 128, 3, 0.1),
-    (1, 2, 3),
-    (1, 2, 3, 4),
-    "QI",
-)
-# More threads in the products than cores to run them on cost several times the speed.
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 TARGET_PAIRS_PER_S = 10.0
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
-    """Measure in a process of its own, because thread counts are fixed when numpy is imported."""
-    search_path = [str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(search_path)}
-    command = [sys.executable, "-m", "benchmarks.simulator", *(["--quick"] if quick else [])]
-    output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
-    rows: list[dict[str, Any]] = json.loads(output)
-    return rows
+    """Measure in a process of its own."""
+    return run_alone("benchmarks.simulator", quick)
 
 
 def measure(quick: bool) -> list[dict[str, Any]]:

@@ -25,9 +25,10 @@ import yaml
 
 from radar_pose_ros import resources
 from radar_pose_ros.environment import local_environment, ros_is_ready
+from radar_pose_ros.nodes import parameters as declared
 
 EXIT_USAGE = 2  # what a node returns that was called wrongly: starting it again is no use
-STOP_TIMEOUT_S = 3.0
+STOP_TIMEOUT_S = 5.0  # a node that is importing torch on a busy machine needs some of it
 BACKOFF_S = (1.0, 30.0)  # first and longest wait before a node is started again
 STEADY_AFTER_S = 30.0  # a node that lived this long starts its back-off anew
 
@@ -110,7 +111,8 @@ class Graph:
         Raises
         ------
         BringupError
-            If an argument is not known or has a value of the wrong type.
+            If an argument is not known, or has a value of the wrong type or one that a node
+            would refuse.
         """
         known = {argument.name: argument for argument in self.arguments}
         values: dict[str, Any] = {argument.name: argument.default for argument in self.arguments}
@@ -118,7 +120,26 @@ class Graph:
             if name not in known:
                 raise BringupError(f"there is no argument {name!r}, only {', '.join(known)}")
             values[name] = known[name].parse(str(value))
-        return self.build(**values)
+        nodes = self.build(**values)
+        for node in nodes:
+            check_parameters(node)
+        return nodes
+
+
+def check_parameters(node: NodeSpec) -> None:
+    """Raise `BringupError` if the node would refuse one of its values: better now than running."""
+    specs = declared.load(node.executable)
+    for name, value in node.parameters.items():
+        if name not in specs:
+            raise BringupError(f"{node.label} has no parameter {name!r}")
+        if type(value) is not declared.TYPES[specs[name].type]:
+            raise BringupError(
+                f"{node.label}: parameter {name} is {value!r}, want {specs[name].type}"
+            )
+        try:
+            specs[name].check(value)
+        except declared.ParameterError as error:
+            raise BringupError(f"{node.label}: {error}") from None
 
 
 def process_environment(threads: int) -> dict[str, str]:
@@ -145,7 +166,7 @@ RADAR_POSE_ARGUMENTS = (
     Argument("output_frame", "center", "Frame of the window to publish: center or latest."),
     Argument("visualizer", True, "Start the node that draws markers and overlay images."),
     Argument("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
-    Argument("split", "test", "Emulator: range of body sizes, train or test."),
+    Argument("split", "test", "Emulator: bodies and motions of train, validation or test."),
     Argument("seed", 0, "Emulator: seed of body, motion and noise."),
     Argument("prepare_s", 0.0, "Emulator: seconds of radar data to compute before it starts."),
     Argument("loss", 0.0, "Emulator: share of the data packets to lose, 0 to 1."),
@@ -258,8 +279,8 @@ def command(node: NodeSpec, parameter_file: Path) -> list[str]:
         arguments += ["--params-file", str(parameter_file)]
     for path in node.parameter_files:
         arguments += ["--params-file", str(path)]
-    module = f"radar_pose_ros.nodes.{node.executable}"
-    return [sys.executable, "-m", module, "--ros-args", *arguments]
+    program = [sys.executable, "-m", "radar_pose_ros.nodes", node.executable]
+    return [*program, "--ros-args", *arguments]
 
 
 @dataclass
@@ -382,16 +403,18 @@ class GraphRunner:
         return True
 
     def stop(self) -> None:
-        """End all nodes within `STOP_TIMEOUT_S`: ask first, then kill."""
-        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        """End all nodes: ask first, and kill what has not ended after `STOP_TIMEOUT_S`.
+
+        Nodes that outlive the others are asked when those have ended, and get as long.
+        """
         for last in (False, True):
-            self._stop([p for p in self._processes if p.node.outlives_others is last], deadline_s)
-            deadline_s = max(deadline_s, time.monotonic() + 0.5)
+            self._stop([p for p in self._processes if p.node.outlives_others is last])
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
 
-    def _stop(self, processes: Sequence[_Process], deadline_s: float) -> None:
+    def _stop(self, processes: Sequence[_Process]) -> None:
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
         running = [(p, p.handle) for p in processes if p.handle is not None]
         for _, handle in running:
             handle.send_signal(signal.SIGINT)

@@ -21,37 +21,30 @@ INTERRUPTED = 130
 
 # Errors that speak of the world (a file, a value, a device, a missing library). Others are
 # mistakes in this package, and their traceback is what a bug report needs.
-_EXPECTED = (OSError, ValueError, RuntimeError, ModuleNotFoundError)
+_EXPECTED = (OSError, ValueError, RuntimeError, ModuleNotFoundError, FloatingPointError)
 
 TRAINABLE = ("millimamba",)
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
+def _number(
+    kind: type[int] | type[float], allowed: Callable[[Any], bool], wanted: str
+) -> Callable[[str], Any]:
+    """Return a reader of an option's text, which says what is wanted if that is not it."""
+
+    def read(text: str) -> Any:
+        with contextlib.suppress(ValueError):
+            value = kind(text)
+            if allowed(value):
+                return value
+        raise argparse.ArgumentTypeError(f"want {wanted}, got {text!r}")
+
+    return read
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return value
+_positive = _number(float, lambda value: 0 < value < float("inf"), "a number above 0")
+_share = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+_seed = _number(int, lambda value: value >= 0, "a whole number from 0 on")
+_count = _number(int, lambda value: value > 0, "a whole number above 0")
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:

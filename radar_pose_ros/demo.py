@@ -8,6 +8,7 @@ from what the nodes say of themselves.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
 import shutil
@@ -17,10 +18,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from radar_pose_ros import bringup, measurements, recording
 from radar_pose_ros.bringup import GraphRunner, NodeSpec, process_environment
@@ -31,6 +33,7 @@ SPARE_S = 3.0  # so much more is prepared than is recorded: after it the person 
 MAX_PREPARED_S = 60.0  # a longer demo is simulated while it runs
 PREPARE_TIMEOUT_RATIO = 8.0  # longest preparation, per second of data
 NODES_TO_WAIT_FOR = 2  # reports of each node after the radars have stopped
+MAX_PICTURES = 200  # in pose.gif: more would have to be smaller to fit
 OUTPUTS = ("bag", "pose.gif", "summary.json", "nodes.log")
 # Not needed to recompute or judge anything, or too large.
 NEVER_RECORDED = "parameter_events transition_event rosout"
@@ -107,13 +110,19 @@ def run(options: Options, say: Callable[[str], None] = print) -> Outcome:
     """
     from radar_pose_ros.models import weights
     from radar_pose_ros.models.baselines import MeanPoseBaseline
+    from radar_pose_ros.simulation.body import MOTIONS
 
+    if options.motion not in ("random", *MOTIONS):
+        raise DemoError(
+            f"unknown motion {options.motion!r}, there are random, {', '.join(MOTIONS)}"
+        )
     chosen = options.weights or "edge"
     _, entry = weights.load(chosen)  # what is missing is better known before anything starts
     baseline = MeanPoseBaseline.load(entry)
     out = Path(options.out)
     _clear(out)
-    nodes = graph(replace(options, weights=chosen), out / "bag", entry["heatmap"])
+    load_before = os.getloadavg()[0]  # what else the machine has to do
+    nodes = graph(replace(options, weights=chosen), out / "bag")
     try:
         counts = _run_graph(nodes, options, out, say)
     except KeyboardInterrupt:
@@ -122,7 +131,9 @@ def run(options: Options, say: Callable[[str], None] = print) -> Outcome:
     if counts is None:
         return Outcome(1)
     say("Measuring ...")
-    summary = summarize(options, out / "bag", counts, entry, baseline, out / "pose.gif")
+    summary = summarize(
+        options, out / "bag", counts, entry, baseline, load_before, out / "pose.gif"
+    )
     measurements.write_json(out / "summary.json", summary)
     say(describe(summary))
     say(f"In {out}/: " + ", ".join(p for p in OUTPUTS if (out / p).exists()))
@@ -153,17 +164,8 @@ def prepared_s(options: Options) -> float:
     return options.seconds + SPARE_S if options.seconds <= MAX_PREPARED_S else 0.0
 
 
-def graph(options: Options, bag: Path, heatmap: Mapping[str, Any]) -> list[NodeSpec]:
-    """Return the nodes: the graph ``radar_pose`` with emulated boards, and a recorder.
-
-    Parameters
-    ----------
-    options : Options
-    bag : Path
-        What the recorder is to make.
-    heatmap : mapping
-        Parameters of the preprocessors: what the weights were trained on.
-    """
+def graph(options: Options, bag: Path) -> list[NodeSpec]:
+    """Return the nodes: the graph ``radar_pose`` with emulated boards, and a recorder."""
     nodes = bringup.graph("radar_pose").nodes(
         {
             "emulated": True,
@@ -183,25 +185,48 @@ def graph(options: Options, bag: Path, heatmap: Mapping[str, Any]) -> list[NodeS
         parameters={"bag": str(bag.absolute()), "exclude": exclude},
         environment=process_environment(1),
     )
-    for k, node in enumerate(nodes):
-        if node.executable == "radar_preprocessor":
-            nodes[k] = replace(node, parameters={**node.parameters, **heatmap})
-    return [recorder, *nodes]
+    return [
+        recorder,
+        *(replace(n, parameters={**n.parameters, **tolerance(n, options.loss)}) for n in nodes),
+    ]
+
+
+def tolerance(node: NodeSpec, loss: float) -> dict[str, float]:
+    """Return the parameters that let a node accept frames with this share of packets missing.
+
+    By default a driver drops frames that lack more than 1 %: with more loss than that on purpose,
+    nothing would be left to look at.
+    """
+    if not loss:
+        return {}
+    if node.executable == "radar_driver":
+        return {"max_missing_ratio": min(1.0, 0.01 + 2 * loss)}
+    if node.executable == "radar_preprocessor":
+        return {"min_valid_ratio": max(0.0, 0.9 - 10 * loss)}  # a chirp takes up to five packets
+    return {}
+
+
+_RESERVATIONS: list[IO[str]] = []
 
 
 def free_port_base(first: int = 4096, step: int = 200, tries: int = 20) -> int:
     """Return the first UDP port base at which no other emulated pair of boards is running.
 
+    A locked file reserves it until this process ends: the boards bind their ports seconds later.
     Raises `DemoError` if there is none.
     """
     for base in range(first, first + step * tries, step):
+        reservation = (Path(tempfile.gettempdir()) / f"radar_pose_ports_{base}.lock").open("w")
         with contextlib.ExitStack() as stack:
             try:
+                fcntl.flock(reservation, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for offset in (0, 2, 100, 102):
                     probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
                     probe.bind(("127.0.0.1", base + offset))
             except OSError:
+                reservation.close()
                 continue
+            _RESERVATIONS.append(reservation)
             return base
     raise DemoError(f"no free UDP ports between {first} and {first + step * tries}")
 
@@ -335,7 +360,7 @@ def radar_counts(snapshot: Any, radar: str) -> dict[str, int]:
         "packets_sent": _number(snapshot.value(EMULATOR, f"{radar} packets_sent")),
         "packets_received": _number(snapshot.value(driver, "packets_accepted")),
         "packets_lost": _number(snapshot.value(driver, "packets_lost")),
-        "packets_lost_on_purpose": _number(snapshot.value(EMULATOR, f"{radar} packets_lost")),
+        "packets_lost_on_purpose": _number(snapshot.value(EMULATOR, f"{radar} packets_dropped")),
         "bytes_missing": _number(snapshot.value(driver, "bytes_missing")),
     }
 
@@ -346,6 +371,7 @@ def summarize(
     counts: dict[str, dict[str, int]],
     entry: dict[str, Any],
     baseline: Any,
+    load_before: float,
     gif: Path,
 ) -> dict[str, Any]:
     """Measure what was recorded, and draw it.
@@ -359,6 +385,8 @@ def summarize(
     entry : dict
         The weights' entry in the manifest.
     baseline : models.baselines.MeanPoseBaseline
+    load_before : float
+        Processes that wanted to run, on average over the minute before.
     gif : Path
         Where to draw, if `options.gif`.
 
@@ -385,10 +413,11 @@ def summarize(
         "seed": options.seed,
         "seconds": options.seconds,
         "loss": options.loss,
+        "load_before": load_before,
         "machine": measurements.machine(),
     }
     if options.gif and len(evidence.poses.stamps_ns):
-        pictures = evaluation.pictures(evidence)
+        pictures = islice(evaluation.pictures(evidence), MAX_PICTURES)
         drawing.write_gif(gif, pictures, rate_hz=10.0)
     return summary
 
@@ -491,7 +520,7 @@ def _display() -> Iterator[Callable[[str], None]]:
     if sys.stdout.isatty():
         from rich.console import Console
 
-        with Console().status("") as status:
+        with Console().status("", refresh_per_second=4) as status:
             yield status.update
         return
     last_s = -math.inf

@@ -23,7 +23,7 @@ Status = Literal["ok", "note", "warning", "problem"]
 
 PYTHON_VERSIONS = ((3, 10), (3, 13))
 NEEDED_SOCKET_BUFFER_BYTES = 8 * 2**20
-"""Holds 0.7 s of packets of one radar: longer than any pause of the process that reads them."""
+"""Half a second of one radar: longer than any pause of the process that reads its packets."""
 RADAR_HOST_ADDRESS = "192.168.33.30"
 TI_USB_VENDOR = 0x0451
 XDS110_USB_PRODUCT = 0xBEF3

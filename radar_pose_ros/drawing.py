@@ -16,6 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb, to_rgba
@@ -31,6 +32,7 @@ TRUTH_COLOUR = "#B8B8B8"
 DOT_COLOUR = "#FFFFFF"
 BACKGROUND = "#16191D"
 TEXT_COLOUR = "#E8E8E8"
+FRAME_COLOUR = "#555555"
 HEATMAP_COLOURS = "cividis"
 
 _DPI = 100
@@ -115,22 +117,6 @@ class _FanView:
         )
         picture[self._outside] = np.nan
         return picture
-
-
-def power_db(heatmap: np.ndarray) -> np.ndarray:
-    """Return the power of a complex (angle, doppler, range) map, summed over Doppler, in dB.
-
-    Parameters
-    ----------
-    heatmap : complex (angle, doppler, range)
-
-    Returns
-    -------
-    float32 (angle, range)
-        10 log10 of the summed power; zero power gives -200 dB below one count.
-    """
-    power = np.sum(heatmap.real**2 + heatmap.imag**2, axis=1, dtype=np.float64)
-    return (10.0 * np.log10(np.maximum(power, 1e-20))).astype(np.float32)
 
 
 def edge_colour(skeleton: Skeleton, edge: tuple[int, int]) -> str:
@@ -243,7 +229,7 @@ class PoseFilm:
         axis.xaxis.label.set(color=TEXT_COLOUR, fontsize=8)
         axis.yaxis.label.set(color=TEXT_COLOUR, fontsize=8)
         for spine in axis.spines.values():
-            spine.set_color("#555555")
+            spine.set_color(FRAME_COLOUR)
 
     def _build_skeleton_axis(self, axis: Any, size_px: int) -> None:
         axis.set_anchor("N")
@@ -279,7 +265,7 @@ class PoseFilm:
             handletextpad=0.4,
             labelcolor=TEXT_COLOUR,
             facecolor=BACKGROUND,
-            edgecolor="#555555",
+            edgecolor=FRAME_COLOUR,
             framealpha=0.6,
         )
 
@@ -297,8 +283,8 @@ class PoseFilm:
         Parameters
         ----------
         heatmaps_db : sequence of float (angle, range), or None
-            One per radar, see `power_db`; drawn relative to their maximum, as the network sees
-            them. None leaves the panel dark.
+            One per radar, see `preview.power_db`; drawn relative to their maximum, as the network
+            sees them. None leaves the panel dark.
         keypoints_px : float (joints, 2), or None
             The estimate; NaN where a joint is not known.
         confidence : float (joints,), optional
@@ -373,7 +359,9 @@ def write_gif(
     rate_hz: float = 10.0,
     max_bytes: int = 5_000_000,
 ) -> int:
-    """Write an animated picture that loops, with fewer colours or pixels if it would be too large.
+    """Write an animated picture that loops, with fewer shades or pixels if it would be too large.
+
+    It has the colours that `PoseFilm` draws with; others become the nearest of those.
 
     Parameters
     ----------
@@ -399,29 +387,25 @@ def write_gif(
     if not images:
         raise ValueError("there is no picture to write")
     duration_ms = 10 * max(round(100.0 / rate_hz), 2)
-    colours, scale = 128, 1.0
+    shades, scale = 64, 1.0
     while True:
-        data = _encode_gif(images, duration_ms, colours, scale)
+        data = _encode_gif(images, duration_ms, shades, scale)
         if len(data) <= max_bytes or scale < 0.3:
             Path(path).write_bytes(data)
             return len(data)
-        if colours > 48:
-            colours //= 2
+        if shades > 16:
+            shades //= 2
         else:  # bytes go about with the area
             scale *= max(0.6, 0.95 * math.sqrt(max_bytes / len(data)))
 
 
-def _encode_gif(images: list[Image.Image], duration_ms: int, colours: int, scale: float) -> bytes:
+def _encode_gif(images: list[Image.Image], duration_ms: int, shades: int, scale: float) -> bytes:
     if scale < 1.0:
         size = (round(images[0].width * scale), round(images[0].height * scale))
         images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
-    # One palette for all pictures, from a few of them side by side: no flicker, and unchanged
-    # pixels stay unchanged, which is what makes the file small.
-    some = images[:: max(1, len(images) // 8)]
-    sheet = Image.new("RGB", (images[0].width, images[0].height * len(some)))
-    for k, image in enumerate(some):
-        sheet.paste(image, (0, k * image.height))
-    palette = _palette(sheet, colours)
+    # One palette for all pictures: no flicker, and unchanged pixels stay unchanged, which is what
+    # makes the file small.
+    palette = _palette(shades)
     mapped = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     stream = BytesIO()
     mapped[0].save(
@@ -437,21 +421,23 @@ def _encode_gif(images: list[Image.Image], duration_ms: int, colours: int, scale
     return stream.getvalue()
 
 
-def _palette(sheet: Image.Image, colours: int) -> Image.Image:
-    """Return an image whose palette holds the sheet's main colours, and those of thin lines."""
-    lines = (LEFT_COLOUR, RIGHT_COLOUR, MIDDLE_COLOUR, TRUTH_COLOUR, DOT_COLOUR, TEXT_COLOUR)
-    # Lines cover few pixels, so that nothing is left for them; darker shades smooth their edges.
-    kept = [
-        round(255 * share * part)
+def _palette(shades: int) -> Image.Image:
+    """Return an image whose palette holds what `PoseFilm` draws with, and shades of the heatmaps.
+
+    A palette made from the pictures themselves leaves nothing for lines, which cover few pixels.
+    """
+    lines = (LEFT_COLOUR, RIGHT_COLOUR, MIDDLE_COLOUR, TRUTH_COLOUR, FRAME_COLOUR)
+    entries: list[tuple[float, ...]] = [to_rgb("#000000"), to_rgb(BACKGROUND)]
+    # Darker ones smooth the edges.
+    entries += [
+        tuple(share * part for part in to_rgb(colour))
         for colour in lines
-        for share in (1.0, 0.66, 0.33)
-        for part in to_rgb(colour)
+        for share in (1, 0.7, 0.4)
     ]
-    common = colours - len(kept) // 3
-    entries = sheet.quantize(common, method=Image.Quantize.MEDIANCUT).getpalette() or []
-    entries = entries[: 3 * common] + kept
+    entries += [colour[:3] for colour in colormaps[HEATMAP_COLOURS](np.linspace(0, 1, shades))]
+    entries += entries[:1] * (256 - len(entries))
     palette = Image.new("P", (1, 1))
-    palette.putpalette(entries + entries[:3] * (256 - len(entries) // 3))
+    palette.putpalette([round(255 * part) for entry in entries for part in entry])
     return palette
 
 

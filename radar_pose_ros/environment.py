@@ -56,6 +56,8 @@ def underlay_environment(prefix: Path, libraries: Path) -> dict[str, str]:
         "CMAKE_PREFIX_PATH": str(prefix),
         "LD_LIBRARY_PATH": os.pathsep.join([str(prefix / "lib"), *bundled]),
         "PATH": str(prefix / "bin"),
+        # In front of another ROS that may have been sourced, whose rclpy is for another Python.
+        "PYTHONPATH": str(libraries),
         "ROS_DISTRO": "kilted",
         "ROS_PYTHON_VERSION": "3",
         "ROS_VERSION": "2",
@@ -116,6 +118,7 @@ def local_environment(base: Mapping[str, str]) -> dict[str, str]:
     if not (SOURCE_ROOT / ".ws/install/radar_pose_ros/share/radar_pose_ros").is_dir():
         raise RosNotFoundError(f"The messages are not built: run `make build` in {SOURCE_ROOT}.")
     environment = dict(base)
+    environment.pop("RMW_IMPLEMENTATION", None)  # the wheels bring Fast DDS and no other
     # What another such environment left would hide this one's libraries.
     if environment.pop(WHEELS_GUARD, None):
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(

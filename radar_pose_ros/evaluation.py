@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from radar_pose_ros.drawing import Panel, PolarAxes, PoseFilm, power_db
+from radar_pose_ros.drawing import Panel, PolarAxes, PoseFilm
 from radar_pose_ros.metrics.keypoints import average_precision, oks, pck, person_area
+from radar_pose_ros.preview import power_db
 from radar_pose_ros.recording import BagReader, RecordingError, stamp_ns, topic_named
 from radar_pose_ros.simulation.radar import default_placements
 from radar_pose_ros.skeleton.definitions import HUPR14
@@ -109,6 +110,16 @@ class Heatmaps:
         stamps = np.asarray(self.stamps_ns)
         k = int(np.argmin(np.abs(stamps - instant_ns)))
         return self.powers_db[k] if abs(stamps[k] - instant_ns) <= MAX_PAIR_SKEW_NS else None
+
+    def stamps_near(self, instants_ns: np.ndarray) -> np.ndarray:
+        """Return the stamp nearest to each instant; the instant itself if none is near."""
+        if not self.stamps_ns:
+            return instants_ns
+        stamps = np.unique(np.asarray(self.stamps_ns, np.int64))
+        place = np.searchsorted(stamps, instants_ns)
+        before, after = (np.take(stamps, place - k, mode="clip") for k in (1, 0))
+        nearest = np.where(instants_ns - before <= after - instants_ns, before, after)
+        return np.where(np.abs(nearest - instants_ns) <= MAX_PAIR_SKEW_NS, nearest, instants_ns)
 
 
 @dataclass
@@ -294,8 +305,9 @@ def timing(evidence: Evidence, frames_ahead: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``pose_rate_hz``; ``latency_ms``: from the arrival of the last packet of the newest frame
-        that an estimate uses to the estimate's arrival at the recorder; ``pose_age_ms``: from the
+        ``pose_rate_hz``; ``latency_ms``: from the arrival of the last packet of the newest frames
+        that an estimate uses, at whichever radar it is later, to the estimate's arrival at the
+        recorder; ``pose_age_ms``: from the
         instant that a pose describes to its arrival at the recorder, which contains the wait for
         the newer frames. Each with p50, p95 and p99.
     """
@@ -305,17 +317,21 @@ def timing(evidence: Evidence, frames_ahead: int) -> dict[str, Any]:
     place = np.searchsorted(stamps_h, poses.stamps_ns)
     newest = place + frames_ahead
     usable = newest < len(stamps_h)
-    arrivals = [a for a in evidence.arrival_ms.values() if np.isfinite(a)]
-    arrival_ms = max(arrivals, default=0.0)
     newest_ns = stamps_h[newest[usable]] if len(stamps_h) else np.empty(0, np.int64)
-    latency_ms = (poses.received_ns[usable] - newest_ns) / 1e6 - arrival_ms
+    arrival_ms = [evidence.arrival_ms.get(radar, float("nan")) for radar in RADARS]
+    from_last = bool(np.isfinite(arrival_ms).all())
+    ready_ns = [
+        evidence.heatmaps[radar].stamps_near(newest_ns) + (int(1e6 * delay_ms) if from_last else 0)
+        for radar, delay_ms in zip(RADARS, arrival_ms, strict=True)
+    ]
+    latency_ms = (poses.received_ns[usable] - np.max(ready_ns, axis=0)) / 1e6
     times_s = np.sort(poses.received_ns) / 1e9
     rate = (len(times_s) - 1) / (times_s[-1] - times_s[0]) if len(times_s) > 1 else float("nan")
     return {
         "pose_rate_hz": float(rate),
         "latency_ms": {
             **_percentiles(latency_ms),
-            "from": "last packet" if arrivals else "first packet",
+            "from": "last packet" if from_last else "first packet",
         },
         "pose_age_ms": _percentiles(age_ms),
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +55,23 @@ def test_drivers_and_emulator_agree_on_addresses() -> None:
     assert min(seen) == 20000
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"angle_bin": 64}, "radar_h/radar_preprocessor has no parameter 'angle_bin'"),
+        ({"angle_bins": "64"}, "parameter angle_bins is '64', want int"),
+        ({"angle_bins": 3}, "parameter angle_bins is 3, allowed is 16 .. 256"),
+    ],
+)
+def test_a_manifest_that_the_preprocessor_would_refuse_is_refused(
+    settings: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    entry = {"preset": "edge", "file": "mine.safetensors", "heatmap": settings}
+    (tmp_path / "manifest.json").write_text(json.dumps({"weights": [entry]}))
+    with pytest.raises(BringupError, match=re.escape(sentence)):
+        specs(weights=str(tmp_path / "mine.safetensors"))
+
+
 @pytest.mark.parametrize("emulated", [True, False])
 def test_every_parameter_is_declared_and_allowed(emulated: bool) -> None:
     """The data names no parameter that its node does not have, nor a value it refuses."""
@@ -78,6 +97,8 @@ def test_every_process_waits_passively_and_takes_large_messages() -> None:
         ({"emulated": "yes"}, "emulated: want true or false, got 'yes'"),
         ({"seed": "1.5"}, "seed: want a whole number, got '1.5'"),
         ({"loss": "few"}, "loss: want a number, got 'few'"),
+        ({"threads": "0"}, "mamba_pose: parameter threads is 0, allowed is 1 .. 64"),
+        ({"device": "gpu"}, 'mamba_pose: parameter device is \'gpu\', allowed is "auto" | "cpu"'),
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict[str, str], sentence: str) -> None:
@@ -118,7 +139,7 @@ def test_command_line_of_a_node(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     arguments = bringup.command(node, file)
     text = " ".join(arguments)
-    assert arguments[1:3] == ["-m", "radar_pose_ros.nodes.radar_driver"]
+    assert arguments[1:4] == ["-m", "radar_pose_ros.nodes", "radar_driver"]
     assert "-r __node:=driver -r __ns:=/radar_h -r adc:=raw" in text
     # Later files win.
     assert text.endswith(f"--params-file {file} --params-file extra.yaml")

@@ -38,7 +38,7 @@ RUNNING = {
     "/radar_emulator": {
         "radar_h frames_sent": "101",
         "radar_h packets_sent": "109000",
-        "radar_h packets_lost": "7",
+        "radar_h packets_dropped": "7",
         "radar_v frames_sent": "100",
     },
     "/radar_h/radar_driver": {
@@ -57,9 +57,7 @@ def running(**more):
 
 
 def test_the_graph_has_a_recorder_and_emulated_boards(tmp_path):
-    nodes = demo.graph(
-        Options(seed=7, loss=0.01, weights="edge"), tmp_path / "bag", {"angle_bins": 32}
-    )
+    nodes = demo.graph(Options(seed=7, loss=0.01, weights="edge"), tmp_path / "bag")
     by_program: dict[str, list] = {}
     for node in nodes:
         by_program.setdefault(node.executable, []).append(node)
@@ -77,15 +75,23 @@ def test_the_graph_has_a_recorder_and_emulated_boards(tmp_path):
     assert emulator.parameters["seed"] == 7 and emulator.parameters["loss"] == 0.01
     assert emulator.parameters["split"] == "test"
     assert emulator.parameters["prepare_s"] == 20.0 + demo.SPARE_S
-    for preprocessor in by_program["radar_preprocessor"]:
-        assert preprocessor.parameters["angle_bins"] == 32
     assert all(n.environment["OMP_WAIT_POLICY"] == "passive" for n in nodes)
 
 
 def test_raw_samples_are_recorded_on_request(tmp_path):
-    nodes = demo.graph(Options(with_adc=True, weights="edge"), tmp_path / "bag", {})
+    nodes = demo.graph(Options(with_adc=True, weights="edge"), tmp_path / "bag")
     [recorder] = [node for node in nodes if node.executable == "recorder"]
     assert "adc" not in recorder.parameters["exclude"].split()
+
+
+def test_frames_that_lack_packets_on_purpose_are_accepted(tmp_path):
+    for loss, missing, valid in ((0.05, 0.11, 0.4), (1.0, 1.0, 0.0)):
+        nodes = demo.graph(Options(loss=loss, weights="edge"), tmp_path / "bag")
+        found = {node.executable: node.parameters for node in nodes}
+        assert found["radar_driver"]["max_missing_ratio"] == pytest.approx(missing)
+        assert found["radar_preprocessor"]["min_valid_ratio"] == pytest.approx(valid)
+    nodes = demo.graph(Options(weights="edge"), tmp_path / "bag")
+    assert not any("max_missing_ratio" in node.parameters for node in nodes)
 
 
 def test_a_long_demo_is_simulated_while_it_runs():
@@ -93,12 +99,16 @@ def test_a_long_demo_is_simulated_while_it_runs():
     assert demo.prepared_s(Options(seconds=30)) == 30.0 + demo.SPARE_S
 
 
-def test_busy_ports_are_avoided():
+def test_busy_and_reserved_ports_are_avoided(monkeypatch):
+    monkeypatch.setattr(demo, "_RESERVATIONS", [])
     base = demo.free_port_base()
+    second = demo.free_port_base()
+    assert second > base  # reserved until the process ends, though nobody has bound it yet
+    for reservation in demo._RESERVATIONS:
+        reservation.close()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", base + 102))
-        assert demo.free_port_base() > base
-    assert demo.free_port_base() == base
+        assert demo.free_port_base() == second
 
 
 def test_counts_come_from_the_nodes():
@@ -173,7 +183,7 @@ def staged(monkeypatch):
     from radar_pose_ros.models import baselines, weights
 
     stage = SimpleNamespace(counts={}, summary=summary())
-    monkeypatch.setattr(weights, "load", lambda chosen: ({}, {"sha256": "1234", "heatmap": {}}))
+    monkeypatch.setattr(weights, "load", lambda chosen: ({}, {"sha256": "1234"}))
     monkeypatch.setattr(baselines.MeanPoseBaseline, "load", lambda entry: None)
     monkeypatch.setattr(demo, "_run_graph", lambda *arguments: stage.counts)
     monkeypatch.setattr(demo, "summarize", lambda *arguments: stage.summary)

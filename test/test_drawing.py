@@ -71,15 +71,6 @@ def test_nothing_is_drawn_where_the_radar_did_not_look():
     assert np.isfinite(picture[seen]).all()
 
 
-def test_power_is_summed_over_doppler():
-    heatmap = np.zeros((2, 3, 4), np.complex64)
-    heatmap[1, :, 2] = [3 + 4j, 0, 5j]  # powers 25, 0, 25
-    power = drawing.power_db(heatmap)
-    assert power.shape == (2, 4)
-    assert power[1, 2] == pytest.approx(10 * np.log10(50), abs=1e-4)
-    assert power[0, 0] == pytest.approx(-200)
-
-
 def test_bones_have_the_colour_of_their_side():
     index = HUPR14.index
     assert drawing.edge_colour(HUPR14, (index("left_hip"), index("left_knee"))) == (

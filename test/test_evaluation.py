@@ -192,9 +192,10 @@ def test_pck_counts_joints_within_a_fifth_of_the_torso(write_bag, error_of_torso
 
 @pytest.mark.parametrize(
     ("arrival_ms", "expected_ms", "since"),
-    [(None, 40.0, "first packet"), ("27.6", 40.0 - 27.6, "last packet")],
+    [(None, 40.0 - 8.0, "first packet"), ("27.6", 40.0 - 8.0 - 27.6, "last packet")],
 )
 def test_latency_is_counted_from_the_newest_frame(write_bag, arrival_ms, expected_ms, since):
+    """And from the later radar: radar_v's frames begin `SKEW_NS` after radar_h's."""
     evidence = evaluation.read(write_bag(arrival_ms=arrival_ms))
     timing = evaluation.timing(evidence, frames_ahead=4)
     assert timing["latency_ms"]["p50"] == pytest.approx(expected_ms, abs=0.01)
@@ -253,3 +254,12 @@ def test_every_pose_is_drawn(write_bag):
     assert len(pictures) == FRAMES - 9
     assert all(p.shape == pictures[0].shape and p.dtype == np.uint8 for p in pictures)
     assert any((a != b).any() for a, b in pairwise(pictures))
+
+
+def test_the_nearest_stamp_is_found_if_it_is_near():
+    maps = evaluation.Heatmaps(stamps_ns=[START_NS + 200_000_000, START_NS])  # as they came
+    steps_ms = np.array([-70, -50, 0, 50, 90, 150, 250, 270])
+    found = maps.stamps_near(START_NS + steps_ms * 1_000_000) - START_NS
+    assert (found / 1e6).tolist() == [-70, 0, 0, 0, 90, 200, 200, 270]
+    asked = np.array([START_NS])
+    assert evaluation.Heatmaps().stamps_near(asked).tolist() == [START_NS]

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "datasets": HELPERS | SENSING | {"simulation", "models", "metrics"},
     "training": HELPERS | SENSING | {"simulation", "models", "metrics", "datasets"},
     "drawing": HELPERS | SENSING,
+    "preview": HELPERS,
     "recording": HELPERS | SENSING,
 }
 ROS_LIBRARIES = {"rclpy", "rcl_interfaces", "launch", "launch_ros", "message_filters", "cv_bridge"}

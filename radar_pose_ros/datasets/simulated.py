@@ -5,31 +5,33 @@ A data set is a folder per split and, in it, a folder per recording::
     train/00017/range_doppler.npy   float16 (frames, 2 radars, antennas, Doppler, range, 2 parts)
     train/00017/keypoints_px.npy    float32 (frames, 14, 2), in the rig camera's image
     train/00017/joints_m.npy        float32 (frames, 14, 3), in the rig's frame
-    train/00017/recording.json      seed, body, motions, radar and heat map settings
+    train/00017/recording.json      seed, body, motions, settings of radar and heatmap
 
-Stored is the cube before the angle transform: with 12 antennas instead of 64 angle bins it takes a fifth
-of the space, and the transform is one small matrix product. Each cube is divided by its own root
-mean square so that 16 bits suffice; the network's normalisation removes that scale anyway.
+Stored is the cube before the angle transform: with 12 antennas instead of 64 angle bins it takes a
+fifth of the space, and the transform is one small matrix product. Each cube is divided by its own
+root mean square so that 16 bits suffice; the network's normalisation removes that scale anyway.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from multiprocessing.pool import Pool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor
-from radar_pose_ros.simulation.body import MotionClip, random_sequence
+from radar_pose_ros.simulation.body import SPLITS, MotionClip, random_sequence
 from radar_pose_ros.simulation.radar import RadarSimulator, StaticScene, default_placements
 from radar_pose_ros.skeleton.projection import project
 
-SPLITS = ("train", "validation", "test")
 # Recordings of different splits never share a random stream.
 _SPLIT_STREAM = {split: stream for stream, split in enumerate(SPLITS)}
 
@@ -114,15 +116,43 @@ def write_recording(
     np.save(path / "keypoints_px.npy", project(clip.joints_m).astype(np.float32))
     np.save(path / "joints_m.npy", clip.joints_m.astype(np.float32))
     details = {
+        **_settings(radar, heatmap, seed, split),
+        "body": asdict(clip.shape),
+        "motions": list(clip.motions),
+    }
+    partial = path / "recording.json.part"
+    partial.write_text(json.dumps(details, indent=1))
+    partial.replace(path / "recording.json")
+
+
+def _settings(radar: RadarConfig, heatmap: HeatmapConfig, seed: int, split: str) -> dict[str, Any]:
+    return {
         "split": split,
         "seed": seed,
         "rate_hz": radar.waveform.frame_rate_hz,
-        "body": asdict(clip.shape),
-        "motions": list(clip.motions),
         "radar": {"device": radar.device, "waveform": asdict(radar.waveform)},
         "heatmap": asdict(heatmap),
     }
-    (path / "recording.json").write_text(json.dumps(details, indent=1))
+
+
+def _check_stored(path: Path, clip: MotionClip, wanted: dict[str, Any]) -> None:
+    """Raise `ValueError` if a stored recording is not of this clip and these settings."""
+    cure = "name another folder, or remove this one"
+    recording = Recording.load(path)
+    stored = recording.details
+    # The number of angle bins is chosen when a recording is read.
+    stored["heatmap"]["angle_bins"] = wanted["heatmap"]["angle_bins"]
+    for name, value in wanted.items():
+        if stored[name] != value:
+            raise ValueError(
+                f"{path} was simulated with {name} = {stored[name]}, not {value}: {cure}"
+            )
+    joints_m = recording.joints_m
+    if joints_m.shape != clip.joints_m.shape or np.abs(joints_m - clip.joints_m).max() > 1e-3:
+        raise ValueError(
+            f"{path} holds another movement, of another length or simulated by another version "
+            f"of this package: {cure}"
+        )
 
 
 def _write_numbered(
@@ -135,13 +165,14 @@ def _write_numbered(
     heatmap: HeatmapConfig,
 ) -> None:
     path = root / split / f"{number:05d}"
-    if (path / "recording.json").exists():
-        return
     stream = np.random.SeedSequence([seed, _SPLIT_STREAM[split], number])
     recording_seed = int(stream.generate_state(1)[0])
     clip = random_sequence(
         np.random.default_rng(stream), seconds, radar.waveform.frame_rate_hz, split
     )
+    if (path / "recording.json").exists():
+        _check_stored(path, clip, _settings(radar, heatmap, recording_seed, split))
+        return
     write_recording(path, clip, radar, heatmap, recording_seed, split)
 
 
@@ -155,7 +186,7 @@ def generate(
     seed: int = 0,
     processes: int = 1,
 ) -> Iterator[str]:
-    """Write a data set; recordings that are already there are kept.
+    """Write a data set; recordings that are already there are kept, if they are the same.
 
     Parameters
     ----------
@@ -174,6 +205,11 @@ def generate(
     ------
     str
         One line of progress per recording.
+
+    Raises
+    ------
+    ValueError
+        If there is no such split, or a recording that is there was simulated with other settings.
     """
     for split in counts:
         if split not in SPLITS:
@@ -193,10 +229,26 @@ def generate(
                 write(number)
                 yield f"{split}: {number + 1} of {count}"
             continue
-        # spawn, not fork: OpenMP's threads do not survive a fork
-        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        with _pool(processes) as pool:
             for done, _ in enumerate(pool.imap_unordered(write, range(count)), start=1):
                 yield f"{split}: {done} of {count}"
+
+
+def _pool(processes: int) -> Pool:
+    """Return a pool of processes that compute with one thread each.
+
+    With a thread per core in each of them, simulating takes three times as long.
+    """
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    os.environ.update(dict.fromkeys(names, "1"))  # read when a process imports numpy
+    try:
+        # spawn, not fork: OpenMP's threads do not survive a fork
+        return multiprocessing.get_context("spawn").Pool(processes)
+    finally:
+        for name in names:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def load_split(root: Path, split: str) -> list[Recording]:

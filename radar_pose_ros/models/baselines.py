@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from radar_pose_ros.radar.heatmap import angle_matrix, angle_transform
+from radar_pose_ros.radar.virtual_array import VirtualArray
 from radar_pose_ros.radar.waveform import sine_axis
-from radar_pose_ros.skeleton.projection import CAMERA_HEIGHT_M, project
+from radar_pose_ros.skeleton.projection import CAMERA_HEIGHT_M, FOCAL_LENGTH_PX, project
 
+_ROW_BINS = 64
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -21,9 +24,10 @@ class MeanPoseBaseline:
     """Always the mean training pose, placed at the radars' strongest return.
 
     The place is where the range of most energy and each radar's strongest angle at that range
-    point to. The pose is what the training set shows around that place on average, in metres, so
-    that it shrinks with distance; a constant offset between the strongest return and the body is
-    part of that average.
+    point to. Angles are those of the antennas that stand in one row: in the transform over all
+    twelve, peaks stand some bins off, which would not be fair to the baseline. The pose is what
+    the training set shows around that place on average, in metres, so that it shrinks with
+    distance; a constant offset between the strongest return and the body is part of that average.
 
     Parameters
     ----------
@@ -51,8 +55,8 @@ class MeanPoseBaseline:
         ----------
         samples : iterable of (ndarray, ndarray, ndarray)
             The heatmaps of the horizontal and of the vertical radar, complex, (angle, doppler,
-            range), and the true joints in pixels, (joints, 2). Frames without any echo are left
-            out.
+            range), and the true joints in pixels, (joints, 2). Frames without any echo, or with
+            the strongest at no distance, are left out.
         range_first_m, range_step_m : float
             See the class.
 
@@ -64,9 +68,10 @@ class MeanPoseBaseline:
         total, frames = np.zeros(()), 0
         for heatmap_h, heatmap_v, keypoints_px in samples:
             place_m = strongest_return(heatmap_h, heatmap_v, range_first_m, range_step_m)
-            if np.isnan(place_m).any():
+            place_px = project(place_m)
+            if np.isnan(place_px).any():
                 continue
-            total = total + (np.asarray(keypoints_px) - project(place_m)) / _scale_px(place_m)
+            total = total + (np.asarray(keypoints_px) - place_px) / _scale_px(place_m)
             frames += 1
         if not frames:
             raise ValueError("no frame with an echo to take the mean pose of")
@@ -102,17 +107,18 @@ class MeanPoseBaseline:
         ValueError
             If it does not hold such numbers.
         """
-        if isinstance(source, Mapping):
-            if not source.get("baseline"):
-                raise FileNotFoundError(f"weights {source.get('file')!r} come with no baseline")
-            source = Path(source["directory"]) / source["baseline"]
-        path = Path(source)
+        if isinstance(source, str | Path):
+            path = Path(source)
+        elif source.get("baseline"):
+            path = Path(source["directory"]) / source["baseline"]
+        else:
+            raise FileNotFoundError(f"weights {source.get('file')!r} come with no baseline")
         if not path.is_file():
             raise FileNotFoundError(f"there is no baseline {path}")
         try:
             entries = json.loads(path.read_text())
             offsets = np.array(entries.pop("offsets_m"), np.float64).reshape(-1, 2)
-            baseline = cls(tuple(map(tuple, offsets.tolist())), **entries)
+            baseline = cls(tuple((right, down) for right, down in offsets.tolist()), **entries)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path} does not hold a mean pose: {error}") from error
         if not (len(offsets) and np.isfinite(offsets).all()):
@@ -147,16 +153,23 @@ def strongest_return(
     # both radars count the same, whatever their gains
     profile = sum(power.sum(0) / total for power, total in zip(powers, totals, strict=True))
     place = int(np.argmax(profile))
-    left, up = (
-        sine_axis(len(power))[int(np.argmax(power[:, place]))] for power in powers
-    )
+    left, up = (_strongest_sine(heatmap[:, :, place]) for heatmap in (heatmap_h, heatmap_v))
     forward = np.sqrt(1 - left**2 - up**2) if left**2 + up**2 < 1 else np.nan
     range_m = range_first_m + range_step_m * place
     return range_m * np.array([forward, left, up]) + [0.0, 0.0, CAMERA_HEIGHT_M]
 
 
+def _strongest_sine(column: np.ndarray) -> float:
+    """Return the sine of the angle from which most comes, given (angle, doppler) of one range."""
+    bins = len(column)
+    array = VirtualArray("IWR1843", tx_order=(1, 2, 3), rx=(1, 2, 3, 4))
+    # The columns of the angle transform are orthogonal: its adjoint brings back the antennas.
+    antennas = angle_matrix(bins, len(array)).conj().T @ column / bins
+    row = angle_transform(antennas[array.azimuth_row, :, None], _ROW_BINS)
+    power = np.square(np.abs(row)).sum((1, 2))
+    return float(sine_axis(_ROW_BINS)[np.argmax(power)])
+
+
 def _scale_px(place_m: np.ndarray) -> float:
     """Return how many pixels one metre takes at that depth."""
-    unit = project(np.array([place_m[0], -1.0, CAMERA_HEIGHT_M]))
-    middle = project(np.array([place_m[0], 0.0, CAMERA_HEIGHT_M]))
-    return float(unit[0] - middle[0])
+    return FOCAL_LENGTH_PX / float(place_m[0]) if place_m[0] > 0 else float("nan")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -47,7 +48,7 @@ RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 SENSOR_DATA = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 DIAGNOSTICS_PERIOD_S = 1.0
-REVIVAL_S = (1.0, 30.0)  # first and longest pause before a node restarts a thread that broke
+REVIVAL_S = (1.0, 30.0)  # first and longest pause between two attempts to get active again
 # Exceptions that speak of the world (files, sockets, values, devices) rather than of a bug here.
 EXPECTED = (OSError, ValueError, RuntimeError)
 
@@ -72,6 +73,7 @@ class ManagedNode(LifecycleNode):
         self._workers: list[Worker] = []
         self._active_subscriptions: list[Any] = []
         self._broken = threading.Event()
+        self._wants_to_be_active = False
         self._revival_s = REVIVAL_S[0]
         self._next_revival_s = 0.0
         self._specs = parameters.load(name)
@@ -202,14 +204,18 @@ class ManagedNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Call `activate`; undo it if it fails."""
         self._broken.clear()
-        return self._attempt("activate", self.activate, self._stop)
+        result = self._attempt("activate", self.activate, self._stop)
+        self._wants_to_be_active = result is FAILURE and self.values.autostart
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop threads and subscriptions, then call `deactivate`."""
+        self._wants_to_be_active = False
         return self._attempt("deactivate", self._stop)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Call `cleanup`."""
+        self._wants_to_be_active = False
         return self._attempt("clean up", self.cleanup)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -272,15 +278,16 @@ class ManagedNode(LifecycleNode):
         self._broken.set()
 
     def _revive(self) -> None:
-        """Restart a node that lost a thread, at growing intervals."""
+        """Restart a node that lost a thread or did not get active, at growing intervals."""
         now_s = time.monotonic()
-        if self._broken.is_set() and self.is_active and now_s >= self._next_revival_s:
-            self._broken.clear()
-            calm = now_s - self._next_revival_s > REVIVAL_S[1]
-            self._revival_s = REVIVAL_S[0] if calm else min(2 * self._revival_s, REVIVAL_S[1])
-            self._next_revival_s = now_s + self._revival_s
-            if self.trigger_deactivate() is SUCCESS:
-                self.trigger_activate()
+        broken = self._broken.is_set() and self.is_active
+        if not (broken or self._wants_to_be_active) or now_s < self._next_revival_s:
+            return
+        calm = now_s - self._next_revival_s > REVIVAL_S[1]
+        self._revival_s = REVIVAL_S[0] if calm else min(2 * self._revival_s, REVIVAL_S[1])
+        self._next_revival_s = now_s + self._revival_s
+        if not broken or self.trigger_deactivate() is SUCCESS:
+            self.trigger_activate()
 
     def _watch(self) -> None:
         self._revive()
@@ -303,12 +310,17 @@ def run(node_class: Callable[[], ManagedNode], arguments: Sequence[str] | None =
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     # With rclpy's own handlers the context is gone before a node can say goodbye to its hardware.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # what rcl makes of arguments and variables that it cannot read
+        # Where in rcl's sources it noticed is of no use to anybody here.
+        print("error: " + re.sub(r", at \S+:\d+", "", sentence(error)), file=sys.stderr)
+        return EXIT_USAGE
     try:
         node = node_class()
     except (ParameterError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        rclpy.shutdown()
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        rclpy.try_shutdown()
         return EXIT_USAGE
     executor = SingleThreadedExecutor()
     executor.add_node(node)

@@ -106,14 +106,15 @@ class MambaPose(ManagedNode):
         convert.require(
             heatmap.shape == self._shape,
             "heatmap of another shape than the network's",
-            f"{heatmap.shape} instead of {self._shape}: check the preprocessor's parameters",
+            f"{heatmap.shape} instead of {self._shape}: check the preprocessor",
         )
         first = round(message.range_first_m / max(message.range_step_m, 1e-6))
         convert.require(
             first == self._range_first,
             "heatmap of other ranges than the network's",
-            f"from bin {first} instead of {self._range_first}: check the preprocessor's parameters",
+            f"from bin {first} instead of {self._range_first}: check the preprocessor",
         )
+        unpaired = self._pairing.unpaired
         if stamp_ns <= self._newest_ns[radar]:
             self._pairing.clear()
             self.health.count("jumps back in time")
@@ -121,7 +122,7 @@ class MambaPose(ManagedNode):
         pair = self._pairing.add(radar, stamp_ns, heatmap)
         if pair is not None:
             self.health.drop("pairs for which the network had no time", self._mailbox.put(pair))
-        self.health.show("heatmaps without a partner", self._pairing.unpaired)
+        self.health.drop("heatmaps without a partner", self._pairing.unpaired - unpaired)
 
     # -- output: the estimator's thread ------------------------------------------------------
 

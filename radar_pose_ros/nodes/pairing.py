@@ -67,4 +67,5 @@ class StampPairing(Generic[T]):
     def clear(self) -> None:
         """Forget everything that waits."""
         for queue in self._queues.values():
+            self.unpaired += len(queue)
             queue.clear()

@@ -65,7 +65,8 @@ class ParameterSpec:
         if self.length:
             return f"{self.length} finite numbers"
         if self.range is not None:
-            return f"{self.range[0]:g} .. {self.range[1]:g}"
+            lowest, highest = (str(b) if isinstance(b, int) else f"{b:g}" for b in self.range)
+            return f"{lowest} .. {highest}"
         return " | ".join(f'"{choice}"' for choice in self.choices)
 
     def check(self, value: Any) -> None:

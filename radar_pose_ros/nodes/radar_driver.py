@@ -77,8 +77,9 @@ class RadarDriver(ManagedNode):
         """Start the thread that talks to card and radar."""
         self.health.watch("adc", self.values.silence_timeout_s)
         self._reported = self._source.statistics
-        self._announced = False
+        self._announced = self._started = False
         self._troubles = 0
+        self._radar_on = False
         self.start_worker("reader", self._read_for_ever)
 
     def cleanup(self) -> None:
@@ -117,11 +118,13 @@ class RadarDriver(ManagedNode):
             try:
                 self._source.open()
                 self._check_buffer()
-                self._read(stop)
+                try:
+                    self._read(stop)
+                finally:
+                    self._stop_radar()
             except PortError as error:  # the sockets or the file cannot be used: not yet
                 self._trouble(str(error))
             finally:
-                self._stop_radar()
                 self._source.close()
                 self._report()
             stop.wait(retry_s)
@@ -154,25 +157,27 @@ class RadarDriver(ManagedNode):
         """Let the card record, then start the radar; what goes wrong is tried again later."""
         try:
             self._source.start()
+            if not self._announced:  # before the first frame, so that readers are ready for it
+                self._announced = True
+                about = (self._config, time.time_ns(), self.values.frame_id)
+                self._configs.publish(convert.config_to_message(*about))
             if self._commands:
                 with SerialConfigPort(self.values.serial_port) as port:
                     port.send(self._commands)
+                self._radar_on = True
         except PortError as error:
             self._trouble(str(error))
             return
         self._trouble("")
-        if not self._announced:
-            stamp_ns = time.time_ns()
-            self._configs.publish(
-                convert.config_to_message(self._config, stamp_ns, self.values.frame_id)
-            )
-            self._announced = True
+        if not self._started:
+            self._started = True
             self.get_logger().info(f"recording from {self._config.source}")
 
     def _stop_radar(self) -> None:
         """Stop the radar, then the card, and publish what was still under way."""
         try:
-            if self._commands:
+            if self._radar_on:
+                self._radar_on = False
                 with SerialConfigPort(self.values.serial_port, total_timeout_s=1.0) as port:
                     port.send(["sensorStop"])
         except PortError as error:
@@ -193,14 +198,18 @@ class RadarDriver(ManagedNode):
         )
         self._frames.publish(message)
         self.health.tick("adc")
+        arrival_ms = 1e3 * (frame.last_packet_s - frame.first_packet_s)
+        self.health.show("frame_arrival_ms", f"{arrival_ms:.1f}")
 
     # -- diagnostics -------------------------------------------------------------------------
 
     def _trouble(self, sentence: str) -> None:
-        if sentence:
-            # The first time it may only be that the other side is not up yet.
-            log = self.get_logger().warning if self._troubles else self.get_logger().info
-            log(f"{sentence}; trying again")
+        # The first time it may only be that the other side is not up yet. (Two calls: rclpy wants
+        # each place in the source to keep to one severity.)
+        if sentence and self._troubles:
+            self.get_logger().warning(f"{sentence}; trying again")
+        elif sentence:
+            self.get_logger().info(f"{sentence}; trying again")
         self._troubles = self._troubles + 1 if sentence else 0
         self.health.warn("hardware", sentence)
 

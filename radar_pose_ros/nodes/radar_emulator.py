@@ -1,9 +1,8 @@
 """Node radar_emulator: two boards that are not there, and a person in front of them.
 
 Whoever drives real boards can drive these: each card answers on UDP and streams packets, each
-radar has a command line on a pseudo-terminal. Frames begin at multiples of the frame period since
-activation, on both radars, so that both see the same instant; `ground_truth` has the joints at
-that instant.
+radar has a command line on a pseudo-terminal. Frames of both radars begin at the same instants,
+multiples of the frame period since activation; `ground_truth` has the joints at these.
 """
 
 from __future__ import annotations
@@ -11,30 +10,25 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transforms3d.euler import euler2quat
 
 from radar_pose_ros import msg
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, ManagedNode, run
 from radar_pose_ros.nodes.radar_driver import load_config
-from radar_pose_ros.nodes.scene import Lookahead, Scene
-from radar_pose_ros.nodes.transforms import StaticTransforms, transform_message
+from radar_pose_ros.nodes.scene import Lookahead, Metronome, Scene
+from radar_pose_ros.nodes.transforms import RIG_FRAME, StaticTransforms, rig_transforms
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.simulation.boards import EmulatedDca1000, EmulatedRadarCli, Faults
 from radar_pose_ros.simulation.radar import RadarPlacement
 from radar_pose_ros.skeleton.definitions import HUPR14
-from radar_pose_ros.skeleton.projection import CAMERA_FRAME, CAMERA_HEIGHT_M
 
 RADARS = ("radar_h", "radar_v")
-WORLD_FRAME, RIG_FRAME = "map", "radar_rig"
-CAMERA_EULER = (-np.pi / 2, 0.0, -np.pi / 2)  # z forward, x right, y down
 
 
 @dataclass
@@ -47,6 +41,7 @@ class Board:
     command_line: EmulatedRadarCli | None = None
     slot: int = 0  # of the frame that is sent next
     begun: int = 0  # slot in which the last frame began
+    on: threading.Event = field(default_factory=threading.Event)
 
 
 class RadarEmulator(ManagedNode):
@@ -65,27 +60,27 @@ class RadarEmulator(ManagedNode):
         """Build the scene."""
         values = self.values
         self._config = load_config(values.config_file, values.device, "auto")
-        self._placements = [
+        poses = {radar: self._setting(radar, "pose") for radar in RADARS}
+        placements = [
             RadarPlacement(f"{radar}_link", tuple(pose[:3]), *pose[3:])
-            for radar in RADARS
-            for pose in [getattr(values, f"{radar}_pose")]
+            for radar, pose in poses.items()
         ]
         self._scene = Scene(
-            self._config, self._placements, values.motion, values.split, values.seed, values.clip_s
+            self._config, placements, values.motion, values.split, values.seed, values.clip_s
         )
         self._truths = self.create_publisher(msg.HumanPose3DArray, "ground_truth", RELIABLE)
         self._skeletons = self.create_publisher(msg.SkeletonDefinition, "skeleton", LATCHED)
         self._skeletons.publish(convert.skeleton_to_message(HUPR14))
         self._transforms = StaticTransforms(self)
-        self._send_transforms(self._transforms)
+        self._transforms.send(rig_transforms(placements, time.time_ns()))
 
     def activate(self) -> None:
         """Switch the boards on; samples come once those that were asked for are prepared."""
         self._closing.clear()
         self._ready.clear()
-        self._begin_s = time.monotonic()
+        self._metronome = Metronome(self._config.waveform.frame_period_s)
         for number, radar in enumerate(RADARS):
-            self._boards[radar] = self._open_board(number, radar)
+            self._open_board(number, radar)
         self.start_worker("preparation", self._prepare)
         self.start_worker("accountant", self._account)
 
@@ -94,6 +89,7 @@ class RadarEmulator(ManagedNode):
         self._closing.set()
         self._ready.set()
         for board in self._boards.values():
+            board.on.set()
             if board.link is not None:
                 board.link.unlink(missing_ok=True)
             if board.command_line is not None:
@@ -125,49 +121,54 @@ class RadarEmulator(ManagedNode):
     def _setting(self, radar: str, name: str) -> Any:
         return getattr(self.values, f"{radar}_{name}")
 
-    def _open_board(self, number: int, radar: str) -> Board:
-        values, wave = self.values, self._config.waveform
-        host, card_ip = self._setting(radar, "host_ip"), self._setting(radar, "card_ip")
-        link = self._setting(radar, "serial_port")
+    def _open_board(self, number: int, radar: str) -> None:
+        values = self.values
+        setting = partial(self._setting, radar)
+        link = setting("serial_port")
         card = EmulatedDca1000(
             partial(self._next_frame, radar),
-            (host, self._setting(radar, "data_port")),
-            (card_ip, self._setting(radar, "config_port")),
+            (setting("host_ip"), setting("data_port")),
+            (setting("card_ip"), setting("config_port")),
             Faults(
                 loss=values.loss,
                 reorder=values.reorder,
                 duplicate=values.duplicate,
                 seed=len(RADARS) * values.seed + number,
             ),
-            frame_period_s=wave.frame_period_s,
-            active_time_s=wave.active_time_s,
+            frame_period_s=0.0,  # `_next_frame` keeps time, for both cards together
+            active_time_s=self._config.waveform.active_time_s,
             radar_on=not link,
             on_frame=partial(self._frame_begins, radar),
         )
         board = self._boards[radar] = Board(card, Lookahead(self._scene, number))
+        try:
+            card.open()
+        except OSError as error:
+            where = f"{setting('card_ip')}:{setting('config_port')}"
+            raise RuntimeError(
+                f"{radar}'s card cannot be at {where} ({error.strerror}); another emulator?"
+            ) from None
         if link:
-            board.command_line = self._open_command_line(card, Path(link))
-            board.link = Path(link)
-        card.open()
-        return board
+            self._open_command_line(board, Path(link))
+        else:
+            board.on.set()
 
-    def _open_command_line(self, card: EmulatedDca1000, link: Path) -> EmulatedRadarCli:
-        command_line = EmulatedRadarCli(
-            on_start=partial(self._start_radar, card),
-            on_stop=card.stop_radar,
+    def _open_command_line(self, board: Board, link: Path) -> None:
+        if link.exists() and not link.is_symlink():
+            raise FileExistsError(f"{link} exists and is not a link to an emulated command line")
+        board.command_line = EmulatedRadarCli(
+            on_start=partial(self._start_radar, board),
+            on_stop=partial(self._stop_radar, board),
             device=self.values.device,
         )
-        command_line.open()
-        if link.exists() and not link.is_symlink():
-            command_line.close()
-            raise FileExistsError(f"{link} exists and is not a link to an emulated command line")
+        board.command_line.open()
         link.unlink(missing_ok=True)
-        link.symlink_to(command_line.port)
-        return command_line
+        link.symlink_to(board.command_line.port)
+        board.link = link
 
-    def _start_radar(self, card: EmulatedDca1000, config: RadarConfig) -> None:
-        told, expected = (replace(c.waveform) for c in (config, self._config))
-        if (told, config.tx_order) != (expected, self._config.tx_order):
+    def _start_radar(self, board: Board, config: RadarConfig) -> None:
+        expected = self._config
+        if (config.waveform, config.tx_order) != (expected.waveform, expected.tx_order):
             self.health.warn(
                 "configuration",
                 "a radar was told another waveform than frames are simulated for "
@@ -175,40 +176,37 @@ class RadarEmulator(ManagedNode):
             )
             return
         self.health.warn("configuration", "")
-        self._wait_for_slot(self._next_slot())
-        card.start_radar()
+        board.on.set()
+        board.card.start_radar()
 
-    # -- time: frames begin at multiples of the period, on all boards ------------------------
+    @staticmethod
+    def _stop_radar(board: Board) -> None:
+        board.on.clear()
+        board.begun = 0
+        board.card.stop_radar()
 
-    def _next_slot(self) -> int:
-        period_s = self._config.waveform.frame_period_s
-        return int((time.monotonic() - self._begin_s) / period_s) + 1
-
-    def _time_left_s(self, slot: int) -> float:
-        due_s = self._begin_s + slot * self._config.waveform.frame_period_s
-        return due_s - time.monotonic()
-
-    def _wait_for_slot(self, slot: int) -> bool:
-        return not self._closing.wait(max(0.0, self._time_left_s(slot)))
+    # -- frames ------------------------------------------------------------------------------
 
     def _next_frame(self, radar: str) -> np.ndarray | None:
         """Give a card its next frame, when it is time: called in the card's thread."""
+        board = self._boards[radar]
         self._ready.wait()
+        board.on.wait()
         if self._closing.is_set():
             return None
-        slot = self._next_slot()
-        board = self._boards[radar]
+        slot = self._metronome.next_beat()
         if board.begun and slot > board.begun + 1:
             self.health.drop(f"{radar}: frames not sent in time", slot - board.begun - 1)
         frame = board.frames.take(slot)
-        board.frames.simulate_ahead(slot, partial(self._time_left_s, slot))
+        board.frames.simulate_ahead(slot, partial(self._metronome.left_s, slot))
         board.slot = slot
-        return frame if self._wait_for_slot(slot) else None
+        closing = self._closing.wait(max(0.0, self._metronome.left_s(slot)))
+        return None if closing else frame
 
     def _frame_begins(self, radar: str, _: int, begin_s: float) -> None:
         """Publish the truth of a frame; called in the card's thread."""
         board = self._boards[radar]
-        board.begun = self._next_slot() - 1
+        board.begun = self._metronome.next_beat() - 1
         if radar != RADARS[0]:
             return
         stamp_ns = int(begin_s * convert.NANOSECONDS)
@@ -222,29 +220,7 @@ class RadarEmulator(ManagedNode):
         )
         self.health.tick("ground_truth")
 
-    # -- transforms and diagnostics ----------------------------------------------------------
-
-    def _send_transforms(self, transforms: StaticTransforms) -> None:
-        stamp_ns = time.time_ns()
-        make: Callable[..., Any] = partial(self._transform, stamp_ns=stamp_ns)
-        camera = ((0.0, 0.0, CAMERA_HEIGHT_M), CAMERA_EULER)
-        transforms.send(
-            [
-                make(WORLD_FRAME, RIG_FRAME, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),
-                make(RIG_FRAME, CAMERA_FRAME, *camera),
-                *(
-                    make(RIG_FRAME, p.frame_id, p.position_m, (p.roll, p.pitch, p.yaw))
-                    for p in self._placements
-                ),
-            ]
-        )
-
-    @staticmethod
-    def _transform(
-        parent: str, child: str, position_m: Any, euler: tuple[float, ...], stamp_ns: int
-    ) -> Any:
-        w, x, y, z = euler2quat(*euler, axes="sxyz")
-        return transform_message(parent, child, position_m, (x, y, z, w), stamp_ns)
+    # -- diagnostics -------------------------------------------------------------------------
 
     def _account(self, stop: threading.Event) -> None:
         """Show, twice a second, what the cards did."""
@@ -257,6 +233,7 @@ class RadarEmulator(ManagedNode):
                     "packets_duplicated": faults.packets_duplicated,
                     "packets_delayed": faults.packets_delayed,
                 }
+                del counts["frames_slipped"]  # the card's idea of time is not used
                 for name, value in counts.items():
                     self.health.show(f"{radar} {name}", value)
 

@@ -11,10 +11,9 @@ from sensor_msgs.msg import Image, PointCloud2
 from radar_pose_ros import msg
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode, run
+from radar_pose_ros.preview import grey_image
 from radar_pose_ros.radar.config import ConfigError, RadarConfig
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor
-
-PREVIEW_SPAN_DB = 30.0
 
 
 class RadarPreprocessor(ManagedNode):
@@ -68,13 +67,16 @@ class RadarPreprocessor(ManagedNode):
         if self._processor is not None and self._processor.config == config:
             return
         try:
-            self._processor = HeatmapProcessor(config, self._heatmap_config)
+            processor = HeatmapProcessor(config, self._heatmap_config)
         except ConfigError as error:
             self._processor = None
             self.health.warn("config", f"this radar cannot be processed: {error}")
             raise convert.InvalidMessageError("configuration not usable", str(error)) from None
         self.health.warn("config", "")
         self._use_detector(config)
+        # The first frame of all costs tables and memory: better now than when frames wait.
+        processor(np.zeros(config.bytes_per_frame // 2, np.int16))
+        self._processor = processor
 
     def _use_detector(self, config: RadarConfig) -> None:
         if self._points is not None:
@@ -118,13 +120,8 @@ class RadarPreprocessor(ManagedNode):
         self._last_frame = (frame.epoch, frame.frame_index)
 
     def _publish_preview(self, heatmap: np.ndarray, frame: convert.AdcFrame) -> None:
-        from radar_pose_ros.drawing import power_db  # draws with matplotlib: 1 s to import
-
-        power = power_db(heatmap)
-        grey = (power - power.max()) / PREVIEW_SPAN_DB + 1.0
-        image = (np.clip(grey, 0.0, 1.0) * 255).astype(np.uint8)
         head = convert.header(frame.stamp_ns, frame.frame_id)
-        self._previews.publish(convert.image_to_message(image, head))
+        self._previews.publish(convert.image_to_message(grey_image(heatmap), head))
 
     def _publish_points(self, frame: convert.AdcFrame) -> None:
         cloud = self._detector(frame.data, frame.chirp_valid)

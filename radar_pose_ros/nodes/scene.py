@@ -108,6 +108,22 @@ class Scene:
         return clip.joints_at(start_s)
 
 
+class Metronome:
+    """Beats at multiples of a period, counted from 0 since it was made."""
+
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
+        self._begin_s = time.monotonic()
+
+    def next_beat(self) -> int:
+        """Return the number of the next beat."""
+        return int((time.monotonic() - self._begin_s) / self._period_s) + 1
+
+    def left_s(self, beat: int) -> float:
+        """Return the time until a beat; negative if it is over."""
+        return self._begin_s + beat * self._period_s - time.monotonic()
+
+
 class Lookahead:
     """One radar's frames, simulated ahead in the time that is left before each is due.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from functools import partial
@@ -17,10 +18,11 @@ from visualization_msgs.msg import Marker, MarkerArray
 from radar_pose_ros import msg
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode, run
+from radar_pose_ros.nodes.transforms import RIG_FRAME
+from radar_pose_ros.preview import power_db
 from radar_pose_ros.skeleton import projection
 from radar_pose_ros.skeleton.definitions import Skeleton
 
-RIG_FRAME = "radar_rig"
 RADARS = ("radar_h", "radar_v")
 TRUTH = "ground_truth"
 SURE = (0.0, 0.62, 0.45)  # bluish green and vermilion: told apart with any colour vision
@@ -120,6 +122,9 @@ class Visualizer(ManagedNode):
             self._truths.add(convert.to_nanoseconds(message.header.stamp), people[0])
 
     def _take_map(self, radar: str, message: msg.RadarHeatmap) -> None:
+        convert.message_to_heatmap(message)  # what cannot be drawn is refused here, and counted
+        steps = (message.range_step_m, message.sin_angle_step)
+        convert.require(all(0 < s < math.inf for s in steps), "heatmap without axes", f"{steps}")
         self._heatmaps[radar].add(convert.to_nanoseconds(message.header.stamp), message)
 
     # -- markers -----------------------------------------------------------------------------
@@ -208,8 +213,6 @@ class Visualizer(ManagedNode):
         return drawing.PoseFilm(panels, skeleton, size_px)
 
     def _picture(self, painter: Any, message: msg.HumanPose2DArray, person: np.ndarray) -> Image:
-        from radar_pose_ros.drawing import power_db
-
         powers = []
         for heatmap in self._maps(message):
             known = heatmap is not None

@@ -289,6 +289,7 @@ class FrameAssembler:
         self._next_count = 0
         self._anchor_count = 0
         self._anchor_offset = 0
+        self._first_offset = 0  # no gap is counted before it
         self._high = 0  # end of the furthest byte received
         self._last_arrival_s = float("-inf")
         self._former_sequence: int | None = None  # where the stream before a restart ended,
@@ -372,7 +373,7 @@ class FrameAssembler:
         received = self._bytes_received + fast * self._payload
         return AssemblerStatistics(
             packets_accepted=self._accepted + fast,
-            packets_lost=max(self._gap_packets - self._reordered, 0),
+            packets_lost=max(self._gap_packets, 0),
             packets_duplicate=self._duplicate,
             packets_late=self._late,
             packets_foreign=self._foreign,
@@ -461,7 +462,9 @@ class FrameAssembler:
         if filled:
             self._accepted += 1
             self._bytes_received += filled
-            self._reordered += ahead < 0
+            if ahead < 0:
+                self._reordered += 1
+                self._gap_packets -= offset >= self._first_offset
             self._last_arrival_s = arrival_s
         else:
             late = offset < self._next_index * self._frame_bytes
@@ -598,10 +601,11 @@ class FrameAssembler:
         self._former_sequence = None
         self._epochs += 1
         if self._from_start:
-            self._next_index = 0
+            self._next_index = self._first_offset = 0
             self._gap_packets += count // payload
         else:
             self._next_index = count // self._frame_bytes
+            self._first_offset = count
 
     def _end_stream(self, frames: list[AssembledFrame]) -> None:
         """Close every open frame; what they lack is missing."""

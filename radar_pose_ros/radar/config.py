@@ -65,7 +65,9 @@ class RadarConfig:
                 f"{self.source}: device {self.device!r} is not known, only {', '.join(DEVICES)}"
             )
         if self.iq_order not in ("IQ", "QI"):
-            raise ConfigError(f"{self.source}: iq_order {self.iq_order!r} is neither 'IQ' nor 'QI'")
+            raise ConfigError(
+                f"{self.source}: iq_order {self.iq_order!r} is neither 'IQ' nor 'QI'"
+            )
         if len(self.tx_order) != self.waveform.transmitters:
             raise ConfigError(
                 f"{self.source}: {len(self.tx_order)} transmit antennas in the firing order, "

@@ -36,7 +36,7 @@ USUAL_PAYLOAD_BYTES = 1456
 
 FPGA_TICKS_PER_US = 125  # 8 ns per tick
 _MIN_DELAY_US, _MAX_DELAY_US = 5.0, 500.0
-_WIRE_TIME_US = 11.7  # one 1466-byte datagram with its headers at 1 Gbit/s
+_WIRE_TIME_US = 11.7  # 1466 bytes, one usual datagram, at 1 Gbit/s
 
 
 class PacketError(ValueError):

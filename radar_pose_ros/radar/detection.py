@@ -18,7 +18,7 @@ from scipy.special import fdtri
 from radar_pose_ros.radar.config import ConfigError, RadarConfig
 from radar_pose_ros.radar.dca1000 import decode_samples
 from radar_pose_ros.radar.heatmap import checked_frame, checked_mask, hann_window
-from radar_pose_ros.radar.virtual_array import VirtualArray, centre_wavelength_m
+from radar_pose_ros.radar.virtual_array import VirtualArray
 from radar_pose_ros.radar.waveform import sine_axis
 
 _AZIMUTH_BINS = 128
@@ -212,7 +212,7 @@ class Detector:
             )
         self._range_window = hann_window(w.samples).astype(np.float32)
         self._doppler_window = hann_window(w.loops).astype(np.float32)[:, None, None, None]
-        self._velocity_bin_mps = centre_wavelength_m(w) / (2 * w.active_time_s)
+        self._velocity_bin_mps = w.wavelength_m / (2 * w.active_time_s)
 
     def __call__(self, adc: np.ndarray, chirp_valid: np.ndarray | None = None) -> PointCloud:
         """Return the point cloud of a frame.

@@ -29,7 +29,7 @@ import numpy as np
 import scipy.fft
 
 from radar_pose_ros.radar.config import ConfigError, RadarConfig
-from radar_pose_ros.radar.virtual_array import VirtualArray, centre_wavelength_m
+from radar_pose_ros.radar.virtual_array import VirtualArray
 from radar_pose_ros.radar.waveform import sine_axis
 
 
@@ -298,7 +298,7 @@ class HeatmapProcessor:
         signed = np.arange(self.heatmap.doppler_bins) - self.heatmap.doppler_bins // 2
         waveform = self.config.waveform
         period_s = self._doppler_length * waveform.loop_time_s
-        return signed * (centre_wavelength_m(waveform) / (2 * period_s))
+        return signed * (waveform.wavelength_m / (2 * period_s))
 
     @property
     def sine_axis(self) -> np.ndarray:

@@ -14,7 +14,7 @@ Instruments' user guides of the two boards (IWR1843BOOST: SPRUIM4, IWR6843ISK: S
 latter also the ``antGeometry0`` and ``antGeometry1`` lines of the vendor's people-tracking
 configurations, which hold the same numbers with x negated and z counted from Tx2.
 
-"Half a wavelength" is taken in the middle of the samples (`centre_wavelength_m`), where phases
+"Half a wavelength" is taken in the middle of the samples (`Waveform.wavelength_m`), where phases
 between antennas are measured; then the sine of an angle is exactly a transform's bin. A board is
 cut for one frequency, so in a ramp elsewhere in the radar's band sines are off by the ratio of the
 two, some per cent at most.
@@ -27,22 +27,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from radar_pose_ros.radar.config import ConfigError, RadarConfig
-from radar_pose_ros.radar.waveform import SPEED_OF_LIGHT_MPS, Waveform
 
 # Half wavelengths, (x along the row, z up); the virtual antenna lies at the sum.
 _BOOST_TX = {1: (0, 0), 2: (2, 1), 3: (4, 0)}
 _BOOST_RX = {1: (0, 0), 2: (1, 0), 3: (2, 0), 4: (3, 0)}
 _LAYOUTS = {"IWR1843": (_BOOST_TX, _BOOST_RX), "IWR6843ISK": (_BOOST_TX, _BOOST_RX)}
-
-
-def centre_wavelength_m(waveform: Waveform) -> float:
-    """Return the wavelength in the middle of a ramp's samples.
-
-    By this wavelength phases advance from antenna to antenna and from chirp to chirp; with the
-    reference waveform it is 2.7 % shorter than that of the ramp's start.
-    """
-    middle_s = waveform.adc_start_time_s + (waveform.samples - 1) / 2 / waveform.sample_rate_hz
-    return SPEED_OF_LIGHT_MPS / (waveform.start_frequency_hz + waveform.slope_hz_per_s * middle_s)
 
 
 class VirtualArray:

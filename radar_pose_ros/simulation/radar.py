@@ -94,10 +94,11 @@ def default_placements() -> tuple[RadarPlacement, RadarPlacement]:
 class AntennaPattern:
     """Gain over direction: ``cos(azimuth) ** a * cos(elevation) ** e`` of the echo's amplitude.
 
-    The defaults are a choice for a board with patch antennas like the IWR1843BOOST, which see
-    much less up and down than sideways: one way, 3 dB at about 28 degrees azimuth and 14 degrees
-    elevation, 6 dB at about 50 and 20. The amplitude of an echo falls like the one-way power. Zero
-    exponents make the antennas see in all directions in front alike.
+    The amplitude of an echo falls like the one-way power. The defaults are a choice for a board
+    with patch antennas like the IWR1843BOOST, which see much less up and down than sideways: one
+    way, 3 dB at 33 degrees azimuth and 14 degrees elevation, 6 dB at 45 and 20 (the board's guide
+    has 28 and 14, 50 and 20). Zero exponents make the antennas see in all directions in front
+    alike.
     """
 
     azimuth_exponent: float = 4.0

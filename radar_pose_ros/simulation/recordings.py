@@ -92,14 +92,12 @@ def write_recording(
     """
     folder.mkdir(parents=True)
     where = tuple(default_placements()) if placements is None else placements
-    frames = 0
     for number, (name, placement) in enumerate(zip(RADARS, where, strict=True)):
         simulator = RadarSimulator(config, placement, seed=2 * seed + number)
-        frames = 0
         with (folder / f"{name}.bin").open("wb") as stream:
             for adc in simulator.frames(clip):
                 stream.write(np.ascontiguousarray(adc, "<i2").tobytes())
-                frames += 1
+    frames = len(clip.times_s)
     np.savez_compressed(
         folder / "truth.npz",
         times_s=clip.times_s,

@@ -41,7 +41,9 @@ class Skeleton:
         if len(set(self.joints)) != count:
             raise ValueError(f"skeleton {self.name}: joint names repeat")
         if len(self.oks_sigmas) != count:
-            raise ValueError(f"skeleton {self.name}: {count} joints, {len(self.oks_sigmas)} sigmas")
+            raise ValueError(
+                f"skeleton {self.name}: {count} joints, but {len(self.oks_sigmas)} sigmas"
+            )
         for pair in (*self.edges, *self.left_right):
             if not all(0 <= joint < count for joint in pair):
                 raise ValueError(f"skeleton {self.name}: {pair} is not a pair of joints")

@@ -1,9 +1,9 @@
 """The one training loop, for every model.
 
-It knows nothing of radars or poses: a model, a function from batch to losses, a function from model to
-validation scores, and a recipe. What it adds is what every training needs: warm-up and cosine decay,
-gradient clipping, mixed precision, an exponential moving average of the weights, curves as CSV,
-the best checkpoint on validation, and resuming.
+It knows nothing of radars or poses: a model, a function from batch to losses, a function from
+model to validation scores, and a recipe. What it adds is what every training needs: warm-up and
+cosine decay, gradient clipping, mixed precision, an exponential moving average of the weights,
+curves as CSV, the best checkpoint on validation, and resuming.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import copy
 import csv
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +40,8 @@ class LoopConfig:
     gradient_clip : float
         Largest norm of the gradient; larger ones are scaled down to it.
     ema_decay : float
-        Decay of the moving average of the weights, which is what is validated and saved; 0 turns it
-        off.
+        Decay of the moving average of the weights, which is what is validated and saved; 0 turns
+        it off.
     bfloat16 : bool
         Run the forward pass under autocast to bfloat16.
     validate_every : int
@@ -100,7 +101,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
     A parameter may opt out by carrying the attribute ``_no_weight_decay`` (Mamba's ``A_log``).
     """
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for parameter in model.parameters():
         plain = parameter.ndim < 2 or getattr(parameter, "_no_weight_decay", False)
         (kept if plain else decayed).append(parameter)
@@ -112,8 +114,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
 def fit(
     model: nn.Module,
-    batches: Iterable,
-    losses: Callable[[nn.Module, object, int], dict[str, Tensor]],
+    batch_at: Callable[[int], Any],
+    losses: Callable[[nn.Module, Any, int], dict[str, Tensor]],
     validate: Callable[[nn.Module], dict[str, float]],
     config: LoopConfig,
     directory: Path,
@@ -128,24 +130,26 @@ def fit(
     ----------
     model : nn.Module
         Trained in place.
-    batches : iterable
-        Yields batches for ever, or is iterated again when it ends.
+    batch_at : callable
+        ``(step) -> batch``, the same for the same step, so that resuming changes nothing.
     losses : callable
         ``(model, batch, step) -> {"loss": scalar, ...}``; "loss" is minimised, the rest is logged.
     validate : callable
         ``(model) -> scores``.
     config : LoopConfig
     directory : Path
-        Gets ``curves.csv`` and ``last.pt``.
+        Gets ``curves.csv`` and ``last.pt``; those of an earlier run are replaced unless resuming.
     best_by : str
         The score to maximise.
     resume : bool
-        Continue from ``last.pt`` in ``directory``.
+        Continue from ``last.pt`` in ``directory``; ``FileNotFoundError`` if it is not there.
     report : callable
         Takes one line of progress at a time.
 
     Raises
     ------
+    ValueError
+        If it is to resume a training that had other settings.
     FloatingPointError
         If a loss is not finite: training that has diverged is of no use to anyone.
     """
@@ -157,26 +161,31 @@ def fit(
     averaged = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else model
     best = FitResult(state={}, scores={best_by: -math.inf}, step=0)
     first_step = 0
-    checkpoint_path = directory / "last.pt"
+    checkpoint_path, curves_path = directory / "last.pt", directory / "curves.csv"
     if resume:
         saved = torch.load(checkpoint_path, weights_only=True)
+        if saved["config"] != asdict(config):
+            raise ValueError(
+                f"{checkpoint_path} belongs to a training with other settings: {saved['config']}"
+            )
         model.load_state_dict(saved["model"])
         averaged.load_state_dict(saved["averaged"])
         optimiser.load_state_dict(saved["optimiser"])
         best = FitResult(**saved["best"])
         first_step = saved["step"]
         torch.set_rng_state(saved["rng"])
+    else:
+        curves_path.unlink(missing_ok=True)
 
     device_type = next(model.parameters()).device.type
     running: dict[str, float] = {}
     started_s = time.monotonic()
-    stream = _endless(batches)
     for step in range(first_step, config.steps):
         model.train()
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate_at(step)
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=config.bfloat16):
-            terms = losses(model, next(stream), step)
+            terms = losses(model, batch_at(step), step)
         loss = terms["loss"]
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss became {loss.item()} at step {step}")
@@ -201,11 +210,13 @@ def fit(
             **{f"train_{name}": value for name, value in running.items()},
             **scores,
         }
-        _append_row(directory / "curves.csv", row)
+        _append_row(curves_path, row)
         report("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
         if scores[best_by] > best.scores[best_by]:
             state = {name: value.detach().clone() for name, value in averaged.state_dict().items()}
             best = FitResult(state=state, scores=scores, step=done)
+        # Interrupted while it is written, it must not replace the one before.
+        partial_path = checkpoint_path.with_suffix(".part")
         torch.save(
             {
                 "model": model.state_dict(),
@@ -216,8 +227,9 @@ def fit(
                 "rng": torch.get_rng_state(),
                 "config": asdict(config),
             },
-            checkpoint_path,
+            partial_path,
         )
+        partial_path.replace(checkpoint_path)
     return best
 
 
@@ -230,16 +242,6 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
             mean.lerp_(value, 1 - decay)
         else:
             mean.copy_(value)
-
-
-def _endless(batches: Iterable) -> Iterator:
-    while True:
-        empty = True
-        for batch in batches:
-            empty = False
-            yield batch
-        if empty:
-            raise ValueError("there is not a single batch to train on")
 
 
 def _append_row(path: Path, row: dict[str, float]) -> None:

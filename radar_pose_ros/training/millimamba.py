@@ -1,9 +1,11 @@
-"""Training of milliMamba on simulated people: ``radar-pose train millimamba``."""
+"""Training and evaluation of milliMamba on simulated people."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import argparse
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from radar_pose_ros import resources
+from radar_pose_ros import measurements, resources
 from radar_pose_ros.datasets import simulated
 from radar_pose_ros.datasets.simulated import Recording, Window
+from radar_pose_ros.models import weights
+from radar_pose_ros.models.baselines import MeanPoseBaseline
 from radar_pose_ros.models.losses import (
     PoseLossConfig,
     half_box_area,
@@ -22,9 +26,10 @@ from radar_pose_ros.models.losses import (
     pose_loss,
 )
 from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
-from radar_pose_ros.radar.config import RadarConfig
-from radar_pose_ros.radar.heatmap import HeatmapConfig, angle_matrix
+from radar_pose_ros.radar.heatmap import HeatmapConfig
 from radar_pose_ros.radar.ti_config import load_cfg
+from radar_pose_ros.training import evaluation
+from radar_pose_ros.training.evaluation import network_input
 from radar_pose_ros.training.loop import FitResult, LoopConfig, fit
 
 RECIPES = Path(__file__).with_name("recipes")
@@ -48,15 +53,19 @@ class DataConfig:
         How many per split.
     radar : str
         Name of the radar's configuration in ``config/``.
-    heatmap : dict
-        Settings of `HeatmapConfig`.
+    heatmap : HeatmapConfig
     """
 
     seed: int
     seconds: float
     recordings: dict[str, int]
     radar: str
-    heatmap: dict[str, Any]
+    heatmap: HeatmapConfig
+
+    def __post_init__(self) -> None:
+        missing = [split for split in simulated.SPLITS if split not in self.recordings]
+        if missing:
+            raise ValueError(f"data: recordings has no entry {', '.join(missing)}")
 
 
 @dataclass(frozen=True)
@@ -87,13 +96,16 @@ class Recipe:
     @classmethod
     def load(cls, path: Path) -> Recipe:
         """Read a recipe; `RecipeError` names the file and what is wrong in it."""
-        entries = yaml.safe_load(path.read_text())
         try:
-            entries["data"] = DataConfig(**entries["data"])
+            entries = yaml.safe_load(path.read_text())
+            heatmap = HeatmapConfig(**entries["data"]["heatmap"])
+            entries["data"] = DataConfig(**{**entries["data"], "heatmap": heatmap})
             entries["loss"] = PoseLossConfig(**entries["loss"])
             entries["loop"] = LoopConfig(**entries["loop"])
             recipe = cls(**entries)
-        except (TypeError, KeyError, ValueError) as error:
+        except KeyError as error:
+            raise RecipeError(f"{path}: there is no entry {error}") from error
+        except (TypeError, ValueError, yaml.YAMLError) as error:
             raise RecipeError(f"{path}: {error}") from error
         if recipe.preset not in PRESETS:
             raise RecipeError(
@@ -103,44 +115,29 @@ class Recipe:
 
 
 def prepare_data(
-    recipe: Recipe, root: Path, processes: int, report: Callable[[str], None] = print
-) -> tuple[RadarConfig, HeatmapConfig]:
-    """Simulate whatever recordings of the recipe ``root`` does not hold yet."""
-    radar = load_cfg(resources.find("config", recipe.data.radar))
-    heatmap = HeatmapConfig(**recipe.data.heatmap)
-    for line in simulated.generate(
+    data: DataConfig,
+    root: Path,
+    splits: Sequence[str],
+    processes: int,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Simulate whatever recordings of these splits ``root`` does not hold yet."""
+    lines = simulated.generate(
         root,
-        recipe.data.recordings,
-        radar,
-        heatmap,
-        seconds=recipe.data.seconds,
-        seed=recipe.data.seed,
+        {split: data.recordings[split] for split in splits},
+        load_cfg(resources.find("config", data.radar)),
+        data.heatmap,
+        seconds=data.seconds,
+        seed=data.seed,
         processes=processes,
-    ):
+    )
+    for line in lines:
         report(line)
-    return radar, heatmap
 
 
-def network_input(cubes: np.ndarray, angle_bins: int) -> Tensor:
-    """Turn range-Doppler cubes into the channels that the network takes.
-
-    The same as `angle_transform`, computed with real numbers so that the parts come out as channels.
-
-    Parameters
-    ----------
-    cubes : ndarray of complex64, shape (..., antennas, doppler, range)
-
-    Returns
-    -------
-    Tensor
-        float32, shape (..., 2, angle_bins, doppler, range), not normalised: the network does that.
-    """
-    *batch, antennas, doppler, ranges = cubes.shape
-    transform = angle_matrix(angle_bins, antennas)
-    matrix = np.block([[transform.real, -transform.imag], [transform.imag, transform.real]])
-    parts = np.stack([cubes.real, cubes.imag], axis=-4).reshape(-1, 2 * antennas, doppler * ranges)
-    channels = torch.from_numpy(matrix) @ torch.from_numpy(parts)
-    return channels.view(*batch, 2, angle_bins, doppler, ranges)
+def recordings_of(data: DataConfig, root: Path, split: str) -> list[Recording]:
+    """Open the recordings of a split, no more than the recipe asks for."""
+    return simulated.load_split(root, split)[: data.recordings[split]]
 
 
 def augment(cubes: np.ndarray, noise_ratio: float, rng: np.random.Generator) -> np.ndarray:
@@ -163,7 +160,7 @@ def augment(cubes: np.ndarray, noise_ratio: float, rng: np.random.Generator) -> 
 
 
 class TrainingBatches:
-    """Endless random windows of recordings, augmented.
+    """Random windows of recordings, augmented; the same for the same step.
 
     Parameters
     ----------
@@ -194,40 +191,16 @@ class TrainingBatches:
         self.batch = batch
         self.noise_ratio = noise_ratio
         self._windows = simulated.windows(recordings, frames)
-        self._rng = np.random.default_rng(seed)
+        self.seed = seed
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            numbers = self._rng.integers(len(self._windows), size=self.batch)
-            chosen = [self._windows[number] for number in numbers]
-            cubes, keypoints_px = simulated.gather(self.recordings, chosen, self.frames)
-            cubes = augment(cubes, self.noise_ratio, self._rng)
-            yield network_input(cubes, self.angle_bins), torch.from_numpy(keypoints_px)
-
-
-@torch.no_grad()
-def estimate_recording(
-    model: MilliMamba, recording: Recording, batch: int = 16
-) -> tuple[np.ndarray, np.ndarray]:
-    """Slide the network over a recording and keep the middle frame of every window.
-
-    Returns
-    -------
-    keypoints_px : ndarray, shape (frames - window + 1, joints, 2)
-        Estimates for frames ``window // 2`` onwards.
-    confidence : ndarray, shape (frames - window + 1, joints)
-    """
-    model.eval()
-    length = model.config.frames
-    starts = simulated.windows([recording], length)
-    keypoints, confidences = [], []
-    for first in range(0, len(starts), batch):
-        cubes, _ = simulated.gather([recording], starts[first : first + batch], length)
-        output = model(network_input(cubes, model.config.angle_bins))
-        middle = output.keypoints.shape[1] // 2
-        keypoints.append(output.keypoints[:, middle].float().numpy())
-        confidences.append(output.confidence[:, middle].float().numpy())
-    return np.concatenate(keypoints), np.concatenate(confidences)
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return heatmaps ``(batch, radars, frames, 2, angle, doppler, range)`` and keypoints."""
+        rng = np.random.default_rng([self.seed, step])
+        numbers = rng.integers(len(self._windows), size=self.batch)
+        chosen = [self._windows[number] for number in numbers]
+        cubes, keypoints_px = simulated.gather(self.recordings, chosen, self.frames)
+        cubes = augment(cubes, self.noise_ratio, rng)
+        return network_input(cubes, self.angle_bins), torch.from_numpy(keypoints_px)
 
 
 def validation_scores(
@@ -252,7 +225,7 @@ def validation_scores(
     }
 
 
-def train(
+def fit_recipe(
     recipe: Recipe,
     root: Path,
     directory: Path,
@@ -260,9 +233,9 @@ def train(
     resume: bool = False,
     report: Callable[[str], None] = print,
 ) -> tuple[MilliMamba, FitResult]:
-    """Follow a recipe on the recordings under ``root``; curves and checkpoints go to ``directory``."""
-    training = simulated.load_split(root, "train")
-    validation = simulated.load_split(root, "validation")
+    """Train on the recordings under ``root``; curves and checkpoints go to ``directory``."""
+    training = recordings_of(recipe.data, root, "train")
+    validation = recordings_of(recipe.data, root, "validation")
     torch.manual_seed(recipe.loop.seed)
     model = MilliMamba(PRESETS[recipe.preset])
     frames = model.config.frames
@@ -276,8 +249,8 @@ def train(
     )
     held_back = simulated.windows(validation, frames, stride=3 * frames)
 
-    def losses(network: nn.Module, batch: object, step: int) -> dict[str, Tensor]:
-        heatmaps, truth_px = batch  # type: ignore[misc]
+    def losses(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        heatmaps, truth_px = batch
         return pose_loss(network(heatmaps), truth_px, recipe.loss, step / recipe.loop.steps)
 
     result = fit(
@@ -293,3 +266,130 @@ def train(
     )
     model.load_state_dict(result.state)
     return model.eval(), result
+
+
+def save(
+    model: MilliMamba, recipe: Recipe, result: FitResult, root: Path, directory: Path
+) -> None:
+    """Write the weights, their baseline and their manifest entry to ``directory``."""
+    training = recordings_of(recipe.data, root, "train")
+    baseline = evaluation.fit_baseline(training, model.config.angle_bins)
+    baseline_name = f"mean_pose_{recipe.preset}.json"
+    directory.mkdir(parents=True, exist_ok=True)
+    baseline.save(directory / baseline_name)
+    frames = sum(len(recording.keypoints_px) for recording in training)
+    weights.save(
+        model,
+        directory,
+        recipe.preset,
+        training_data={
+            "description": f"{len(training)} simulated recordings, {frames} frames of two radars",
+            "seed": recipe.data.seed,
+            "licence": "Apache-2.0, made by this package",
+        },
+        git_revision=_revision(),
+        command=f"radar-pose train millimamba --preset {recipe.preset}",
+        metrics={"split": "validation", "steps": result.step, **result.scores},
+        heatmap=asdict(recipe.data.heatmap),
+        baseline=baseline_name,
+    )
+
+
+def _revision() -> str:
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``radar-pose train millimamba``."""
+    _add_common_arguments(parser)
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/millimamba"), help="curves, checkpoints and weights"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Carry out ``radar-pose train millimamba``."""
+    recipe = _recipe(arguments)
+    torch.set_num_threads(arguments.threads)
+    prepare_data(recipe.data, arguments.data, ("validation", "train"), arguments.processes)
+    model, result = fit_recipe(recipe, arguments.data, arguments.out, resume=arguments.resume)
+    save(model, recipe, result, arguments.data, arguments.out)
+    print(f"weights of step {result.step} are in {arguments.out}: {result.scores}")
+    return 0
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``radar-pose evaluate millimamba``."""
+    _add_common_arguments(parser)
+    parser.add_argument("--weights", help="safetensors file (default: the shipped ones)")
+    parser.add_argument(
+        "--recordings", type=_count, help="use only the first ones (default: the whole test set)"
+    )
+    parser.add_argument("--figure", type=Path, help="picture of the result, a PNG file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Carry out ``radar-pose evaluate millimamba``."""
+    torch.set_num_threads(arguments.threads)
+    state, entry = weights.load(arguments.weights or arguments.preset)
+    model = MilliMamba(PRESETS[entry["preset"]])
+    model.load_state_dict(state)
+    data = _recipe(arguments).data
+    count = min(data.recordings["test"], arguments.recordings or data.recordings["test"])
+    # The weights, not the recipe, say which heatmaps they need.
+    heatmap = HeatmapConfig(**entry["heatmap"])
+    data = replace(data, recordings={**data.recordings, "test": count}, heatmap=heatmap)
+    prepare_data(data, arguments.data, ("test",), arguments.processes)
+    recordings = recordings_of(data, arguments.data, "test")
+    estimates = evaluation.estimate(model.eval(), MeanPoseBaseline.load(entry), recordings)
+    rows = evaluation.rows(estimates)
+    print(measurements.table(rows))
+    if arguments.figure:
+        evaluation.draw(estimates, arguments.figure)
+    if arguments.json:
+        measurements.write_results(arguments.json, rows)
+    return 0
+
+
+def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    cores = measurements.cores_available()
+    parser.add_argument(
+        "--preset",
+        default="edge",
+        choices=sorted(path.stem.removeprefix("millimamba_") for path in RECIPES.glob("*.yaml")),
+    )
+    parser.add_argument(
+        "--recipe", type=Path, help="recipe file (default: the one shipped for the preset)"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("out/simulated"),
+        help="folder of simulated recordings; what is missing there is simulated first",
+    )
+    parser.add_argument(
+        "--processes", type=_count, default=cores, help="recordings simulated at the same time"
+    )
+    parser.add_argument("--threads", type=_count, default=cores, help="threads of the network")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    return Recipe.load(arguments.recipe or RECIPES / f"millimamba_{arguments.preset}.yaml")

@@ -61,9 +61,7 @@ def test_velocity_loss_closed_form() -> None:
     estimate = truth.clone()
     estimate[0, 2, 5] += torch.tensor([3.0, 4.0])
     batch, frames, joints = truth.shape[:3]
-    assert_close(
-        velocity_loss(estimate, truth).item(), 2 * 25 / (batch * (frames - 1) * joints)
-    )
+    assert_close(velocity_loss(estimate, truth).item(), 2 * 25 / (batch * (frames - 1) * joints))
     assert velocity_loss(truth[:, :1], truth[:, :1]).item() == 0
 
 
@@ -90,9 +88,7 @@ def test_total_is_the_weighted_sum() -> None:
     expected = terms["oks"] + 0.05 * terms["velocity"] + 0.6 * terms["l1"]
     assert_close(terms["loss"].item(), (expected + 0.1 * terms["confidence"]).item())
     assert_close(terms["l1"].item(), (estimate - truth).abs().mean().item() / 256)
-    assert_close(
-        terms["velocity"].item(), velocity_loss(estimate / 256, truth / 256).item()
-    )
+    assert_close(terms["velocity"].item(), velocity_loss(estimate / 256, truth / 256).item())
 
 
 def test_perfect_estimate_costs_nothing() -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from tolerances import assert_close
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from radar_pose_ros.models import millimamba
@@ -54,7 +55,15 @@ def build(config: MilliMambaConfig = SMALL, **changes: object) -> MilliMamba:
 
 def heatmaps(config: MilliMambaConfig, batch: int = 2, seed: int = 0) -> Tensor:
     c = config
-    shape = (batch, c.views, c.frames, c.input_channels, c.angle_bins, c.doppler_bins, c.range_bins)
+    shape = (
+        batch,
+        c.views,
+        c.frames,
+        c.input_channels,
+        c.angle_bins,
+        c.doppler_bins,
+        c.range_bins,
+    )
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -80,12 +89,12 @@ def test_parameters_of_a_vision_mamba_layer() -> None:
 
 
 def test_paper_preset_sizes() -> None:
-    """Within 3 % of the 34.4 GMACs that the paper states; 18,432 tokens; 5.0 million parameters."""
+    """Within 3 % of the 34.4 GMACs that the paper states, 18,432 tokens, 5.0 M parameters."""
     config = PRESETS["paper"]
     assert config.frames * config.tokens_per_frame == 18_432
     assert config.grid == (16, 64)
     work = multiply_accumulates(config)
-    assert work["total"] == 35_322_427_392
+    assert work["total"] == 35_322_447_744
     assert abs(work["total"] / 34.4e9 - 1) < 0.03
     with torch.device("meta"):
         assert count(MilliMamba(config)) == 5_037_443
@@ -107,26 +116,17 @@ def test_edge_preset_can_stream_and_is_small() -> None:
         {"temporal_kernel": 3, "merge_stride": 1, "block_channels": (8, 16), "patch": (1, 1)},
         {"deep_supervision": True, "many_to_one": True, "confidence_head": False},
         {"views": 1, "input_features": "magnitude"},
+        {"encoder": "transformer"},
     ],
 )
 def test_multiply_accumulates_as_torch_counts_them(changes: dict) -> None:
     """torch counts the scan's small matrix products too: states x tokens x layers of them."""
     network = build(**changes)
-    config = network.config
-    with FlopCounterMode(display=False) as counter:
-        network(heatmaps(config, batch=1))
-    work = multiply_accumulates(config)
-    counted = counter.get_total_flops() // 2
-    assert counted == work["total"] + work["scan_states"]
-
-
-def test_multiply_accumulates_of_the_transformer() -> None:
-    network = build(encoder="transformer")
-    with FlopCounterMode(display=False) as counter:
+    # torch cannot look into its fused attention
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         network(heatmaps(network.config, batch=1))
     work = multiply_accumulates(network.config)
-    assert counter.get_total_flops() // 2 == work["total"]
-    assert work["scan_states"] == 0
+    assert counter.get_total_flops() == 2 * (work["total"] + work["scan_states"])
 
 
 # -- parts ---------------------------------------------------------------------------------------
@@ -300,7 +300,10 @@ def test_every_option_runs_and_learns_everywhere(name: str) -> None:
         assert parameter.grad is not None, parameter_name
         assert torch.isfinite(parameter.grad).all(), parameter_name
         # with a single frame of queries there is nothing to attend to in time but itself
-        if not (c.many_to_one and ".temporal." in parameter_name) and "key.bias" not in parameter_name:
+        if (
+            not (c.many_to_one and ".temporal." in parameter_name)
+            and "key.bias" not in parameter_name
+        ):
             assert parameter.grad.abs().max() > 0, parameter_name
 
 
@@ -350,7 +353,9 @@ def test_what_stands_in_a_missing_frame_does_not_matter() -> None:
 def test_gain_of_the_receiver_does_not_matter() -> None:
     network = build()
     x = heatmaps(SMALL)
-    assert_close(network(1000 * x).keypoints.detach().numpy(), network(x).keypoints.detach().numpy())
+    assert_close(
+        network(1000 * x).keypoints.detach().numpy(), network(x).keypoints.detach().numpy()
+    )
 
 
 def test_empty_scene_is_finite() -> None:
@@ -367,12 +372,12 @@ def test_autocast_gives_single_precision_output() -> None:
 
 
 def test_it_learns_two_windows_by_heart() -> None:
-    network = build().train()
+    network = build(encoder_layers=1, decoder_layers=1).train()
     x = heatmaps(SMALL)
     truth = 80 + 100 * torch.rand(2, 3, 14, 2, generator=torch.Generator().manual_seed(3))
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    for step in range(150):
-        terms = pose_loss(network(x), truth, PoseLossConfig(l1_floor=1.0), step / 150)
+    for step in range(250):
+        terms = pose_loss(network(x), truth, PoseLossConfig(l1_floor=1.0), step / 250)
         optimiser.zero_grad()
         terms["loss"].backward()
         optimiser.step()

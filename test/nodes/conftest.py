@@ -50,8 +50,8 @@ class LiveGraph:
 
     def start(self, module: str, namespace: str = "", **parameters: Any) -> subprocess.Popen[str]:
         """Start a node with these parameters."""
-        command = [sys.executable, "-m", f"radar_pose_ros.nodes.{module}", "--ros-args"]
-        command += ["-r", f"__ns:=/{namespace}"]
+        command = [sys.executable, "-m", "radar_pose_ros.nodes", module]
+        command += ["--ros-args", "-r", f"__ns:=/{namespace}"]
         if parameters:
             file = self._folder / f"{module}_{len(self._processes)}.yaml"
             file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
@@ -78,6 +78,10 @@ class LiveGraph:
         """Return what a process printed so far."""
         return "".join(self._logs[process.pid])
 
+    def printed(self) -> str:
+        """Return what all processes printed so far."""
+        return "\n".join("".join(lines) for lines in self._logs.values())
+
     def collect(self, message_type: type, topic: str, qos: Any) -> list[Any]:
         """Subscribe; return the list that messages are appended to."""
         messages: list[Any] = []
@@ -85,17 +89,15 @@ class LiveGraph:
         return messages
 
     def wait(self, condition: Callable[[], Any], timeout_s: float = 20.0, what: str = "") -> Any:
-        """Wait until the condition is true and return its value; fail the test after the timeout."""
+        """Wait until the condition is true and return its value; fail after the timeout."""
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             value = condition()
             if value:
                 return value
             time.sleep(0.02)
-        printed = "\n".join("".join(lines) for lines in self._logs.values())
-        pytest.fail(
-            f"{what or 'condition'} not met in {timeout_s} s; the nodes printed:\n{printed}"
-        )
+        seen = self.printed()
+        pytest.fail(f"no {what or 'luck'} in {timeout_s} s; the nodes printed:\n{seen}")
 
     def call(self, service_type: type, name: str, request: Any, timeout_s: float = 10.0) -> Any:
         """Call a service and return its response."""
@@ -133,7 +135,7 @@ class LiveGraph:
         return result.successful, result.reason
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return the newest diagnostic status of each node, by its name without the first slash."""
+        """Return the newest diagnostic status of each node, by its name without first slash."""
         from diagnostic_msgs.msg import DiagnosticArray
 
         if not hasattr(self, "_diagnostics"):
@@ -166,3 +168,4 @@ def live(ros_environment: dict[str, str], tmp_path: Path) -> Iterator[LiveGraph]
     graph = LiveGraph(ros_environment, tmp_path)
     yield graph
     graph.close()
+    assert "Traceback" not in graph.printed()

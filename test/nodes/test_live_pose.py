@@ -60,21 +60,21 @@ class Radars:
     def __init__(self, live: LiveGraph) -> None:
         from rclpy.qos import QoSProfile
 
-        from radar_pose_ros.msg import RadarHeatmap
+        from radar_pose_ros import msg
 
         self.publishers = [
-            live.node.create_publisher(RadarHeatmap, f"/{radar}/heatmap", QoSProfile(depth=10))
+            live.node.create_publisher(msg.RadarHeatmap, f"/{radar}/heatmap", QoSProfile(depth=10))
             for radar in ("radar_h", "radar_v")
         ]
         for publisher in self.publishers:
             live.wait(publisher.get_subscription_count, 40.0, "a subscriber of the heatmap")
 
     def publish(self, views: np.ndarray, stamp_ns: int, radars: tuple[int, ...] = (0, 1)) -> None:
-        from radar_pose_ros.msg import RadarHeatmap
+        from radar_pose_ros import msg
         from radar_pose_ros.nodes import convert
 
         for radar in radars:
-            message = RadarHeatmap(header=convert.header(stamp_ns, "radar"))
+            message = msg.RadarHeatmap(header=convert.header(stamp_ns, "radar"))
             message.angle_bins, message.doppler_bins, message.range_bins = views[radar].shape
             message.range_first_m, message.range_step_m = RANGE_FIRST * 0.043, 0.043
             message.data = convert.to_array(views[radar].view(np.float32))
@@ -170,31 +170,32 @@ def test_live_poses_equal_the_networks(
     assert took_s < 3.0
 
 
-@pytest.mark.parametrize("damage", ["missing", "hash", "no such preset"])
-def test_without_trained_weights_it_does_not_come_up(
-    live: LiveGraph, weights_file: Path, damage: str
-) -> None:
+def test_without_trained_weights_it_does_not_come_up(live: LiveGraph, weights_file: Path) -> None:
     """R4: FAILURE with one sentence; never a pose from random weights."""
-    weights = str(weights_file)
-    if damage == "missing":
-        weights_file.unlink()
-        sentence = "there is no file of weights"
-    elif damage == "hash":
-        content = bytearray(weights_file.read_bytes())
-        content[-1] ^= 1
-        weights_file.write_bytes(content)
-        sentence = "SHA-256 begins with"
-    else:
-        live.environment["RADAR_POSE_WEIGHTS"] = str(weights_file.parent)
-        weights = "huge"
-        sentence = "there are no weights 'huge'"
-    process = live.start("mamba_pose", weights=weights)
+    node = "mamba_pose"
+    live.environment["RADAR_POSE_WEIGHTS"] = str(weights_file.parent)
+    process = live.start(node, weights="huge")
     live.diagnostics()
-    live.wait(lambda: "mamba_pose" in live.diagnostics(), 40.0, "diagnostics")
-    status = live.diagnostics()["mamba_pose"]
-    assert status.level == b"\x02"
-    assert status.message.startswith("cannot configure")
-    assert sentence in status.message
-    assert live.state("mamba_pose") == "unconfigured"
-    assert not live.change("mamba_pose", "activate")
+    live.wait(lambda: node in live.diagnostics(), 40.0, "diagnostics")
+
+    def refused(sentence: str) -> None:
+        def failed() -> bool:
+            status = live.diagnostics()[node]
+            return status.level == b"\x02" and sentence in status.message
+
+        live.wait(failed, what=sentence)
+        assert live.diagnostics()[node].message.startswith("cannot configure")
+        assert live.state(node) == "unconfigured"
+        assert not live.change(node, "activate")
+
+    refused("there are no weights 'huge'")
+    assert live.set(node, "weights", str(weights_file)) == (True, "")
+    content = bytearray(weights_file.read_bytes())
+    content[-1] ^= 1
+    weights_file.write_bytes(content)
+    assert not live.change(node, "configure")
+    refused("SHA-256 begins with")
+    weights_file.unlink()
+    assert not live.change(node, "configure")
+    refused("there is no file of weights")
     assert "Traceback" not in live.log(process)

@@ -42,9 +42,8 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
     skeletons = live.node.create_publisher(msg.SkeletonDefinition, "/skeleton", LATCHED)
     skeletons.publish(convert.skeleton_to_message(HUPR14))
     poses = live.node.create_publisher(msg.HumanPose2DArray, "/pose2d", QoSProfile(depth=10))
-    truths = live.node.create_publisher(
-        msg.HumanPose3DArray, "/ground_truth", QoSProfile(depth=10)
-    )
+    qos = QoSProfile(depth=10)
+    truths = live.node.create_publisher(msg.HumanPose3DArray, "/ground_truth", qos)
     maps = [
         live.node.create_publisher(msg.RadarHeatmap, f"/{r}/heatmap", QoSProfile(depth=10))
         for r in ("radar_h", "radar_v")

@@ -56,6 +56,7 @@ def test_cleared_means_forgotten() -> None:
     pairing.add("h", 0, 0)
     pairing.clear()
     assert pairing.add("v", 0, 0) is None
+    assert pairing.unpaired == 1
 
 
 def test_two_streams_with_jitter_pair_completely(rng: np.random.Generator) -> None:
@@ -65,9 +66,8 @@ def test_two_streams_with_jitter_pair_completely(rng: np.random.Generator) -> No
     for source in ("h", "v"):
         stamps = np.arange(200) * period + rng.integers(0, 15 * MS, 200)
         arrivals = stamps + rng.integers(0, 40 * MS, 200)
-        events += [
-            (a, source, int(s), k) for k, (a, s) in enumerate(zip(arrivals, stamps, strict=True))
-        ]
+        for number in range(200):
+            events.append((arrivals[number], source, int(stamps[number]), number))
     pairing: StampPairing[int] = StampPairing(["h", "v"], slop_ns=20 * MS)
     found = [pairing.add(source, stamp, k) for _, source, stamp, k in sorted(events)]
     pairs = [(f["h"][1], f["v"][1]) for f in found if f is not None]

@@ -46,6 +46,7 @@ def test_values_are_a_frozen_dataclass() -> None:
     ("fields", "message"),
     [
         ({"type": "int", "default": 5, "range": (0, 4)}, "allowed is 0 .. 4"),
+        ({"type": "int", "default": -1, "range": (0, 268435456)}, "allowed is 0 .. 268435456"),
         ({"type": "double", "default": math.nan, "range": (0.0, 4.0)}, "allowed is 0 .. 4"),
         ({"type": "string", "default": "c", "choices": ("a", "b")}, 'allowed is "a" | "b"'),
         ({"type": "double_array", "default": [1.0], "length": 2}, "allowed is 2 finite numbers"),

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.ros
 
 
 def start(root, environment, **parameters) -> subprocess.Popen:
-    command = [sys.executable, "-m", "radar_pose_ros.nodes.recorder", "--ros-args"]
+    command = [sys.executable, "-m", "radar_pose_ros.nodes", "recorder", "--ros-args"]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
     return subprocess.Popen(

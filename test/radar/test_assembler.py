@@ -182,6 +182,18 @@ def test_joining_a_running_stream(rng):
     assert frames[0].index == -(-(10**6 - 1) * 1456 // FRAME)
 
 
+def test_stragglers_from_before_the_joining_do_not_hide_loss(rng):
+    """Packets 0 and 1 come after 2, where reading began; 10 and 11 never come."""
+    data, packets = make_stream(rng, 3)
+    assembler = FrameAssembler(FRAME, CHIRP, from_start=False, max_missing_ratio=1.0)
+    shuffled = [*packets[2:5], *packets[:2], *packets[5:10], *packets[12:]]
+    frames = run(assembler, shuffled)
+    counts = assembler.statistics
+    assert (counts.packets_reordered, counts.packets_lost) == (2, 2)
+    assert counts.bytes_missing == sum(f.bytes_missing for f in frames) == 2 * 1456
+    check_frame(frames[0], data[0], CHIRP)
+
+
 def test_what_never_came_at_the_end_is_missing_in_the_last_frame(rng):
     _, packets = make_stream(rng, 3)
     assembler = FrameAssembler(FRAME, CHIRP, max_missing_ratio=1.0)

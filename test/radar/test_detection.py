@@ -12,7 +12,6 @@ from radar_pose_ros.radar.detection import (
     cell_averaging_cfar,
 )
 from radar_pose_ros.radar.ti_config import load_mmwave_studio
-from radar_pose_ros.radar.virtual_array import centre_wavelength_m
 from radar_pose_ros.radar.waveform import Waveform
 
 LIGHT = 299_792_458.0
@@ -108,7 +107,7 @@ def test_several_targets():
 def test_snr_is_power_over_noise():
     """Mean noise power in a cell against that of a target on the centres of its bins."""
     w = REFERENCE.waveform
-    velocity_mps = 10 * centre_wavelength_m(w) / (2 * w.active_time_s)
+    velocity_mps = 10 * w.wavelength_m / (2 * w.active_time_s)
     position_m = spherical(60 * w.range_resolution_m, 0, 0)
     amplitude, noise = 100.0, 50.0
     cloud = Detector(REFERENCE)(

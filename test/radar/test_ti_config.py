@@ -51,7 +51,7 @@ def test_reference_file():
 def test_second_device():
     config = load_cfg(CONFIGS / "iwr6843isk.cfg", device="IWR6843ISK")
     assert config.adc_shape == (128, 3, 4, 256)
-    assert config.waveform.max_velocity_mps == pytest.approx(5.783, rel=1e-3)
+    assert config.waveform.max_velocity_mps == pytest.approx(5.5876, rel=1e-4)
 
 
 def test_file_of_a_real_recording(shared_data):
@@ -60,10 +60,13 @@ def test_file_of_a_real_recording(shared_data):
     assert config.adc_shape == (16, 2, 4, 256)
     assert config.tx_order == (1, 3)
     assert config.iq_order == "QI"
-    # The comments of that file, written by the vendor's tool, name these.
-    assert config.waveform.range_resolution_m == pytest.approx(0.044, abs=5e-4)
-    assert config.waveform.max_velocity_mps == pytest.approx(1.0, rel=2e-3)
-    assert config.waveform.velocity_resolution_mps == pytest.approx(0.13, abs=5e-3)
+    # The comments of that file, written by the vendor's tool, name these; the tool takes the
+    # wavelength at the start of the ramp.
+    waveform = config.waveform
+    to_start = waveform.centre_frequency_hz / waveform.start_frequency_hz
+    assert waveform.range_resolution_m == pytest.approx(0.044, abs=5e-4)
+    assert waveform.max_velocity_mps * to_start == pytest.approx(1.0, rel=2e-3)
+    assert waveform.velocity_resolution_mps * to_start == pytest.approx(0.13, abs=5e-3)
     assert config.unknown_commands == ()
 
 
@@ -232,10 +235,10 @@ def test_files_that_are_none(tmp_path, content, message):
     """W10: empty, binary and huge files are refused with a line, in less than a second."""
     path = tmp_path / "x.cfg"
     path.write_bytes(content)
-    begin_s = time.perf_counter()
+    begin_s = time.process_time()  # this process's own: whatever else the machine does
     with pytest.raises(ConfigError, match=message):
         load_cfg(path)
-    assert time.perf_counter() - begin_s < 1.0
+    assert time.process_time() - begin_s < 1.0
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from radar_pose_ros.radar.config import RadarConfig
-from radar_pose_ros.radar.virtual_array import VirtualArray, centre_wavelength_m
+from radar_pose_ros.radar.virtual_array import VirtualArray
 from radar_pose_ros.radar.waveform import Waveform
 
 BOARDS = ("IWR1843", "IWR6843ISK")
@@ -81,12 +81,6 @@ def test_phase_signs():
     assert up.shape == (1, 12)
     assert up[0, 4:8] == pytest.approx(-np.pi / 2)
     assert np.all(up[0, array.azimuth_row] == 0)
-
-
-def test_centre_wavelength():
-    """77 GHz + 60.012 MHz/us * (6 us + 127.5 / 4.4 us) = 79.099 GHz."""
-    waveform = Waveform(77e9, 60.012e12, 4.4e6, 256, 7e-6, 6e-6, 65e-6, 128, 3, 0.1)
-    assert centre_wavelength_m(waveform) == pytest.approx(299.792458e6 / 79.0991e9, rel=1e-6)
 
 
 def test_for_config():

@@ -27,8 +27,10 @@ def test_reference_waveform_has_the_known_scales():
     assert REFERENCE.max_range_m == pytest.approx(10.990, rel=1e-4)
     assert REFERENCE.loop_time_s == pytest.approx(216e-6)
     assert REFERENCE.active_time_s == pytest.approx(27.648e-3)
-    assert REFERENCE.max_velocity_mps == pytest.approx(4.506, rel=1e-3)
-    assert REFERENCE.velocity_resolution_mps == pytest.approx(0.07041, rel=1e-3)
+    # 77 GHz + 60.012 MHz/us * (6 us + 127.5 / 4.4 us) = 79.0991 GHz
+    assert REFERENCE.wavelength_m == pytest.approx(299.792458e6 / 79.0991e9, rel=1e-6)
+    assert REFERENCE.max_velocity_mps == pytest.approx(4.3867, rel=1e-4)
+    assert REFERENCE.velocity_resolution_mps == pytest.approx(0.068542, rel=1e-4)
     assert REFERENCE.frame_rate_hz == pytest.approx(10.0)
 
 

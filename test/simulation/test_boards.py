@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loopback import LOOPBACK, SMALL, VALUES, free_ports
 
 from radar_pose_ros.radar.assembler import FrameAssembler
-from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.dca1000 import (
     DATA_HEADER_BYTES,
     Command,
@@ -22,7 +22,6 @@ from radar_pose_ros.radar.dca1000 import (
 )
 from radar_pose_ros.radar.ports import ConfigPortError, DcaUdpSource, SerialConfigPort
 from radar_pose_ros.radar.ti_config import load_cfg
-from radar_pose_ros.radar.waveform import Waveform
 from radar_pose_ros.simulation.boards import (
     EmulatedDca1000,
     EmulatedRadarCli,
@@ -31,37 +30,7 @@ from radar_pose_ros.simulation.boards import (
     split_packets,
 )
 
-LOOPBACK = "127.0.0.1"
 CFG = Path(__file__).resolve().parents[2] / "config" / "iwr1843.cfg"
-
-SMALL = RadarConfig(  # 24,576 bytes per frame: 16.9 packets
-    device="IWR1843",
-    waveform=Waveform(
-        start_frequency_hz=77e9,
-        slope_hz_per_s=60e12,
-        sample_rate_hz=4.4e6,
-        samples=64,
-        idle_time_s=7e-6,
-        adc_start_time_s=6e-6,
-        ramp_end_time_s=25e-6,
-        loops=8,
-        transmitters=3,
-        frame_period_s=0.01,
-    ),
-    tx_order=(1, 2, 3),
-    rx_antennas=(1, 2, 3, 4),
-)
-VALUES = SMALL.bytes_per_frame // 2
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-    for opened in sockets:
-        opened.bind((LOOPBACK, 0))
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
 
 
 def make_pair(frames, faults=None, config=SMALL, source_options=(), **options):

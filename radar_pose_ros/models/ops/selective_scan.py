@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Elements of one work buffer of the chunked form: 1 MiB of float32, the second-level cache of the
-# machine it was tuned on. Half or twice as much makes less than 10 % of difference.
+# machine it was tuned on. Half or twice as much makes little difference.
 _BUFFER_ELEMENTS = 1 << 18
 _LOG2_E = math.log2(math.e)
 
@@ -46,8 +46,9 @@ def selective_scan(
 ) -> Tensor:
     """Scan with the fastest form that there is for these tensors.
 
-    On a CPU the chunked form was faster than the step-by-step form at every length tried (16 to
-    18,432 tokens, with and without gradient), so it is always taken.
+    On a CPU that is the chunked form at every length: on one core it took 0.5 of the time of the
+    step-by-step form for 16 tokens, 0.4 for 128 and 0.3 for 576 and more (512 channels, 8 states,
+    without gradient).
 
     Parameters
     ----------

@@ -1,0 +1,205 @@
+"""Weights: a round trip, and one clear sentence for everything that can be wrong (R4)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from radar_pose_ros.models import weights
+from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
+
+NAME = "millimamba_edge.safetensors"
+
+
+def describe(**changes: object) -> dict:
+    return {
+        "training_data": {"name": "simulated", "licence": "Apache-2.0"},
+        "git_revision": "0123abc",
+        "command": "radar-pose train millimamba",
+        "metrics": {"split": "test", "ap": 0.5},
+        "heatmap": {"range_first": 31, "range_bins": 64, "chirps": "subsample"},
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def network() -> MilliMamba:
+    torch.manual_seed(0)
+    return MilliMamba(PRESETS["edge"]).eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, network: MilliMamba, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with weights, which the environment variable names."""
+    weights.save(network, tmp_path / "weights", "edge", **describe())
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path / "weights"))
+    return tmp_path / "weights"
+
+
+def rewrite(folder: Path, change: object) -> None:
+    """Change the numbers and make the manifest's hash fit again."""
+    state = safetensors.torch.load_file(folder / NAME)
+    change(state)  # type: ignore[operator]
+    content = safetensors.torch.save(state)
+    (folder / NAME).write_bytes(content)
+    edit(folder, sha256=weights.hashlib.sha256(content).hexdigest())
+
+
+def edit(folder: Path, **changes: object) -> None:
+    manifest = json.loads((folder / weights.MANIFEST).read_text())
+    manifest["weights"][0].update(changes)
+    (folder / weights.MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+def test_round_trip(folder: Path, network: MilliMamba, by_path: bool) -> None:
+    """The loaded network gives the saved one's answer, in half precision's rounding."""
+    state, entry = weights.load(folder / NAME if by_path else "edge")
+    again = MilliMamba(PRESETS[entry["preset"]]).eval()
+    again.load_state_dict(state)
+    c = PRESETS["edge"]
+    x = torch.randn(1, c.views, c.frames, 2, c.angle_bins, c.doppler_bins, c.range_bins)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            again(x).keypoints, network(x).keypoints, atol=0.5, rtol=0
+        )  # px, of 256
+    for key, value in network.state_dict().items():
+        assert torch.equal(state[key], value.half())
+    assert entry["directory"] == str(folder)
+    assert entry["heatmap"]["range_first"] == 31
+    assert entry["parameters"] == sum(p.numel() for p in network.parameters())
+
+
+def test_saving_again_replaces_the_entry(folder: Path, network: MilliMamba) -> None:
+    weights.save(network, folder, "edge", **describe(git_revision="new"))
+    entries = weights.read_manifest(folder)
+    assert [entry["git_revision"] for entry in entries] == ["new"]
+    assert sorted(path.name for path in folder.iterdir()) == [weights.MANIFEST, NAME]
+
+
+def test_the_manifest_in_the_repository(root: Path) -> None:
+    """Every file that it lists is there and loads."""
+    for entry in weights.read_manifest(root / "weights"):
+        _, loaded = weights.load(root / "weights" / entry["file"])
+        assert loaded["sha256"] == entry["sha256"]
+
+
+def test_installed_folder_is_found(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the variable it is the share folder, in a source tree the repository's own."""
+    monkeypatch.delenv(weights.ENVIRONMENT_VARIABLE)
+    share = tmp_path / "share"
+    shutil.copytree(folder, share / "weights")
+    monkeypatch.setattr(weights.resources, "share_directory", lambda: share)
+    assert weights.load("edge")[1]["directory"] == str(share / "weights")
+
+
+WRONG = {
+    "unknown preset": (
+        "middle",
+        lambda folder: None,
+        r"no weights 'middle' in .*, only edge; a path",
+    ),
+    "no such file": ("/nowhere/x.safetensors", lambda folder: None, "no file of weights /nowhere"),
+    "no manifest": ("edge", lambda folder: (folder / "manifest.json").unlink(), "there is no"),
+    "broken manifest": (
+        "edge",
+        lambda folder: (folder / "manifest.json").write_text("{"),
+        "is no manifest of weights",
+    ),
+    "manifest of something else": (
+        "edge",
+        lambda folder: (folder / "manifest.json").write_text('{"weights": {}}'),
+        "is no list",
+    ),
+    "field missing": (
+        "edge",
+        lambda folder: edit(folder, sha256=None),
+        "entry 0: sha256 must be a str",
+    ),
+    "file missing": ("edge", lambda folder: (folder / NAME).unlink(), "is missing, though"),
+    "bit flipped": (
+        "edge",
+        lambda folder: (folder / NAME).write_bytes((folder / NAME).read_bytes()[:-1] + b"x"),
+        "is not the file that the manifest lists",
+    ),
+    "not safetensors": (
+        "edge",
+        lambda folder: (
+            (folder / NAME).write_bytes(b"hello"),
+            edit(folder, sha256=weights.hashlib.sha256(b"hello").hexdigest()),
+        ),
+        "is no safetensors file",
+    ),
+    "NaN inside": (
+        "edge",
+        lambda folder: rewrite(folder, lambda state: state["queries"][0, 0].fill_(torch.nan)),
+        "queries holds NaN or infinite numbers",
+    ),
+    "infinity inside": (
+        "edge",
+        lambda folder: rewrite(folder, lambda state: state["missing"][0].fill_(torch.inf)),
+        "missing holds NaN or infinite numbers",
+    ),
+    "wrong shape": (
+        "edge",
+        lambda folder: rewrite(folder, lambda state: state.update(missing=torch.zeros(2, 5))),
+        r"missing has the shape \(2, 5\), but preset edge wants \(2, 128\)",
+    ),
+    "unknown key": (
+        "edge",
+        lambda folder: rewrite(folder, lambda state: state.update(extra=torch.zeros(1))),
+        "holds extra, which preset edge has not",
+    ),
+    "key missing": (
+        "edge",
+        lambda folder: rewrite(folder, lambda state: state.pop("queries")),
+        "lacks queries",
+    ),
+    "other configuration": (
+        "edge",
+        lambda folder: edit(folder, config={"frames": 15}),
+        "trained with frames = 15, but preset edge has 9",
+    ),
+    "other model": ("edge", lambda folder: edit(folder, model="vim"), "there is no model 'vim'"),
+    "preset gone": (
+        "old",
+        lambda folder: edit(folder, preset="old"),
+        "there is no preset 'old', only edge, paper",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_said_in_one_sentence(folder: Path, name: str) -> None:
+    wanted, damage, sentence = WRONG[name]
+    damage(folder)
+    with pytest.raises(weights.WeightsError, match=sentence) as caught:
+        weights.load(wanted)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_the_manifest_does_not_list(folder: Path) -> None:
+    shutil.copy(folder / NAME, folder / "other.safetensors")
+    with pytest.raises(weights.WeightsError, match=r"does not list other\.safetensors"):
+        weights.load(folder / "other.safetensors")
+
+
+def test_variable_names_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, "/nowhere")
+    with pytest.raises(weights.WeightsError, match="RADAR_POSE_WEIGHTS names /nowhere"):
+        weights.load("edge")
+
+
+def test_damaged_networks_are_not_saved(tmp_path: Path) -> None:
+    network = MilliMamba(PRESETS["edge"])
+    torch.nn.init.constant_(network.queries, torch.nan)
+    with pytest.raises(weights.WeightsError, match="queries holds NaN"):
+        weights.save(network, tmp_path, "edge", **describe())
+    assert not list(tmp_path.iterdir())
