@@ -1,11 +1,13 @@
-"""What tests over the loopback interface share: a radar with small frames, and free ports."""
+"""What tests over the loopback interface share: a radar, free ports, a card and its source."""
 
 from __future__ import annotations
 
 import socket
 
 from radar_pose_ros.radar.config import RadarConfig
+from radar_pose_ros.radar.ports import DcaUdpSource
 from radar_pose_ros.radar.waveform import Waveform
+from radar_pose_ros.simulation.boards import EmulatedDca1000
 
 LOOPBACK = "127.0.0.1"
 
@@ -38,3 +40,36 @@ def free_ports(count: int) -> list[int]:
     for opened in sockets:
         opened.close()
     return ports
+
+
+def make_pair(frames, faults=None, config=SMALL, source_options=(), **options):
+    """An emulated card and the source that reads it."""
+    config_port, data_port, card_port = free_ports(3)
+    card = EmulatedDca1000(
+        frames,
+        (LOOPBACK, data_port),
+        (LOOPBACK, card_port),
+        faults,
+        frame_period_s=config.waveform.frame_period_s,
+        active_time_s=config.waveform.active_time_s,
+        **options,
+    )
+    source = DcaUdpSource(
+        config,
+        host_ip=LOOPBACK,
+        card_ip=LOOPBACK,
+        config_port=config_port,
+        data_port=data_port,
+        card_config_port=card_port,
+        **dict(source_options),
+    )
+    return card, source
+
+
+def record(card, source, count, timeout_s=20.0):
+    """Record that many frames; returns those received."""
+    with card, source:
+        source.start()
+        assert card.wait_sent(count, timeout_s)
+        source.stop()
+        return list(source.frames())

@@ -99,8 +99,8 @@ def estimate_recording(model: MilliMamba, recording: Recording, batch: int = 32)
 
 def heatmap_pair(recording: Recording, frame: int, angle_bins: int) -> np.ndarray:
     """Return both radars' complex heatmaps of a frame, shape (2, angle, doppler, range)."""
-    parts = np.ascontiguousarray(recording.range_doppler[frame], np.float32)
-    return angle_transform(parts.view(np.complex64)[..., 0], angle_bins)
+    cubes, _ = simulated.gather([recording], [simulated.Window(0, frame)], 1)
+    return angle_transform(cubes[0, :, 0], angle_bins)
 
 
 def fit_baseline(

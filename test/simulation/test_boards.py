@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loopback import LOOPBACK, SMALL, VALUES, free_ports
+from loopback import LOOPBACK, SMALL, VALUES, make_pair, record
 
 from radar_pose_ros.radar.assembler import FrameAssembler
 from radar_pose_ros.radar.dca1000 import (
@@ -20,7 +20,7 @@ from radar_pose_ros.radar.dca1000 import (
     encode_command,
     packet_config,
 )
-from radar_pose_ros.radar.ports import ConfigPortError, DcaUdpSource, SerialConfigPort
+from radar_pose_ros.radar.ports import ConfigPortError, SerialConfigPort
 from radar_pose_ros.radar.ti_config import load_cfg
 from radar_pose_ros.simulation.boards import (
     EmulatedDca1000,
@@ -31,39 +31,6 @@ from radar_pose_ros.simulation.boards import (
 )
 
 CFG = Path(__file__).resolve().parents[2] / "config" / "iwr1843.cfg"
-
-
-def make_pair(frames, faults=None, config=SMALL, source_options=(), **options):
-    """An emulated card and the source that reads it."""
-    config_port, data_port, card_port = free_ports(3)
-    card = EmulatedDca1000(
-        frames,
-        (LOOPBACK, data_port),
-        (LOOPBACK, card_port),
-        faults,
-        frame_period_s=config.waveform.frame_period_s,
-        active_time_s=config.waveform.active_time_s,
-        **options,
-    )
-    source = DcaUdpSource(
-        config,
-        host_ip=LOOPBACK,
-        card_ip=LOOPBACK,
-        config_port=config_port,
-        data_port=data_port,
-        card_config_port=card_port,
-        **dict(source_options),
-    )
-    return card, source
-
-
-def record(card, source, count, timeout_s=20.0):
-    """Record that many frames; returns those received."""
-    with card, source:
-        source.start()
-        assert card.wait_sent(count, timeout_s)
-        source.stop()
-        return list(source.frames())
 
 
 # --------------------------------------------------------------------------- the whole way

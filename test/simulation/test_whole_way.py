@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from loopback import LOOPBACK, free_ports
+from loopback import make_pair, record
 
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.heatmap import HeatmapProcessor
-from radar_pose_ros.radar.ports import DcaUdpSource
 from radar_pose_ros.radar.virtual_array import VirtualArray
 from radar_pose_ros.radar.waveform import Waveform
-from radar_pose_ros.simulation.boards import EmulatedDca1000
 from radar_pose_ros.simulation.radar import RadarPlacement, RadarSimulator
 
 TARGETS = 500
@@ -22,32 +20,6 @@ CONFIG = RadarConfig(
     (1, 2, 3, 4),
     "QI",
 )
-
-
-def through_the_card(frames):
-    """Send frames through an emulated card and return what the driver's source makes of them."""
-    config_port, data_port, card_port = free_ports(3)
-    card = EmulatedDca1000(
-        iter(frames),
-        (LOOPBACK, data_port),
-        (LOOPBACK, card_port),
-        frame_period_s=CONFIG.waveform.frame_period_s,
-        active_time_s=CONFIG.waveform.active_time_s,
-    )
-    source = DcaUdpSource(
-        CONFIG,
-        host_ip=LOOPBACK,
-        card_ip=LOOPBACK,
-        config_port=config_port,
-        data_port=data_port,
-        card_config_port=card_port,
-        queue_frames=len(frames),
-    )
-    with card, source:
-        source.start()
-        assert card.wait_sent(len(frames), 60.0)
-        source.stop()
-        return list(source.frames())
 
 
 def test_random_targets_land_in_the_predicted_bins():
@@ -81,7 +53,9 @@ def test_random_targets_land_in_the_predicted_bins():
         simulator.points(start_m * direction, speed_mps * direction, 500.0)
         for start_m, direction, speed_mps in zip(starts_m, directions, speeds_mps, strict=True)
     ]
-    received = through_the_card(sent)
+    options = {"queue_frames": TARGETS}
+    card, source = make_pair(iter(sent), config=CONFIG, source_options=options)
+    received = record(card, source, TARGETS, timeout_s=60.0)
     assert [frame.bytes_missing for frame in received] == [0] * TARGETS
 
     processor = HeatmapProcessor(CONFIG)
