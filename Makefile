@@ -53,7 +53,7 @@ setup: .venv/.ready
 
 # The build links to the sources: only a message, a build file or a new or removed file wants another.
 SOURCE_FOLDERS := $(shell find radar_pose_ros config launch rviz weights -type d -not -name __pycache__)
-BUILD_INPUTS := CMakeLists.txt package.xml cmake/program.py.in $(wildcard msg/*.msg) msg \
+BUILD_INPUTS := CMakeLists.txt package.xml cmake/program.py.in $(wildcard msg/*.msg) msg $(wildcard src/*) \
 	$(shell find underlay/tf2_msgs -type f)
 
 build: .ws/.built

@@ -24,6 +24,9 @@ INTERRUPTED = 130
 _EXPECTED = (OSError, ValueError, RuntimeError, ModuleNotFoundError, FloatingPointError)
 
 TRAINABLE = ("millimamba",)
+SPLITS = ("train", "validation", "test")
+PUBLIC_LAYOUTS = ("hupr", "transhupr")  # config/<name>.yaml
+DEFAULT_CONFIG = "iwr1843.cfg"
 
 
 def _number(
@@ -85,19 +88,19 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, default=0, help="of people, motions and noise")
     parser.add_argument(
         "--split",
-        choices=("train", "validation", "test"),
-        default="test",
-        help="which bodies and motions (default test)",
+        choices=SPLITS,
+        help="which bodies and motions (default test; in HuPR's layout, all three)",
     )
     parser.add_argument("--motion", default="random", help="one motion's name (default: several)")
     parser.add_argument(
         "--layout",
-        choices=("recording", "dataset"),
+        choices=("recording", "dataset", *PUBLIC_LAYOUTS),
         default="recording",
-        help="raw samples as a capture card leaves them, or small cubes for training",
+        help="raw samples as a capture card leaves them, small cubes for training, or the files "
+        "of a public data set",
     )
     parser.add_argument(
-        "--config", default="iwr1843.cfg", metavar="FILE", help="radar configuration (.cfg)"
+        "--config", metavar="FILE", help=f"radar configuration (default {DEFAULT_CONFIG})"
     )
     _add_json(parser)
 
@@ -202,8 +205,14 @@ def _simulate(arguments: argparse.Namespace) -> int:
     from radar_pose_ros import measurements, resources
     from radar_pose_ros.radar.ti_config import load_cfg
 
-    config = load_cfg(resources.resolve(arguments.config, "config"))
     root = Path(arguments.out)
+    if arguments.layout != "recording" and (arguments.motion != "random" or arguments.json):
+        raise ValueError(
+            "--motion and --json are for --layout recording: a data set holds all motions"
+        )
+    if arguments.layout in PUBLIC_LAYOUTS:
+        return _simulate_public_layout(arguments, root)
+    config = load_cfg(resources.resolve(arguments.config or DEFAULT_CONFIG, "config"))
     if arguments.layout == "dataset":
         return _simulate_dataset(arguments, root, config)
     from radar_pose_ros.simulation import recordings
@@ -214,7 +223,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
         count=arguments.sequences,
         seconds=arguments.seconds,
         seed=arguments.seed,
-        split=arguments.split,
+        split=arguments.split or "test",
         motion=arguments.motion,
     )
     if arguments.json:
@@ -230,11 +239,9 @@ def _simulate_dataset(arguments: argparse.Namespace, root: Path, config: Any) ->
     from radar_pose_ros.measurements import cores_available
     from radar_pose_ros.radar.heatmap import HeatmapConfig
 
-    if arguments.motion != "random":
-        raise ValueError("--motion is for --layout recording: a data set holds all motions")
     for line in simulated.generate(
         root,
-        {arguments.split: arguments.sequences},
+        {arguments.split or "test": arguments.sequences},
         config,
         HeatmapConfig(range_first=31, range_bins=64),  # what the preset `edge` looks at
         seconds=arguments.seconds,
@@ -245,9 +252,29 @@ def _simulate_dataset(arguments: argparse.Namespace, root: Path, config: Any) ->
     return 0
 
 
-def _dispatch(command: str, model: str, options: Sequence[str]) -> int:
-    """Let ``training/<model>.py`` read its own options, then run it."""
-    module: Any = importlib.import_module(f"radar_pose_ros.training.{model}")
+def _simulate_public_layout(arguments: argparse.Namespace, root: Path) -> int:
+    from radar_pose_ros.datasets import hupr_simulated
+
+    if arguments.config:
+        raise ValueError(
+            f"--config is not for --layout {arguments.layout}: config/{arguments.layout}.yaml "
+            "names its radar"
+        )
+    splits = (arguments.split,) if arguments.split else SPLITS
+    for line in hupr_simulated.write(
+        root,
+        dict.fromkeys(splits, arguments.sequences),
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+        layout=arguments.layout,
+    ):
+        print(line, flush=True)
+    return 0
+
+
+def _dispatch(command: str, model: str, options: Sequence[str], file: str | None = None) -> int:
+    """Let ``training/<model>.py``, or another file there, read its own options, then run it."""
+    module: Any = importlib.import_module(f"radar_pose_ros.training.{file or model}")
     parser = argparse.ArgumentParser(prog=f"radar-pose {command} {model}")
     getattr(module, f"add_{command}_arguments")(parser)
     return int(getattr(module, command)(parser.parse_args(options)) or 0)
@@ -262,7 +289,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 REPRODUCIBLE = {
-    "millimamba": "accuracy of the shipped weights on the fixed simulated test set",
+    "millimamba": "the paper's ablations, trained small, and what they say of its claims",
 }
 
 
@@ -271,7 +298,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         for name, meaning in REPRODUCIBLE.items():
             print(f"{name:<12} {meaning}")
         return 0
-    return _dispatch("evaluate", arguments.what, arguments.options)
+    return _dispatch("reproduce", arguments.what, arguments.options, "reproduce")
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -406,6 +406,7 @@ def summarize(
         "radars": counts,
         "poses_published": len(evidence.poses.stamps_ns),
         **evaluation.timing(evidence, frames_ahead=config.frames // 2),
+        **evaluation.windows(evidence, frames_ahead=config.frames // 2),
         **evaluation.score(evidence),
         "weights": {"id": evidence.poses.model, "sha256": entry["sha256"]},
         "bodies": "test",
@@ -448,6 +449,7 @@ def results(summary: dict[str, Any]) -> list[dict[str, Any]]:
         row("demo.pose_rate_hz", summary["pose_rate_hz"], "Hz", 10.0, "frame rate of the radars"),
         row("demo.latency_p50_ms", summary["latency_ms"]["p50"], "ms"),
         row("demo.latency_p95_ms", summary["latency_ms"]["p95"], "ms", 550.0),
+        row("demo.windows_dropped", summary["windows_dropped"], "", 0.0),
         row("demo.pck_0_2", summary["pck_0_2"], "", summary["baseline"]["pck_0_2"], mean_pose),
         row("demo.ap", summary["ap"], "", summary["baseline"]["ap"], mean_pose),
     ]

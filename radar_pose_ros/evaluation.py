@@ -6,6 +6,7 @@ whatever namespace. A bag of `radar-pose demo` has them all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ ARRIVAL_KEY = "frame_arrival_ms"
 
 @dataclass(frozen=True)
 class Poses:
-    """Estimates of one person, in order of time.
+    """Estimates of one person, one per message, in order of time.
 
     Parameters
     ----------
@@ -40,6 +41,7 @@ class Poses:
     received_ns : int64 (n,)
         When the recorder received them.
     keypoints_px : float (n, joints, 2)
+        NaN for joints that are not known, and for all of them where nobody was found.
     confidence : float (n, joints)
     model : str
         What estimated them.
@@ -173,15 +175,19 @@ def read(bag: str | Path, baseline: Any = None) -> Evidence:
 def _read_poses(reader: BagReader, topic: str) -> Poses:
     joints = len(HUPR14.joints)
     stamps, received, points, confidence, models = [], [], [], [], set()
+    nobody = ([(math.nan, math.nan)] * joints, [0.0] * joints)
     for item in reader.messages([topic]):
-        for person in item.message.poses[:1]:  # this package estimates one person
-            if item.message.skeleton != HUPR14.name or len(person.keypoints) != joints:
-                raise RecordingError(f"{topic}: poses are not of the skeleton {HUPR14.name}")
-            stamps.append(stamp_ns(item.message))
-            received.append(item.received_ns)
-            points.append([(k.x, k.y) for k in person.keypoints])
-            confidence.append([k.confidence for k in person.keypoints])
-            models.add(item.message.model)
+        message = item.message
+        # this package estimates one person
+        wrong = any(len(person.keypoints) != joints for person in message.poses[:1])
+        if message.skeleton != HUPR14.name or wrong:
+            raise RecordingError(f"{topic}: poses are not of the skeleton {HUPR14.name}")
+        keypoints = message.poses[0].keypoints if message.poses else ()
+        stamps.append(stamp_ns(message))
+        received.append(item.received_ns)
+        points.append([(k.x, k.y) for k in keypoints] or nobody[0])
+        confidence.append([k.confidence for k in keypoints] or nobody[1])
+        models.add(message.model)
     return Poses(
         np.array(stamps, np.int64),
         np.array(received, np.int64),
@@ -269,18 +275,20 @@ def accuracy(predicted_px: np.ndarray, true_px: np.ndarray) -> dict[str, float]:
 def score(evidence: Evidence) -> dict[str, Any]:
     """Compare the poses and the baseline with the truth, at the same instants.
 
+    A joint that is not known, and all of a person who was not found, count as wrong.
+
     Returns
     -------
     dict
-        ``poses`` compared, ``pck_0_2``, ``ap``, ``ap_fraction``, and ``baseline`` with the same.
+        ``poses`` compared, how many of them are ``without_person``, ``pck_0_2``, ``ap``,
+        ``ap_fraction``, and ``baseline`` with the same.
     """
     poses = evidence.poses
     true_px = project(evidence.truth.at(poses.stamps_ns))
-    known = np.isfinite(true_px).all(axis=(1, 2)) & np.isfinite(poses.keypoints_px).all(
-        axis=(1, 2)
-    )
+    known = np.isfinite(true_px).all(axis=(1, 2))
     result: dict[str, Any] = {
         "poses": int(known.sum()),
+        "without_person": int(np.isnan(poses.keypoints_px[known]).all(axis=(1, 2)).sum()),
         **accuracy(poses.keypoints_px[known], true_px[known]),
     }
     both = [k for k in np.flatnonzero(known) if int(poses.stamps_ns[k]) in evidence.baseline_px]
@@ -291,6 +299,43 @@ def score(evidence: Evidence) -> dict[str, Any]:
         **accuracy(np.reshape(baseline_px, shape), true_px[both]),
     }
     return result
+
+
+def frame_stamps(evidence: Evidence) -> np.ndarray:
+    """Return the instants of which there are heatmaps, int64 (n,), up to the last that both saw.
+
+    The stamp is radar_h's where it has one.
+    """
+    stamps_h, stamps_v = (
+        np.unique(np.asarray(evidence.heatmaps[radar].stamps_ns, np.int64)) for radar in RADARS
+    )
+    partner = evidence.heatmaps[RADARS[0]].stamps_near(stamps_v)
+    both = np.intersect1d(partner, stamps_h)
+    frames = np.union1d(stamps_h, partner)
+    return frames[frames <= both[-1]] if len(both) else frames
+
+
+def windows(evidence: Evidence, frames_ahead: int) -> dict[str, int]:
+    """Return how many windows there were, from the first estimate on, and how many got none.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    frames_ahead : int
+        How many newer frames the estimate of an instant uses.
+
+    Returns
+    -------
+    dict
+        ``windows`` and ``windows_dropped``.
+    """
+    frames, poses = frame_stamps(evidence), evidence.poses.stamps_ns
+    middles = frames[: max(len(frames) - frames_ahead, 0)]
+    middles = middles[middles >= poses[0]] if len(poses) else middles
+    return {
+        "windows": len(middles),
+        "windows_dropped": int((~np.isin(middles, poses)).sum()),
+    }
 
 
 def timing(evidence: Evidence, frames_ahead: int) -> dict[str, Any]:
@@ -307,17 +352,21 @@ def timing(evidence: Evidence, frames_ahead: int) -> dict[str, Any]:
     dict
         ``pose_rate_hz``; ``latency_ms``: from the arrival of the last packet of the newest frames
         that an estimate uses, at whichever radar it is later, to the estimate's arrival at the
-        recorder; ``pose_age_ms``: from the
-        instant that a pose describes to its arrival at the recorder, which contains the wait for
-        the newer frames. Each with p50, p95 and p99.
+        recorder, where no frame is missing in between; ``pose_age_ms``: from the instant that a
+        pose describes to its arrival at the recorder, which contains the wait for the newer
+        frames. Each with p50, p95 and p99.
     """
     poses = evidence.poses
     age_ms = (poses.received_ns - poses.stamps_ns) / 1e6
-    stamps_h = np.unique(np.asarray(evidence.heatmaps[RADARS[0]].stamps_ns, np.int64))
-    place = np.searchsorted(stamps_h, poses.stamps_ns)
-    newest = place + frames_ahead
-    usable = newest < len(stamps_h)
-    newest_ns = stamps_h[newest[usable]] if len(stamps_h) else np.empty(0, np.int64)
+    frames = frame_stamps(evidence)
+    newest = np.searchsorted(frames, poses.stamps_ns) + frames_ahead
+    usable = newest < len(frames)
+    newest_ns = np.take(frames, newest, mode="clip") if len(frames) else poses.stamps_ns
+    if len(frames) > 1:
+        period_ns = np.median(np.diff(frames))
+        late_ns = newest_ns - poses.stamps_ns - frames_ahead * period_ns
+        usable &= np.abs(late_ns) < period_ns / 2
+    newest_ns = newest_ns[usable]
     arrival_ms = [evidence.arrival_ms.get(radar, float("nan")) for radar in RADARS]
     from_last = bool(np.isfinite(arrival_ms).all())
     ready_ns = [

@@ -160,7 +160,7 @@ def test_doctor_works_without_ros(monkeypatch, capsys):
 
 @pytest.fixture
 def training(monkeypatch):
-    """A stand-in for training/millimamba.py that notes what it is asked."""
+    """A stand-in for training/millimamba.py and reproduce.py that notes what it is asked."""
     asked = []
 
     def add(parser: argparse.ArgumentParser) -> None:
@@ -176,10 +176,13 @@ def training(monkeypatch):
     module = SimpleNamespace(
         add_train_arguments=add,
         add_evaluate_arguments=add,
+        add_reproduce_arguments=add,
         train=ask("train", 0),
         evaluate=ask("evaluate", 1),
+        reproduce=ask("reproduce", 1),
     )
-    monkeypatch.setitem(sys.modules, "radar_pose_ros.training.millimamba", module)
+    for name in ("millimamba", "reproduce"):
+        monkeypatch.setitem(sys.modules, f"radar_pose_ros.training.{name}", module)
     return asked
 
 
@@ -187,7 +190,7 @@ def test_training_reads_its_own_options(training, capsys):
     assert cli.main(["train", "millimamba", "--preset", "paper"]) == 0
     assert cli.main(["evaluate", "millimamba"]) == 1
     assert cli.main(["reproduce", "millimamba", "--preset", "paper"]) == 1
-    assert training == [("train", "paper"), ("evaluate", "edge"), ("evaluate", "paper")]
+    assert training == [("train", "paper"), ("evaluate", "edge"), ("reproduce", "paper")]
     assert cli.main(["train", "millimamba", "--wings"]) == cli.USAGE_ERROR
     assert cli.main(["train", "millimamba", "--help"]) == 0
     assert "--preset" in capsys.readouterr().out

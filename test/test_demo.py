@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from benchmarks import live
 from radar_pose_ros import demo, measurements
 from radar_pose_ros.demo import Options
 from radar_pose_ros.recording import BagReader
@@ -149,7 +150,10 @@ def summary(**changes):
         "pose_rate_hz": 9.9,
         "latency_ms": {"p50": 50.0, "p95": 80.0, "p99": 90.0, "from": "last packet"},
         "pose_age_ms": {"p50": 450.0, "p95": 480.0, "p99": 490.0},
+        "windows": 191,
+        "windows_dropped": 1,
         "poses": 188,
+        "without_person": 2,
         "pck_0_2": 0.8,
         "ap": 0.6,
         "ap_fraction": 0.55,
@@ -172,9 +176,19 @@ def test_results_compare_with_the_baseline_and_the_injected_loss():
     rows = {row["id"]: row for row in demo.results(summary())}
     assert rows["demo.pck_0_2"]["value"] == 0.8
     assert rows["demo.pck_0_2"]["target"] == 0.3
+    assert (rows["demo.windows_dropped"]["value"], rows["demo.windows_dropped"]["target"]) == (
+        1,
+        0,
+    )
     assert rows["demo.radar_h.packets_lost"]["value"] == 7
     assert rows["demo.radar_h.packets_lost"]["target"] == 7
     assert "PCK 0.2: 0.800 (baseline 0.300)" in demo.describe(summary())
+
+
+def test_the_benchmark_takes_its_rows_from_the_summary():
+    rows = {row["id"]: (row["value"], row["target"]) for row in live.rows(summary())}
+    assert rows["edge.latency_p95_ms"] == (80.0, 150.0)
+    assert rows["edge.windows_dropped"] == (1, 0.0)
 
 
 @pytest.fixture

@@ -67,8 +67,12 @@ def truth_message(stamp_ns: int):
     )
 
 
-def pose_message(stamp_ns: int, error_px: float, skeleton: str = HUPR14.name):
+def pose_message(
+    stamp_ns: int, error_px: float, skeleton: str = HUPR14.name, unknown: int = 0, people: int = 1
+):
+    """One person at most, the first joints of whom may be unknown."""
     points = project(true_joints_m((stamp_ns - START_NS) / 1e9)) + np.array([error_px, 0.0])
+    points[:unknown] = np.nan
     keypoints = [
         make("radar_pose_ros/msg/Keypoint2D", x=x, y=y, confidence=0.5) for x, y in points
     ]
@@ -81,7 +85,7 @@ def pose_message(stamp_ns: int, error_px: float, skeleton: str = HUPR14.name):
         image_width=256,
         image_height=256,
         missing_sources=[],
-        poses=[person],
+        poses=[person][:people],
     )
 
 
@@ -126,22 +130,35 @@ SKEW_NS = 8_000_000
 
 @pytest.fixture
 def write_bag(tmp_path):
-    def write(error_px: float = 0.0, arrival_ms: str | None = None, skeleton: str = HUPR14.name):
-        """Poses of frame k come `LATENCY_NS` after frame k + 4 begins, as with a window of 9."""
+    def write(
+        error_px: float = 0.0,
+        arrival_ms: str | None = None,
+        lost: dict[str, set[int]] | None = None,
+        without: set[int] | None = None,
+        **pose,
+    ):
+        """Poses of frame k come `LATENCY_NS` after frame k + 4 begins, as with a window of 9.
+
+        `lost` are frames of a radar, "radar_h" for instance, that are not there, `without` frames
+        of which there is no pose. More arguments are `pose_message`'s.
+        """
         path = tmp_path / "bag"
+        lost = {"radar_h": set(), "radar_v": set(), **(lost or {})}
         with BagWriter(path) as writer:
             for k in range(FRAMES):
                 stamp = START_NS + k * PERIOD_NS
                 # Truth begins earlier and between the frames: it has to be interpolated.
                 writer.write_message("/ground_truth", stamp, truth_message(stamp - 30_000_000))
-                writer.write_message("/radar_h/heatmap", stamp + 1000, heatmap_message(stamp))
-                writer.write_message(
-                    "/radar_v/heatmap", stamp + 2000, heatmap_message(stamp + SKEW_NS)
-                )
-                if 4 <= k < FRAMES - 5:
-                    pose = pose_message(stamp, error_px, skeleton)
+                for radar, begin in (("radar_h", stamp), ("radar_v", stamp + SKEW_NS)):
+                    if k not in lost[radar]:
+                        message = heatmap_message(begin)
+                        writer.write_message(f"/{radar}/heatmap", begin + 1000, message)
+                if 4 <= k < FRAMES - 5 and k not in (without or ()):
+                    described = stamp if k not in lost["radar_h"] else stamp + SKEW_NS
                     received = stamp + 4 * PERIOD_NS + LATENCY_NS
-                    writer.write_message("/pose2d", received, pose)
+                    writer.write_message(
+                        "/pose2d", received, pose_message(described, error_px, **pose)
+                    )
             if arrival_ms is not None:
                 for radar in evaluation.RADARS:
                     writer.write_message("/diagnostics", 1, diagnostics_message(radar, arrival_ms))
@@ -188,6 +205,49 @@ def test_pck_counts_joints_within_a_fifth_of_the_torso(write_bag, error_of_torso
     length_px = float(torso_length(project(STANDING_M)))
     evidence = evaluation.read(write_bag(error_px=error_of_torso * length_px))
     assert evaluation.score(evidence)["pck_0_2"] == pytest.approx(pck)
+
+
+def test_joints_that_are_not_known_count_as_wrong(write_bag):
+    scores = evaluation.score(evaluation.read(write_bag(unknown=6)))
+    assert (scores["poses"], scores["without_person"]) == (FRAMES - 9, 0)
+    assert scores["pck_0_2"] == pytest.approx(8 / 14)
+    assert scores["ap_fraction"] == pytest.approx(0.2)  # an OKS of 0.57 reaches 0.5 and 0.55
+
+
+def test_a_person_who_is_not_found_counts_as_wrong(write_bag):
+    evidence = evaluation.read(write_bag(people=0))
+    scores = evaluation.score(evidence)
+    assert scores["poses"] == scores["without_person"] == FRAMES - 9
+    assert (scores["pck_0_2"], scores["ap"]) == (0.0, 0.0)
+    assert evaluation.timing(evidence, frames_ahead=4)["pose_rate_hz"] == pytest.approx(10.0)
+    assert len(list(evaluation.pictures(evidence))) == FRAMES - 9  # nobody can be drawn, too
+
+
+def test_windows_without_an_estimate_are_counted(write_bag):
+    """From the first pose, of frame 4, to the last frame that four others follow."""
+    evidence = evaluation.read(write_bag(without={7, 8}))
+    last = FRAMES - 1 - 4
+    # The fixture leaves out the pose of the last window.
+    assert evaluation.windows(evidence, 4) == {"windows": last - 4 + 1, "windows_dropped": 3}
+
+
+def test_windows_are_counted_by_what_either_radar_sees(write_bag):
+    """And not beyond the last frame that both saw: the radars were stopped one by one."""
+    lost = {"radar_h": {10, 11}, "radar_v": {20, *range(FRAMES - 2, FRAMES)}}
+    evidence = evaluation.read(write_bag(lost=lost))
+    stamps = evaluation.frame_stamps(evidence) - START_NS
+    skew = np.where(np.isin(np.arange(FRAMES - 2), (10, 11)), SKEW_NS, 0)
+    np.testing.assert_array_equal(stamps, np.arange(FRAMES - 2) * PERIOD_NS + skew)
+    assert evaluation.windows(evidence, 4) == {"windows": FRAMES - 10, "windows_dropped": 0}
+
+
+def test_latency_is_not_counted_across_missing_frames(write_bag):
+    """Frame 15 is lost by both: of the windows with it the newest frame is not known."""
+    lost = {"radar_h": {10, 15}, "radar_v": {15, 20}}
+    timing = evaluation.timing(evaluation.read(write_bag(lost=lost, arrival_ms="0")), 4)
+    assert timing["latency_ms"]["p50"] == pytest.approx(32.0)
+    # Where radar_v lost the newest frame, there is only radar_h's, which began earlier.
+    assert 32.0 < timing["latency_ms"]["p99"] <= 40.0
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ TOLERANCES = {
     "bfloat16": Tolerance(3e-2, 1e-2),
 }
 
+# Coordinates that a whole network estimates in an image of 256 pixels, by what it computes in.
+POSE_PX = {"float32": 0.01, "bfloat16": 1.5}
+
 
 def tolerance(*values: object) -> Tolerance:
     """Return the loosest tolerance among the dtypes of numpy arrays or torch tensors."""

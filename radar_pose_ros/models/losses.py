@@ -160,8 +160,9 @@ def pose_loss(
     output : MilliMambaOutput
         The network's estimate.
     truth_px : Tensor
-        ``(batch, frames, joints, 2)``. If the network estimates the middle frame alone, that one
-        is taken.
+        ``(batch, frames, joints, 2)``; NaN in a window without anybody, which then teaches the
+        confidence alone: no estimate is right there. If the network estimates the middle frame
+        alone, that one is taken.
     config : PoseLossConfig
     progress : float
         Share of the training that is done, 0 to 1.
@@ -174,20 +175,28 @@ def pose_loss(
     -------
     dict of str to Tensor
         "loss", to be made small; "oks", "velocity", "l1" and, with a confidence head,
-        "confidence": its terms for the last decoder layer, without their weights.
+        "confidence": its terms for the last decoder layer, without their weights. Each is a mean
+        over all windows, to which those without anybody add nothing but to the last.
     """
     area_px2 = half_box_area(truth_px) if area_px2 is None else area_px2
     if output.keypoints.shape[1] == 1 < truth_px.shape[1]:
         middle = slice(truth_px.shape[1] // 2, truth_px.shape[1] // 2 + 1)
         truth_px, area_px2 = truth_px[:, middle], area_px2[:, middle]
+    inhabited = ~truth_px.isnan().flatten(1).any(1)
+    share = inhabited.float().mean()  # so that terms are means over windows, whatever they hold
+    truth_px, area_px2 = truth_px[inhabited], area_px2[inhabited]
     truth = truth_px / image_size_px
 
     def terms_of(estimate_px: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        estimate_px = estimate_px[inhabited]
+        if not len(estimate_px):
+            nothing = estimate_px.sum()  # 0, and so is its gradient
+            return nothing, dict.fromkeys(("oks", "velocity", "l1"), nothing)
         estimate = estimate_px / image_size_px
         terms = {
-            "oks": oks_loss(estimate_px, truth_px, area_px2),
-            "velocity": velocity_loss(estimate, truth),
-            "l1": l1_loss(estimate, truth),
+            "oks": share * oks_loss(estimate_px, truth_px, area_px2),
+            "velocity": share * velocity_loss(estimate, truth),
+            "l1": share * l1_loss(estimate, truth),
         }
         total = terms["oks"] + config.velocity_weight * terms["velocity"]
         return total + config.l1_weight_at(progress) * terms["l1"], terms
@@ -197,7 +206,10 @@ def pose_loss(
         earlier = torch.stack([terms_of(estimate_px)[0] for estimate_px in output.intermediate])
         loss = loss + config.supervision_weight * earlier.mean()
     if not torch.isnan(output.confidence).any():
-        similarity = keypoint_similarity(output.keypoints.detach(), truth_px, area_px2)
+        similarity = torch.zeros_like(output.confidence)
+        similarity[inhabited] = keypoint_similarity(
+            output.keypoints.detach()[inhabited], truth_px, area_px2
+        )
         terms["confidence"] = confidence_loss(output.confidence, similarity)
         loss = loss + config.confidence_weight * terms["confidence"]
     return {"loss": loss, **terms}

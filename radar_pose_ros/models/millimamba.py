@@ -19,15 +19,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from radar_pose_ros.models.ops.causal_conv import causal_conv
-from radar_pose_ros.models.ops.selective_scan import scan_tokens_first
+from radar_pose_ros.models.ops.causal_conv import bidirectional_conv
+from radar_pose_ros.models.ops.selective_scan import bidirectional_scan
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class MilliMambaConfig:
         32,
         64,
     )  # choice; each residual block halves angle and range
-    temporal_kernel: int = 3  # choice: frames that a convolution sees; 1 makes streaming exact
+    temporal_kernel: int = 3  # choice: frames that a convolution sees
+    causal: bool = False  # choice: it sees past frames only, no later ones
     patch: tuple[int, int] = (1, 1)  # choice: angle x range cells that become one token
     # encoder
     width: int = 192  # choice: channels of a token
@@ -107,6 +108,17 @@ class MilliMambaConfig:
         return int(self.merge_stride * 2 ** len(self.block_channels))
 
     @property
+    def streams(self) -> bool:
+        """Whether a frame's tokens never change when later frames come."""
+        return self.causal or self.temporal_kernel == 1
+
+    @property
+    def past_frames(self) -> int:
+        """Frames before a window that its tokens depend on, through causal convolutions."""
+        layers = 2 * len(self.block_channels)
+        return layers * (self.temporal_kernel - 1) if self.causal else 0
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Tokens of one view and frame: (angle, range)."""
         return (
@@ -135,6 +147,8 @@ PRESETS: dict[str, MilliMambaConfig] = {
     # The paper's input, window and order of tokens; sizes chosen so that the counted work comes
     # near the 34.4 GMACs that the paper states.
     "paper": MilliMambaConfig(),
+    # The same size for a stream: a new frame leaves the tokens of those before it as they are.
+    "paper_streaming": MilliMambaConfig(causal=True),
     # For two cores without a graphics card, 10 frames per second, and short training: half the
     # angle bins (12 antennas fill no more), range bins 31 to 94, an early stride, frames encoded
     # one by one, 32 tokens per frame.
@@ -155,6 +169,8 @@ PRESETS: dict[str, MilliMambaConfig] = {
         dropout=0.0,
     ),
 }
+# The same network without a memory, to compare with.
+PRESETS["edge_single_frame"] = replace(PRESETS["edge"], frames=1)
 
 
 class MilliMambaOutput(NamedTuple):
@@ -217,6 +233,11 @@ def normalise_channels(heatmaps: Tensor, method: str = "rms") -> Tensor:
     raise ValueError(f"normalisation {method!r} is none of rms, zscore, none")
 
 
+# What causal convolutions have seen of a stream: the last `temporal_kernel` - 1 frames that went
+# into each of them.
+History = dict[nn.Module, Tensor]
+
+
 class FrameConv(nn.Module):
     """A 3-D convolution over (frame, angle, range), carried out as a 2-D one.
 
@@ -227,20 +248,37 @@ class FrameConv(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, temporal_kernel: int
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        temporal_kernel: int = 1,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.temporal_kernel = temporal_kernel
+        self.causal = causal
         self.conv = nn.Conv2d(
             temporal_kernel * inputs, outputs, kernel, stride, kernel // 2, bias=False
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, frames, angle, range, channels) -> the same with new sizes and channels."""
+    def forward(self, x: Tensor, history: History | None = None) -> Tensor:
+        """(batch, frames, angle, range, channels) -> the same with new sizes and channels.
+
+        Beyond the first and the last frame there are zeros. With a ``history`` a causal
+        convolution goes on where it left off instead, and leaves there what it needs next time.
+        """
         batch, frames = x.shape[:2]
         if self.temporal_kernel > 1:
-            reach = self.temporal_kernel // 2
-            padded = F.pad(x, (0, 0, 0, 0, 0, 0, reach, reach))
+            around = self.temporal_kernel - 1
+            after = 0 if self.causal else around // 2
+            if self.causal and history is not None and self in history:
+                padded = torch.cat((history[self], x), dim=1)
+            else:
+                padded = F.pad(x, (0, 0, 0, 0, 0, 0, around - after, after))
+            if self.causal and history is not None:
+                history[self] = padded[:, frames:]
             x = torch.cat([padded[:, k : k + frames] for k in range(self.temporal_kernel)], dim=-1)
         y = self.conv(x.flatten(0, 1).permute(0, 3, 1, 2))
         return y.permute(0, 2, 3, 1).unflatten(0, (batch, frames))
@@ -265,18 +303,18 @@ class FrameNorm(nn.GroupNorm):
 class ResidualBlock(nn.Module):
     """Two 3 x 3 (x temporal kernel) convolutions beside a 1 x 1 one; halves angle and range."""
 
-    def __init__(self, inputs: int, outputs: int, temporal_kernel: int) -> None:
+    def __init__(self, inputs: int, outputs: int, temporal_kernel: int, causal: bool) -> None:
         super().__init__()
-        self.conv1 = FrameConv(inputs, outputs, 3, 2, temporal_kernel)
+        self.conv1 = FrameConv(inputs, outputs, 3, 2, temporal_kernel, causal)
         self.norm1 = FrameNorm(outputs)
-        self.conv2 = FrameConv(outputs, outputs, 3, 1, temporal_kernel)
+        self.conv2 = FrameConv(outputs, outputs, 3, 1, temporal_kernel, causal)
         self.norm2 = FrameNorm(outputs)
-        self.shortcut = FrameConv(inputs, outputs, 1, 2, 1)
+        self.shortcut = FrameConv(inputs, outputs, 1, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, history: History | None = None) -> Tensor:
         """(batch, frames, H, W, inputs) -> (batch, frames, H/2, W/2, outputs)."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
+        y = F.relu(self.norm1(self.conv1(x, history)))
+        y = self.norm2(self.conv2(y, history))
         return F.relu(y + self.shortcut(x))
 
 
@@ -286,22 +324,28 @@ class Stem(nn.Module):
     def __init__(self, config: MilliMambaConfig) -> None:
         super().__init__()
         c = config
-        self.merge = FrameConv(
-            c.stem_channels, c.merge_channels, c.merge_kernel, c.merge_stride, 1
-        )
+        self.merge = FrameConv(c.stem_channels, c.merge_channels, c.merge_kernel, c.merge_stride)
         self.merge_norm = FrameNorm(c.merge_channels)
         channels = (c.merge_channels, *c.block_channels)
         self.blocks = nn.ModuleList(
-            ResidualBlock(a, b, c.temporal_kernel) for a, b in itertools.pairwise(channels)
+            ResidualBlock(a, b, c.temporal_kernel, c.causal)
+            for a, b in itertools.pairwise(channels)
         )
         self.patch = nn.Conv2d(channels[-1], c.width, c.patch, c.patch)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, history: History | None = None) -> Tensor:
         """(batch, frames, angle, range, features * doppler) -> (batch, frames, tokens, width)."""
+        return self.embed(self.merge_doppler(x), history)
+
+    def merge_doppler(self, x: Tensor) -> Tensor:
+        """Do the first part, which looks at each frame alone."""
+        return F.relu(self.merge_norm(self.merge(x)))
+
+    def embed(self, x: Tensor, history: History | None = None) -> Tensor:
+        """Do the rest: (batch, frames, angle, range, channels) -> tokens."""
         batch, frames = x.shape[:2]
-        x = F.relu(self.merge_norm(self.merge(x)))
         for block in self.blocks:
-            x = block(x)
+            x = block(x, history)
         x = self.patch(
             x.flatten(0, 1).permute(0, 3, 1, 2)
         )  # (batch * frames, width, angle, range)
@@ -312,8 +356,8 @@ class VisionMambaLayer(nn.Module):
     """A bidirectional Mamba layer on a residual stream (Vim, variant "v2").
 
     Both directions have their own convolution, projections and state matrices and share the
-    outer projections. They are computed together, as two groups of channels: the second sees the
-    sequence reversed.
+    outer projections. Tokens stand in one order throughout; what belongs to a direction has an
+    index of 0 (first to last) or 1 (last to first).
     """
 
     def __init__(self, config: MilliMambaConfig) -> None:
@@ -355,28 +399,19 @@ class VisionMambaLayer(nn.Module):
     def forward(self, residual: Tensor) -> Tensor:
         """(length, batch, width) float32 -> the same."""
         x, z = self.in_proj(self.norm(residual)).chunk(2, dim=-1)  # (length, batch, inner) each
-        x = torch.stack((x, x.flip(0)))  # (2 directions, length, batch, inner)
-        x = F.silu(causal_conv(x, self.conv_weight, self.conv_bias))
-        rows = x.flatten(1, 2)  # (2, length * batch, inner)
+        x = bidirectional_conv(x, self.conv_weight, self.conv_bias)  # (length, batch, 2, inner)
+        rows = x.permute(2, 0, 1, 3).flatten(1, 2)  # (2, length * batch, inner)
         low, B, C = torch.bmm(rows, self.x_proj).split((self.rank, self.states, self.states), -1)
-        dt = torch.bmm(low, self.dt_proj) + self.dt_bias[:, None]
-        dt = F.softplus(dt.float())
+        dt = torch.bmm(low, self.dt_proj)
 
-        def tokens_first(t: Tensor) -> Tensor:  # (2, ...) -> (length, batch, 2, channels)
-            return t.float().view(*x.shape[:3], -1).permute(1, 2, 0, 3)
+        def by_token(t: Tensor) -> Tensor:  # (2, length * batch, k) -> (length, batch, 2, k)
+            return t.unflatten(1, x.shape[:2]).permute(1, 2, 0, 3)
 
-        y = scan_tokens_first(
-            tokens_first(x),
-            tokens_first(dt),
-            -torch.exp(self.A_log.float()),
-            tokens_first(B),
-            tokens_first(C),
-            self.D.float(),
+        A = -torch.exp(self.A_log.float())
+        y = bidirectional_scan(
+            x, by_token(dt), A, by_token(B), by_token(C), self.D, z, self.dt_bias
         )
-        forward, backward = y.unbind(2)
-        # the gate has no memory: one multiplication serves both directions
-        y = (forward + backward.flip(0)) * F.silu(z)
-        return residual + self.scale * self.out_proj(y)
+        return torch.add(residual, self.out_proj(y), alpha=self.scale)
 
 
 class TransformerLayer(nn.Module):
@@ -422,10 +457,11 @@ class Attention(nn.Module):
         def split(t: Tensor) -> Tensor:  # (batch, n, width) -> (batch, heads, n, width / heads)
             return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
+        # each head's keys side by side: over a long memory that saves a fifth of the attention
         attended = F.scaled_dot_product_attention(
             split(self.query(y)),
-            split(self.key(placed)),
-            split(self.value(source)),
+            split(self.key(placed)).contiguous(),
+            split(self.value(source)).contiguous(),
         )
         return x + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
 
@@ -469,10 +505,9 @@ class DecoderLayer(nn.Module):
 class MilliMamba(nn.Module):
     """The network.
 
-    ``forward`` is `encode_frames` followed by `decode_window`. With ``temporal_kernel`` 1 (preset
-    ``edge``) a frame's features do not depend on its neighbours, so a live node computes them once
-    per frame and keeps the last ``frames`` of them; otherwise the whole window has to be encoded
-    anew at every step (`streams`).
+    ``forward`` is `encode_frames` followed by `decode_window`. If the configuration `streams`, a
+    frame's tokens do not depend on later frames, so a live program computes them once per frame
+    and keeps the last ``frames`` of them (`radar_pose_ros.models.engine.Engine`).
 
     Parameters
     ----------
@@ -480,13 +515,14 @@ class MilliMamba(nn.Module):
         For instance ``PRESETS["edge"]``.
     """
 
+    stems: list[Stem]
     token_order: Tensor
 
     def __init__(self, config: MilliMambaConfig) -> None:
         super().__init__()
         c = self.config = config
         tokens = c.grid[0] * c.grid[1]
-        self.stems = nn.ModuleList(Stem(c) for _ in range(c.views))
+        self.stems = nn.ModuleList(Stem(c) for _ in range(c.views))  # type: ignore[assignment]
         self.position = nn.Parameter(0.02 * torch.randn(c.views, tokens, c.width))
         self.missing = nn.Parameter(0.02 * torch.randn(c.views, c.width))
         self.frame_position = nn.Parameter(0.02 * torch.randn(c.frames, c.width))
@@ -507,32 +543,57 @@ class MilliMamba(nn.Module):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]
         self.register_buffer("token_order", _token_order(c), persistent=False)
 
-    @property
-    def streams(self) -> bool:
-        """Whether frames may be encoded one at a time."""
-        return self.config.temporal_kernel == 1
-
     def forward(self, heatmaps: Tensor, valid: Tensor | None = None) -> MilliMambaOutput:
         """Estimate the poses of a window of frames.
 
         Parameters
         ----------
         heatmaps : Tensor
-            float32, ``(batch, views, frames, channels, angle, doppler, range)``.
+            float32, ``(batch, views, frames, channels, angle, doppler, range)``. A causal network
+            may be given earlier frames too, ahead of the window: its convolutions see them, and
+            with ``past_frames`` of them the window is as in a stream.
         valid : Tensor, optional
             bool, ``(batch, views, frames)``: False where a radar's frame is missing; what stands
             in the heatmap there does not matter, not even NaN. All valid by default.
         """
-        return self.decode_window(self.encode_frames(heatmaps, valid))
+        tokens = self.encode_frames(heatmaps, valid)
+        return self.decode_window(
+            tokens[:, -self.config.frames :] if self.config.causal else tokens
+        )
 
-    def encode_frames(self, heatmaps: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Turn heatmaps into tokens; any number of frames. Arguments as in `forward`.
+    def encode_frames(
+        self, heatmaps: Tensor, valid: Tensor | None = None, history: History | None = None
+    ) -> Tensor:
+        """Turn heatmaps into tokens; any number of frames.
+
+        Parameters
+        ----------
+        heatmaps, valid
+            As in `forward`.
+        history : History, optional
+            For a causal network: an empty dictionary at the start of a stream and the same one
+            afterwards, with the frames that follow.
 
         Returns
         -------
         Tensor
             ``(batch, frames, tokens per frame, width)``, tokens with view slowest, then angle,
             then range.
+
+        Raises
+        ------
+        ValueError
+            If the heatmaps have another shape than the configuration says.
+        """
+        return self.embed_frames(self.merge_frames(heatmaps, valid), valid, history)
+
+    def merge_frames(self, heatmaps: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Do the part of `encode_frames` that looks at each frame alone.
+
+        Returns
+        -------
+        Tensor
+            ``(views, batch, frames, angle, range, channels)``.
 
         Raises
         ------
@@ -553,12 +614,27 @@ class MilliMamba(nn.Module):
                 raise ValueError(f"valid must be {shape[:3]}, got {tuple(valid.shape)}")
             heatmaps = heatmaps.masked_fill(~valid[..., None, None, None, None], 0.0)
         x = self._features(heatmaps)
-        tokens = torch.stack([stem(x[v]) for v, stem in enumerate(self.stems)], dim=2)
-        if valid is not None:  # tokens: (batch, frames, views, tokens per view, width)
+        return torch.stack([stem.merge_doppler(x[v]) for v, stem in enumerate(self.stems)])
+
+    def embed_frames(
+        self, merged: Tensor, valid: Tensor | None = None, history: History | None = None
+    ) -> Tensor:
+        """Do the rest of `encode_frames` with what `merge_frames` returned."""
+        tokens = torch.stack(
+            [stem.embed(merged[v], history) for v, stem in enumerate(self.stems)], dim=2
+        )
+        return self.place_tokens(tokens, valid)
+
+    def place_tokens(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Tell tokens where they are, put stand-ins for missing ones, and line them up.
+
+        Takes ``(batch, frames, views, tokens per view, width)``; ``valid`` as in `forward`.
+        """
+        if valid is not None:
             missing = self.missing[:, None].to(tokens.dtype)
             tokens = torch.where(valid.transpose(1, 2)[..., None, None], tokens, missing)
         tokens = (tokens + self.position).flatten(2, 3)
-        return tokens[:, :, self.token_order] if c.zigzag else tokens
+        return tokens[:, :, self.token_order] if self.config.zigzag else tokens
 
     def decode_window(self, features: Tensor) -> MilliMambaOutput:
         """Estimate the poses of a window from its frames' tokens (`encode_frames`).
@@ -577,7 +653,9 @@ class MilliMamba(nn.Module):
         if c.encoder == "transformer":  # attention alone cannot tell frames apart
             features = features + self.frame_position[:, None]
         # (length, batch, width), frame slowest: ((frame * views + view) * angle + angle) ...
-        x = features.flatten(1, 2).transpose(0, 1).contiguous().float()
+        x = features.flatten(1, 2).transpose(0, 1).float()
+        # with other strides than these, even of a batch of 1, torch's matmul takes a slow path
+        x = x.flatten(0, 1).unflatten(0, x.shape[:2])
         for layer in self.encoder:
             x = layer(x)
         memory = self.encoder_norm(x).transpose(0, 1)  # (batch, tokens, width)

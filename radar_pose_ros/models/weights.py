@@ -15,6 +15,7 @@ command             by which it was made
 metrics             what it reached: "split" and the numbers
 heatmap             the settings of the heatmap chain that it needs (`HeatmapConfig`)
 baseline            the mean pose of its training set, a file beside it; empty if there is none
+confidence          optional: the calibration of its confidence (`confidence.Calibration`)
 ==================  ===============================================================================
 
 Nothing is ever downloaded, and nothing is unpickled.
@@ -54,6 +55,7 @@ FIELDS: dict[str, type] = {
     "heatmap": dict,
     "baseline": str,
 }
+OPTIONAL_FIELDS: dict[str, type] = {"confidence": dict}
 
 
 class WeightsError(ValueError):
@@ -107,7 +109,8 @@ def read_manifest(directory: Path) -> list[dict[str, Any]]:
         where = f"{path}, entry {number}"
         if not isinstance(entry, dict):
             raise WeightsError(f"{where} is no mapping")
-        for field, kind in FIELDS.items():
+        present = {k: v for k, v in OPTIONAL_FIELDS.items() if k in entry}
+        for field, kind in {**FIELDS, **present}.items():
             if not isinstance(entry.get(field), kind):
                 raise WeightsError(f"{where}: {field} must be a {kind.__name__}")
     return entries
@@ -165,6 +168,7 @@ def save(
     metrics: Mapping[str, Any],
     heatmap: Mapping[str, Any],
     baseline: str = "",
+    confidence: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write ``millimamba_<preset>.safetensors`` and its entry in the folder's manifest.
 
@@ -180,7 +184,7 @@ def save(
         Made if it does not exist.
     preset : str
         Name of the network's configuration.
-    training_data, git_revision, command, metrics, heatmap, baseline
+    training_data, git_revision, command, metrics, heatmap, baseline, confidence
         See the module.
 
     Returns
@@ -210,6 +214,7 @@ def save(
         "metrics": dict(metrics),
         "heatmap": dict(heatmap),
         "baseline": baseline,
+        **({"confidence": dict(confidence)} if confidence else {}),
     }
     _check_fit(state, entry, path)
     listed = read_manifest(directory) if (directory / MANIFEST).is_file() else []
@@ -274,7 +279,8 @@ def _check_fit(state: Mapping[str, Tensor], entry: Mapping[str, Any], path: Path
 
 
 def _shapes(network: type[nn.Module], preset: str) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):  # shapes without memory
+    # Not on the device "meta": what torch imports for that takes seconds on a small computer.
+    with torch.random.fork_rng(devices=[]):
         state = network(PRESETS[preset]).state_dict()
     return {key: tuple(value.shape) for key, value in state.items()}
 

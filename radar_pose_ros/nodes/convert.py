@@ -339,24 +339,29 @@ def message_to_skeleton(message: msg.SkeletonDefinition) -> Skeleton:
 
 
 def pose2d_to_message(
-    keypoints_px: np.ndarray, confidence: np.ndarray, head: Header, **about: Any
+    pose: tuple[np.ndarray, np.ndarray] | None, head: Header, **about: Any
 ) -> msg.HumanPose2DArray:
-    """Return the message for one person.
+    """Return the message for one person, or for nobody.
 
     Parameters
     ----------
-    keypoints_px : ndarray, shape (joints, 2)
-    confidence : ndarray, shape (joints,)
-        0..1 per joint; their mean is the person's.
+    pose : tuple of ndarray, or None
+        Keypoints ``(joints, 2)`` in px, NaN where not known, and their confidence ``(joints,)``,
+        0..1, whose mean is the person's. None: nobody was found.
     about : Any
-        Other fields of HumanPose2DArray: skeleton, model, image_width, image_height.
+        Other fields of HumanPose2DArray: skeleton, model, image_width, image_height,
+        missing_sources.
     """
-    person = msg.HumanPose2D(id=-1, confidence=float(np.mean(confidence)))
-    person.keypoints = [
-        msg.Keypoint2D(x=float(x), y=float(y), confidence=float(c))
-        for (x, y), c in zip(keypoints_px, confidence, strict=True)
-    ]
-    return msg.HumanPose2DArray(header=head, poses=[person], **about)
+    message = msg.HumanPose2DArray(header=head, **about)
+    if pose is not None:
+        keypoints_px, confidence = pose
+        person = msg.HumanPose2D(id=-1, confidence=float(np.mean(confidence)))
+        person.keypoints = [
+            msg.Keypoint2D(x=float(x), y=float(y), confidence=float(c))
+            for (x, y), c in zip(keypoints_px, confidence, strict=True)
+        ]
+        message.poses = [person]
+    return message
 
 
 def message_to_pose2d(message: msg.HumanPose2DArray, joints: int) -> list[np.ndarray]:

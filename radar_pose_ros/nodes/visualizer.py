@@ -70,7 +70,8 @@ class Visualizer(ManagedNode):
         """Start listening and drawing."""
         self._truths = Memory()
         self._heatmaps = {radar: Memory() for radar in RADARS}
-        self._pose: tuple[msg.HumanPose2DArray, np.ndarray] | None = None
+        self._pose: tuple[msg.HumanPose2DArray, np.ndarray | None] | None = None
+        self._shown = {"pose2d": 0, TRUTH: 0}  # people who were drawn in space last
         self.health.watch("pose2d", self.values.input_timeout_s)
         self.health.watch("overlay")
         self.subscribe(msg.SkeletonDefinition, "skeleton", LATCHED, self._take_skeleton)
@@ -106,9 +107,8 @@ class Visualizer(ManagedNode):
             points[trust < self.values.min_confidence] = np.nan
             colours = [self._colour(confidence) for confidence in trust]
             markers += self._person(head, "pose2d", number, skeleton, points, colours)
-        self._markers.publish(MarkerArray(markers=markers))
-        if people:
-            self._pose = message, people[0]
+        self._show("pose2d", len(people), markers)
+        self._pose = message, people[0] if people else None
 
     def _take_truth(self, message: msg.HumanPose3DArray) -> None:
         skeleton = self._skeleton(message.skeleton)
@@ -117,7 +117,7 @@ class Visualizer(ManagedNode):
         for number, points in enumerate(people):
             colours = [ColorRGBA(r=GREY[0], g=GREY[1], b=GREY[2], a=0.8)] * len(points)
             markers += self._person(message.header, TRUTH, number, skeleton, points, colours)
-        self._markers.publish(MarkerArray(markers=markers))
+        self._show(TRUTH, len(people), markers)
         if people:
             self._truths.add(convert.to_nanoseconds(message.header.stamp), people[0])
 
@@ -134,6 +134,15 @@ class Visualizer(ManagedNode):
         share = min(max(float(confidence), 0.0), 1.0)
         red, green, blue = (u + (s - u) * share for s, u in zip(SURE, UNSURE, strict=True))
         return ColorRGBA(r=red, g=green, b=blue, a=0.9)
+
+    def _show(self, namespace: str, people: int, markers: list[Marker]) -> None:
+        """Publish markers, and take away those of people who are no longer there."""
+        gone = range(2 * people, 2 * self._shown[namespace])
+        self._shown[namespace] = people
+        old = [Marker(ns=namespace, id=number, action=Marker.DELETE) for number in gone]
+        for marker in old:
+            marker.header.frame_id = RIG_FRAME
+        self._markers.publish(MarkerArray(markers=[*markers, *old]))
 
     def _person(
         self,
@@ -180,7 +189,7 @@ class Visualizer(ManagedNode):
             if pose is None or pose is painted or not self._overlays.get_subscription_count():
                 continue
             if painter is None:
-                painter = self._make_painter(*pose)
+                painter = self._make_painter(pose[0])
             if painter is not None:
                 self._overlays.publish(self._picture(painter, *pose))
                 self.health.tick("overlay")
@@ -190,11 +199,12 @@ class Visualizer(ManagedNode):
         stamp_ns = convert.to_nanoseconds(message.header.stamp)
         return [self._heatmaps[radar].nearest(stamp_ns) for radar in RADARS]
 
-    def _make_painter(self, message: msg.HumanPose2DArray, _: np.ndarray) -> Any:
+    def _make_painter(self, message: msg.HumanPose2DArray) -> Any:
         from radar_pose_ros import drawing  # matplotlib: 1 s to import, for those who look only
 
         maps = self._maps(message)
-        if any(m is None for m in maps):
+        there = [m for m in maps if m is not None]
+        if not there:
             return None
         panels = [
             drawing.Panel(
@@ -205,14 +215,16 @@ class Visualizer(ManagedNode):
                 shape=(m.angle_bins, m.range_bins),
                 upright=radar == "radar_h",
             )
-            for radar, m in zip(RADARS, maps, strict=True)
-            if m is not None
+            # a radar that is missing: its dark panel is as large as the other's
+            for radar, m in zip(RADARS, (m or there[0] for m in maps), strict=True)
         ]
         skeleton = self._skeletons[message.skeleton]
         size_px = message.image_width or projection.IMAGE_SIZE_PX
         return drawing.PoseFilm(panels, skeleton, size_px)
 
-    def _picture(self, painter: Any, message: msg.HumanPose2DArray, person: np.ndarray) -> Image:
+    def _picture(
+        self, painter: Any, message: msg.HumanPose2DArray, person: np.ndarray | None
+    ) -> Image:
         powers = []
         for heatmap in self._maps(message):
             known = heatmap is not None
@@ -220,8 +232,8 @@ class Visualizer(ManagedNode):
         truth = self._truths.nearest(convert.to_nanoseconds(message.header.stamp))
         picture = painter.picture(
             powers,
-            person[:, :2],
-            person[:, 2],
+            None if person is None else person[:, :2],
+            None if person is None else person[:, 2],
             truth_px=None if truth is None else projection.project(truth),
             title=message.model,
         )

@@ -1,11 +1,49 @@
-"""The last frames of a stream, as long as they follow each other without a gap."""
+"""The last frames of a stream, as long as they follow each other."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from typing import Generic, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
 
 T = TypeVar("T")
+
+# A step of that much more than whole periods is a frame more: stamps come late by parts of a
+# period, but hardly early.
+MISSING_FROM = 0.7
+
+
+class Heatmap(NamedTuple):
+    """What one radar saw, complex64 (angle, doppler, range), and the number of its frame."""
+
+    values: np.ndarray
+    epoch: int  # frames of another epoch were numbered anew
+    number: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What was seen at an instant, by both radars or by the one that has a heatmap of it.
+
+    Parameters
+    ----------
+    heatmaps : mapping
+        By radar, with their stamps (ns).
+    period_ns : int, optional
+        Time between two frames, as far as it was known then.
+    """
+
+    heatmaps: Mapping[str, tuple[int, Heatmap]]
+    period_ns: int | None
+
+    @property
+    def stamp_ns(self) -> int:
+        """The stamp of the first radar that is there."""
+        return next(iter(self.heatmaps.values()))[0]
 
 
 class FrameWindow(Generic[T]):
@@ -39,19 +77,64 @@ class FrameWindow(Generic[T]):
         """Their stamps."""
         return list(self._stamps)
 
-    def add(self, stamp_ns: int, item: T) -> int:
-        """Append a frame; return 0, or the step in ns that made the window start anew."""
-        jump_ns = 0
-        if self._stamps:
-            step_ns = stamp_ns - self._stamps[-1]
-            if not 0 < step_ns <= self.max_gap_ns:
-                jump_ns = step_ns or -1  # the same stamp twice is a jump too
-                self.clear()
+    def begin(self, stamp_ns: int) -> int:
+        """Make ready for a frame; return 0, or the step in ns that made the window start anew."""
+        if not self._stamps:
+            return 0
+        step_ns = stamp_ns - self._stamps[-1]
+        if 0 < step_ns <= self.max_gap_ns:
+            return 0
+        self.clear()
+        return step_ns or -1  # the same stamp twice is a jump too
+
+    def missing_before(
+        self, stamp_ns: int, period_ns: int | None, at_most: float = math.inf
+    ) -> list[int]:
+        """Return the stamps of frames that are missing between the newest one and this one.
+
+        There are no more of them than the window is long.
+
+        Parameters
+        ----------
+        stamp_ns : int
+        period_ns : int, optional
+            Time between two frames; as long as it is not known, none are missing.
+        at_most : float
+            How many there are if the time that passed is not to be trusted.
+        """
+        if not self._stamps or not period_ns:
+            return []
+        step_ns = stamp_ns - self._stamps[-1]
+        passed = max(step_ns / period_ns - MISSING_FROM, 0)
+        count = int(min(passed, at_most, self._items.maxlen or 0))
+        return [self._stamps[-1] + step_ns * (k + 1) // (count + 1) for k in range(count)]
+
+    def add(self, stamp_ns: int, item: T) -> None:
+        """Append a frame."""
         self._stamps.append(stamp_ns)
         self._items.append(item)
-        return jump_ns
 
     def clear(self) -> None:
         """Forget all frames."""
         self._stamps.clear()
         self._items.clear()
+
+
+class FrameNumbers:
+    """Counts what is missing in a stream of numbered frames, on whatever way it was lost."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[int, int]] = {}
+
+    def skipped(self, frame: Frame) -> float:
+        """Return how many frames before this one are missing of both radars, at most.
+
+        Infinite if the numbers do not tell.
+        """
+        missing = math.inf
+        for radar, (_, heatmap) in frame.heatmaps.items():
+            epoch, number = self._last.get(radar, (-1, -1))
+            if heatmap.epoch == epoch and heatmap.number > number:
+                missing = min(missing, heatmap.number - number - 1)
+            self._last[radar] = heatmap.epoch, heatmap.number
+        return missing

@@ -1,39 +1,48 @@
-"""Accuracy of milliMamba on the simulated test set, beside a baseline that does not look closely.
+"""Accuracy of milliMamba on a test set, beside baselines that do not look closely.
 
-The people of the test set have heights that no training body has, and a good part of their motions
-are of kinds that no training recording shows; these are also reported by themselves.
+The people of the simulated test set have heights that no training body has, and a good part of
+their motions are of kinds that no training recording shows; these are also reported by themselves.
+Of recordings in HuPR's layout, joints in space and motions are not known: what needs them is left
+out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from radar_pose_ros import measurements
 from radar_pose_ros.datasets import simulated
-from radar_pose_ros.datasets.simulated import Recording
+from radar_pose_ros.datasets.simulated import Recording, Window
 from radar_pose_ros.metrics.keypoints import (
     average_precision,
     joint_average_precision,
     joint_pck,
+    joint_similarity,
     oks,
     pck,
-    person_area,
 )
+from radar_pose_ros.models import confidence as confidence_of
 from radar_pose_ros.models.baselines import MeanPoseBaseline
+from radar_pose_ros.models.confidence import Calibration
 from radar_pose_ros.models.millimamba import MilliMamba
-from radar_pose_ros.radar.heatmap import angle_matrix, angle_transform
+from radar_pose_ros.radar.heatmap import angle_transform
 from radar_pose_ros.radar.waveform import Waveform
 from radar_pose_ros.simulation.body import HELD_OUT_MOTIONS
 from radar_pose_ros.skeleton.definitions import HUPR14
 from radar_pose_ros.skeleton.projection import FOCAL_LENGTH_PX
+from radar_pose_ros.training.batches import areas, input_for
 
 PCK_THRESHOLD = 0.2
+
+# Which radars the network is given, of (horizontal, vertical).
+VIEWS = {"horizontal": (True, False), "vertical": (False, True)}
 
 
 @dataclass(frozen=True)
@@ -43,58 +52,85 @@ class Estimates:
     Attributes
     ----------
     truth_px, estimate_px, baseline_px, placed_px : ndarray, shape (frames, joints, 2)
-        The last is `mean_pose_in_place`.
+        The last is `mean_pose_in_place`, NaN where that is not known.
+    area_px2 : ndarray, shape (frames,)
+        See `batches.areas`.
+    confidence : ndarray, shape (frames, joints)
+        Of ``estimate_px``, calibrated.
     motions : ndarray of str, shape (frames,)
+    others_px : dict of str to ndarray, shape (frames, joints, 2)
+        Estimates to compare with: "horizontal" and "vertical" are the network's with one radar,
+        "single_frame" those of a network that sees one frame at a time.
     """
 
     truth_px: np.ndarray
     estimate_px: np.ndarray
     baseline_px: np.ndarray
     placed_px: np.ndarray
+    area_px2: np.ndarray
+    confidence: np.ndarray
     motions: np.ndarray
-
-
-def network_input(cubes: np.ndarray, angle_bins: int) -> torch.Tensor:
-    """Turn range-Doppler cubes into the channels that the network takes.
-
-    The same as `angle_transform`, but in real numbers, so that the parts come out as channels.
-
-    Parameters
-    ----------
-    cubes : ndarray of complex64, shape (..., antennas, doppler, range)
-
-    Returns
-    -------
-    Tensor
-        float32, shape (..., 2, angle_bins, doppler, range), not normalised: the network does that.
-    """
-    *batch, antennas, doppler, ranges = cubes.shape
-    transform = angle_matrix(angle_bins, antennas)
-    matrix = np.block([[transform.real, -transform.imag], [transform.imag, transform.real]])
-    parts = np.stack([cubes.real, cubes.imag], axis=-4).reshape(-1, 2 * antennas, doppler * ranges)
-    channels = torch.from_numpy(matrix) @ torch.from_numpy(parts)
-    return channels.view(*batch, 2, angle_bins, doppler, ranges)
+    others_px: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @torch.no_grad()
-def estimate_recording(model: MilliMamba, recording: Recording, batch: int = 32) -> np.ndarray:
+def estimate_recording(
+    model: MilliMamba,
+    recording: Recording,
+    batch: int = 32,
+    views: tuple[bool, bool] = (True, True),
+) -> tuple[np.ndarray, np.ndarray]:
     """Slide the network over a recording and keep the middle frame of every window.
+
+    Parameters
+    ----------
+    views : tuple of bool
+        Which radars are there.
 
     Returns
     -------
-    ndarray, shape (frames - window + 1, joints, 2)
+    keypoints_px : ndarray, shape (frames - window + 1, joints, 2)
         Estimates in pixels for frames ``window // 2`` onwards.
+    confidence : ndarray, shape (frames - window + 1, joints)
+
+    Raises
+    ------
+    ValueError
+        If the recording is shorter than a window.
     """
     model.eval()
-    length = model.config.frames
-    chosen = simulated.windows([recording], length)
-    keypoints = []
-    for first in range(0, len(chosen), batch):
-        cubes, _ = simulated.gather([recording], chosen[first : first + batch], length)
-        output = model(network_input(cubes, model.config.angle_bins))
-        middle = output.keypoints.shape[1] // 2
-        keypoints.append(output.keypoints[:, middle].float().numpy())
-    return np.concatenate(keypoints)
+    config, device = model.config, model.position.device
+    chosen = simulated.windows([recording], config.frames)
+    if not chosen:
+        raise ValueError(
+            f"{recording.path}: {len(recording.keypoints_px)} frames are less than a window of "
+            f"{config.frames}"
+        )
+
+    def heatmaps_of(windows: Sequence[Window], length: int) -> tuple[Tensor, Tensor]:
+        cubes, _ = simulated.gather([recording], windows, length)
+        there = torch.tensor(views)[:, None].expand(len(windows), -1, length)
+        return input_for(config, cubes).to(device), there.to(device)
+
+    firsts = range(0, len(chosen), batch)
+    if config.temporal_kernel == 1:  # a frame's features do not depend on its neighbours
+        frames = simulated.windows([recording], 1)
+        features = torch.cat(
+            [
+                model.encode_frames(*heatmaps_of(frames[first : first + batch], 1))
+                for first in range(0, len(frames), batch)
+            ]
+        )
+        # (windows, frames, tokens, width), a view
+        overlapping = features.squeeze(1).unfold(0, config.frames, 1).movedim(-1, 1)
+        outputs = [model.decode_window(overlapping[k : k + batch]) for k in firsts]
+    else:
+        outputs = [model(*heatmaps_of(chosen[k : k + batch], config.frames)) for k in firsts]
+    middle = outputs[0].keypoints.shape[1] // 2
+    return (
+        torch.cat([output.keypoints[:, middle] for output in outputs]).float().cpu().numpy(),
+        torch.cat([output.confidence[:, middle] for output in outputs]).float().cpu().numpy(),
+    )
 
 
 def heatmap_pair(recording: Recording, frame: int, angle_bins: int) -> np.ndarray:
@@ -150,36 +186,65 @@ def estimate(
     model: MilliMamba,
     baseline: MeanPoseBaseline,
     recordings: Sequence[Recording],
+    single_frame: MilliMamba | None = None,
+    calibration: Calibration | None = None,
     report: Callable[[str], None] = print,
 ) -> Estimates:
-    """Run network and baseline over recordings."""
+    """Run the network, with both radars and with either, and the baselines over recordings.
+
+    Recordings shorter than a window are left out.
+
+    Parameters
+    ----------
+    single_frame : MilliMamba, optional
+        A network whose window is one frame, to compare with.
+    calibration : Calibration, optional
+        Of the network's confidence.
+    """
     length = model.config.frames
-    columns: list[tuple[np.ndarray, ...]] = []
-    for number, recording in enumerate(recordings):
-        keypoints_px = estimate_recording(model, recording)
-        frames = range(length // 2, length // 2 + len(keypoints_px))
-        placed = [
-            baseline.predict(*heatmap_pair(recording, frame, model.config.angle_bins))
-            for frame in frames
-        ]
-        truth_px = recording.keypoints_px[frames.start : frames.stop]
-        joints_m = recording.joints_m[frames.start : frames.stop]
-        columns.append(
-            (
-                truth_px,
-                keypoints_px,
-                np.array(placed),
-                mean_pose_in_place(baseline, truth_px, joints_m),
-                np.array(recording.motions[frames.start : frames.stop]),
-            )
+    curve = calibration or Calibration()
+    parts: list[dict[str, np.ndarray]] = []
+    for number, recording in enumerate(recordings, start=1):
+        if len(recording.keypoints_px) < length:
+            report(f"{recording.path}: shorter than a window, left out")
+            continue
+        keypoints_px, confidence = estimate_recording(model, recording)
+        frames = slice(length // 2, length // 2 + len(keypoints_px))
+        truth_px = recording.keypoints_px[frames]
+        part = {
+            "truth_px": truth_px,
+            "estimate_px": keypoints_px,
+            "baseline_px": np.array(
+                [
+                    baseline.predict(*heatmap_pair(recording, frame, model.config.angle_bins))
+                    for frame in range(frames.start, frames.stop)
+                ]
+            ),
+            "placed_px": mean_pose_in_place(baseline, truth_px, recording.joints_m[frames]),
+            "area_px2": areas(recording)[frames],
+            "confidence": curve.apply(confidence),
+            "motions": np.array(recording.motions[frames]),
+        }
+        for name, views in VIEWS.items():
+            part[name] = estimate_recording(model, recording, views=views)[0]
+        if single_frame is not None:
+            part["single_frame"] = estimate_recording(single_frame, recording)[0][frames]
+        parts.append(part)
+        report(f"recording {number} of {len(recordings)}")
+    if not parts:
+        raise ValueError(
+            f"none of {len(recordings)} recordings has the {length} frames of a window"
         )
-        report(f"recording {number + 1} of {len(recordings)}")
-    return Estimates(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    others = {name: columns.pop(name) for name in (*VIEWS, "single_frame") if name in columns}
+    return Estimates(**columns, others_px=others)
 
 
-def scores(estimate_px: np.ndarray, truth_px: np.ndarray) -> dict[str, float]:
+def scores(
+    estimate_px: np.ndarray, truth_px: np.ndarray, area_px2: np.ndarray
+) -> dict[str, float]:
     """Return PCK, AP in both definitions, and the median distance of a joint in pixels."""
-    similarity = oks(estimate_px, truth_px, person_area(truth_px))
+    similarity = oks(estimate_px, truth_px, area_px2)
     return {
         "pck_0_2": pck(estimate_px, truth_px, PCK_THRESHOLD),
         "ap": average_precision(similarity),
@@ -190,69 +255,91 @@ def scores(estimate_px: np.ndarray, truth_px: np.ndarray) -> dict[str, float]:
     }
 
 
+def reliability(estimates: Estimates) -> list[dict[str, float]]:
+    """Return how well joints were placed for which a certain confidence was stated."""
+    similarity = joint_similarity(estimates.estimate_px, estimates.truth_px, estimates.area_px2)
+    return confidence_of.reliability(estimates.confidence, similarity)
+
+
 def rows(estimates: Estimates) -> list[dict[str, Any]]:
-    """Return the results of the network, beside the baseline's, as measurements."""
+    """Return the results of the network, beside the baselines', as measurements."""
+    everything = np.ones(len(estimates.motions), bool)
     held_out = np.isin(estimates.motions, HELD_OUT_MOTIONS)
-    groups = {
-        "test": np.ones(len(held_out), bool),
-        "test.known_motions": ~held_out,
-        "test.unseen_motions": held_out,
-        **{f"test.motion.{name}": estimates.motions == name for name in _names(estimates)},
-    }
+    groups = {"test": everything}
+    if _motions_are_known(estimates):
+        groups |= {"test.known_motions": ~held_out, "test.unseen_motions": held_out}
+        groups |= {f"test.motion.{n}": estimates.motions == n for n in _names(estimates)}
+
+    def score(pixels: np.ndarray, chosen: np.ndarray = everything) -> dict[str, float]:
+        return scores(pixels[chosen], estimates.truth_px[chosen], estimates.area_px2[chosen])
+
     results = []
     for group, chosen in groups.items():
         if not chosen.any():
             continue
-        truth_px = estimates.truth_px[chosen]
-        ours = scores(estimates.estimate_px[chosen], truth_px)
-        base = scores(estimates.baseline_px[chosen], truth_px)
-        for name, value in ours.items():
-            unit = "px" if name.endswith("px") else ""
+        base = score(estimates.baseline_px, chosen)
+        for name, value in score(estimates.estimate_px, chosen).items():
             against = f"mean pose at the strongest return: {base[name]:.3f}"
-            results.append(measurements.result(f"{group}.{name}", value, unit, None, against))
-    estimate_px, truth_px = estimates.estimate_px, estimates.truth_px
-    for joint, precision, share in zip(
-        HUPR14.joints,
-        joint_average_precision(estimate_px, truth_px, person_area(truth_px)),
-        joint_pck(estimate_px, truth_px, PCK_THRESHOLD),
-        strict=True,
-    ):
-        results.append(measurements.result(f"test.joint.{joint}.ap", float(precision)))
-        results.append(measurements.result(f"test.joint.{joint}.pck_0_2", float(share)))
-    mean_pose = scores(estimates.baseline_px, estimates.truth_px)
-    results.append(measurements.result("test.ap_mean_pose", mean_pose["ap"]))
-    results.append(measurements.result("test.pck_0_2_mean_pose", mean_pose["pck_0_2"]))
-    in_place = scores(estimates.placed_px, estimates.truth_px)
-    results.append(measurements.result("test.ap_mean_pose_in_true_place", in_place["ap"]))
-    results.append(
-        measurements.result("test.pck_0_2_mean_pose_in_true_place", in_place["pck_0_2"])
-    )
+            results.append(_row(f"{group}.{name}", value, against))
+    results += _joint_rows(estimates)
+    compared = {"mean_pose": estimates.baseline_px, **estimates.others_px}
+    if not np.isnan(estimates.placed_px).all():
+        compared["mean_pose_in_true_place"] = estimates.placed_px
+    for name, pixels in compared.items():
+        results += [_row(f"test.{measure}_{name}", v) for measure, v in score(pixels).items()]
+    error = confidence_of.calibration_error(reliability(estimates))
+    results.append(_row("test.confidence_error", error))
     return results
+
+
+def _joint_rows(estimates: Estimates) -> list[dict[str, Any]]:
+    pair = estimates.estimate_px, estimates.truth_px
+    columns = {
+        "ap": joint_average_precision(*pair, estimates.area_px2),
+        "ap_fraction": joint_average_precision(*pair, estimates.area_px2, "fraction"),
+        "pck_0_2": joint_pck(*pair, PCK_THRESHOLD),
+    }
+    return [
+        _row(f"test.joint.{joint}.{name}", float(values[number]))
+        for number, joint in enumerate(HUPR14.joints)
+        for name, values in columns.items()
+    ]
+
+
+def _row(identifier: str, value: float, against: str | None = None) -> dict[str, Any]:
+    unit = "px" if "error_px" in identifier else ""
+    return measurements.result(identifier, value, unit, None, against)
 
 
 def _names(estimates: Estimates) -> list[str]:
     return sorted(set(estimates.motions.tolist()))
 
 
+def _motions_are_known(estimates: Estimates) -> bool:
+    return _names(estimates) != ["unknown"]
+
+
 def draw(estimates: Estimates, path: Path) -> None:
-    """Draw PCK by motion beside the baseline's, and good, middling and bad frames."""
+    """Draw PCK by motion beside the baselines', reliability, and frames from bad to good."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    similarity = oks(estimates.estimate_px, estimates.truth_px, person_area(estimates.truth_px))
+    similarity = oks(estimates.estimate_px, estimates.truth_px, estimates.area_px2)
     order = np.argsort(similarity)
     figure = plt.figure(figsize=(12, 6.4), layout="constrained")
     halves: Any = figure.subfigures(2, 1, height_ratios=(1.1, 1))
     bars, strip = halves
-    axis = bars.subplots()
+    axis, curve = bars.subplots(1, 2, width_ratios=(4, 1))
     names = _names(estimates)
     for shift, label, pixels, colour in (
         (-0.27, "mean pose at the strongest return", estimates.baseline_px, "#BBBBBB"),
         (0.0, "milliMamba", estimates.estimate_px, "#0072B2"),
         (0.27, "mean pose where the hips truly are", estimates.placed_px, "#E69F00"),
     ):
+        if np.isnan(pixels).all():
+            continue
         values = [
             pck(pixels[chosen], estimates.truth_px[chosen], PCK_THRESHOLD)
             for chosen in (estimates.motions == name for name in names)
@@ -261,9 +348,16 @@ def draw(estimates: Estimates, path: Path) -> None:
     labels = [f"{name}*" if name in HELD_OUT_MOTIONS else name for name in names]
     axis.set_xticks(range(len(names)), [label.replace("_", "\n") for label in labels])
     axis.set_ylabel(f"PCK@{PCK_THRESHOLD}")
-    axis.set_title("people never seen in training; * motions never seen either")
+    if _motions_are_known(estimates):
+        axis.set_title("people never seen in training; * motions never seen either")
     axis.set_ylim(0, 1.2)  # room for the legend
     axis.legend(ncols=3, loc="upper center")
+    table = reliability(estimates)
+    curve.plot([0, 1], [0, 1], color="#BBBBBB")
+    stated, found = ([row[name] for row in table] for name in ("confidence", "similarity"))
+    curve.plot(stated, found, "o-", color="#0072B2")
+    curve.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="stated confidence of a joint")
+    curve.set_ylabel("its similarity to the truth")
     shares = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
     for axis, share in zip(np.ravel(strip.subplots(1, len(shares))), shares, strict=True):
         frame = order[int(share * (len(order) - 1))]

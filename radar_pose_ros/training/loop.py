@@ -3,7 +3,8 @@
 It knows nothing of radars or poses: a model, a function from batch to losses, a function from
 model to validation scores, and a recipe. What it adds is what every training needs: warm-up and
 cosine decay, gradient clipping, mixed precision, an exponential moving average of the weights,
-curves as CSV, the best checkpoint on validation, and resuming.
+curves as CSV (and for tensorboard where that is installed), the best checkpoint on validation,
+resuming, and several processes (`processes`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from radar_pose_ros.training import processes
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class LoopConfig:
         Optimiser steps.
     learning_rate : float
         Peak of the schedule.
+    matrix_learning_rate : float
+        Peak for the hidden layers' matrices, which Muon then updates; 0 leaves them to AdamW like
+        everything else. Its updates are scaled to the size of AdamW's, so that the two rates are
+        comparable.
     warmup_steps : int
         Steps of linear rise from zero to the peak.
     final_learning_rate_ratio : float
@@ -52,6 +60,7 @@ class LoopConfig:
 
     steps: int
     learning_rate: float
+    matrix_learning_rate: float = 0.0
     warmup_steps: int = 100
     final_learning_rate_ratio: float = 0.02
     weight_decay: float = 1e-4
@@ -67,14 +76,14 @@ class LoopConfig:
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
 
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of optimiser step ``step``, counted from 0."""
+    def schedule(self, step: int) -> float:
+        """Share of the peak learning rates at optimiser step ``step``, counted from 0."""
         if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
+            return (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         floor = self.final_learning_rate_ratio
-        return self.learning_rate * (floor + (1 - floor) * cosine)
+        return floor + (1 - floor) * cosine
 
 
 @dataclass(frozen=True)
@@ -96,20 +105,45 @@ class FitResult:
     step: int
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Split parameters into decayed matrices and undecayed vectors.
+# Thinner matrices, such as those of a last layer, have nothing to make orthogonal.
+_MUON_LEAST_SIDE = 16
 
-    A parameter may opt out by carrying the attribute ``_no_weight_decay`` (Mamba's ``A_log``).
+
+def optimisers_for(model: nn.Module, config: LoopConfig) -> list[torch.optim.Optimizer]:
+    """Return what updates the parameters: AdamW, and Muon (Jordan et al. 2024) if it is wanted.
+
+    Vectors are not decayed. A larger parameter may opt out of decay and of Muon by carrying the
+    attribute ``_no_weight_decay`` (Mamba's ``A_log``, embeddings).
     """
+    matrices: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for parameter in model.parameters():
-        plain = parameter.ndim < 2 or getattr(parameter, "_no_weight_decay", False)
-        (kept if plain else decayed).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
+        if parameter.ndim < 2 or getattr(parameter, "_no_weight_decay", False):
+            kept.append(parameter)
+        elif (
+            config.matrix_learning_rate
+            and parameter.ndim == 2
+            and min(parameter.shape) >= _MUON_LEAST_SIDE
+        ):
+            matrices.append(parameter)
+        else:
+            decayed.append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
         {"params": kept, "weight_decay": 0.0},
     ]
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=config.learning_rate)]
+    if matrices:
+        optimisers.append(
+            torch.optim.Muon(
+                matrices,
+                lr=config.matrix_learning_rate,
+                weight_decay=config.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    return optimisers
 
 
 def fit(
@@ -131,14 +165,17 @@ def fit(
     model : nn.Module
         Trained in place.
     batch_at : callable
-        ``(step) -> batch``, the same for the same step, so that resuming changes nothing.
+        ``(step) -> batch``, the same for the same step, so that resuming changes nothing. With
+        several processes it returns this one's part (`processes.share`).
     losses : callable
         ``(model, batch, step) -> {"loss": scalar, ...}``; "loss" is minimised, the rest is logged.
+        All are means over the batch: then several processes do what one would do.
     validate : callable
-        ``(model) -> scores``.
+        ``(model) -> scores``. Every process validates everything and comes to the same result.
     config : LoopConfig
     directory : Path
-        Gets ``curves.csv`` and ``last.pt``; those of an earlier run are replaced unless resuming.
+        Gets ``curves.csv``, ``last.pt`` and tensorboard's files; those of an earlier run are
+        replaced unless resuming.
     best_by : str
         The score to maximise.
     resume : bool
@@ -153,50 +190,61 @@ def fit(
     FloatingPointError
         If a loss is not finite: training that has diverged is of no use to anyone.
     """
-    torch.manual_seed(config.seed)
     directory.mkdir(parents=True, exist_ok=True)
-    optimiser = torch.optim.AdamW(
-        parameter_groups(model, config.weight_decay), lr=config.learning_rate
-    )
+    writes = processes.rank() == 0
+    network = model
+    if processes.size() > 1:  # also gives every process the weights of the first
+        network = DistributedDataParallel(model)
+    optimisers = optimisers_for(model, config)
+    peaks = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
     averaged = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else model
     best = FitResult(state={}, scores={best_by: -math.inf}, step=0)
     first_step = 0
+    running: dict[str, float] = {}
+    started_s = time.monotonic()
     checkpoint_path, curves_path = directory / "last.pt", directory / "curves.csv"
     if resume:
         saved = torch.load(checkpoint_path, weights_only=True)
-        if saved["config"] != asdict(config):
+        if LoopConfig(**saved["config"]) != config:
             raise ValueError(
                 f"{checkpoint_path} belongs to a training with other settings: {saved['config']}"
             )
         model.load_state_dict(saved["model"])
         averaged.load_state_dict(saved["averaged"])
-        optimiser.load_state_dict(saved["optimiser"])
+        for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
         best = FitResult(**saved["best"])
-        first_step = saved["step"]
-        torch.set_rng_state(saved["rng"])
-    else:
+        first_step, running = saved["step"], saved.get("running", {})
+        started_s -= 60 * saved.get("minutes", 0.0)
+    elif writes:
         curves_path.unlink(missing_ok=True)
 
-    device_type = next(model.parameters()).device.type
-    running: dict[str, float] = {}
-    started_s = time.monotonic()
+    device = next(model.parameters()).device
+    tensorboard = _tensorboard(directory) if writes else None
     for step in range(first_step, config.steps):
         model.train()
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate_at(step)
-        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=config.bfloat16):
-            terms = losses(model, batch_at(step), step)
-        loss = terms["loss"]
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss became {loss.item()} at step {step}")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        for optimiser, rates in zip(optimisers, peaks, strict=True):
+            for group, peak in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = peak * config.schedule(step)
+        # As `batch_at`: the same for the same step, and not the same in each process.
+        stream = (config.seed * config.steps + step) * processes.size() + processes.rank()
+        torch.manual_seed(stream)
+        batch = _to_device(batch_at(step), device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
+            terms = losses(network, batch, step)
+        values = processes.mean(torch.stack([term.detach().float() for term in terms.values()]))
+        logged = dict(zip(terms, values.tolist(), strict=True))
+        if not math.isfinite(logged["loss"]):
+            raise FloatingPointError(f"the loss became {logged['loss']} at step {step}")
+        model.zero_grad(set_to_none=True)
+        terms["loss"].backward()
         nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         if config.ema_decay:
             _average(averaged, model, min(config.ema_decay, (step + 1) / (step + 10)))
-        for name, value in terms.items():
-            running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
+        for name, value in logged.items():
+            running[name] = 0.98 * running.get(name, value) + 0.02 * value
 
         done = step + 1
         if done % config.validate_every and done != config.steps:
@@ -206,31 +254,57 @@ def fit(
         row = {
             "step": done,
             "minutes": (time.monotonic() - started_s) / 60,
-            "learning_rate": config.learning_rate_at(step),
+            "learning_rate": config.learning_rate * config.schedule(step),
             **{f"train_{name}": value for name, value in running.items()},
             **scores,
         }
-        _append_row(curves_path, row)
-        report("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
         if scores[best_by] > best.scores[best_by]:
             state = {name: value.detach().clone() for name, value in averaged.state_dict().items()}
             best = FitResult(state=state, scores=scores, step=done)
+        if not writes:
+            continue
+        _append_row(curves_path, row)
+        if tensorboard is not None:
+            for name, value in row.items():
+                tensorboard.add_scalar(name, value, done)
+            tensorboard.flush()
+        report("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
         # Interrupted while it is written, it must not replace the one before.
         partial_path = checkpoint_path.with_suffix(".part")
         torch.save(
             {
                 "model": model.state_dict(),
                 "averaged": averaged.state_dict(),
-                "optimiser": optimiser.state_dict(),
+                "optimisers": [optimiser.state_dict() for optimiser in optimisers],
                 "best": {"state": best.state, "scores": best.scores, "step": best.step},
                 "step": done,
-                "rng": torch.get_rng_state(),
+                "running": running,
+                "minutes": row["minutes"],
                 "config": asdict(config),
             },
             partial_path,
         )
         partial_path.replace(checkpoint_path)
     return best
+
+
+def _to_device(batch: Any, device: torch.device) -> Any:
+    """Move the tensors in a batch: a tensor, or a tuple (named or not) of batches."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, tuple):
+        moved = [_to_device(entry, device) for entry in batch]
+        return type(batch)(*moved) if hasattr(batch, "_fields") else tuple(moved)
+    return batch
+
+
+def _tensorboard(directory: Path) -> Any:
+    """Return a writer of tensorboard's files, or None where tensorboard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(directory))
 
 
 @torch.no_grad()

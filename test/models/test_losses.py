@@ -126,6 +126,29 @@ def test_many_to_one_is_compared_with_the_middle_frame() -> None:
     assert_close(terms["loss"].item(), 0.0)
 
 
+@pytest.mark.parametrize("supervised", [False, True])
+def test_every_term_is_a_mean_over_windows(supervised: bool) -> None:
+    """Parts of a batch, one of them without anybody, teach on average what the whole one does."""
+    truth = torch.cat([poses(2), poses(3)])
+    truth[[0, 2, 3]] = torch.nan
+    found = {}
+    for name, parts in (("whole", [slice(0, 4)]), ("parts", [slice(0, 2), slice(2, 4)])):
+        estimate = torch.cat([poses(4), poses(5)]).requires_grad_()
+        each = []
+        for part in parts:
+            given = output(estimate[part])
+            given = given._replace(intermediate=(given.keypoints + 1,) if supervised else ())
+            each.append(pose_loss(given, truth[part], PoseLossConfig(), 0.0))
+        terms = {term: torch.stack([t[term] for t in each]).mean() for term in each[0]}
+        terms["loss"].backward()
+        values = {term: value.item() for term, value in terms.items()}
+        found[name] = {**values, "gradient": estimate.grad.numpy()}
+    assert set(found["whole"]) == {"loss", "oks", "velocity", "l1", "confidence", "gradient"}
+    for term, value in found["whole"].items():
+        assert_close(found["parts"][term], value)
+    assert_close(found["whole"]["l1"], (poses(4) - poses(2))[1].abs().mean().item() / 256 / 4)
+
+
 @pytest.mark.parametrize("wrong", [{"l1_weight": -1.0}, {"l1_anneal_ratio": 2.0}])
 def test_bad_weights_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 
 from radar_pose_ros.models import weights
+from radar_pose_ros.models.confidence import Calibration
 from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
 
 NAME = "millimamba_edge.safetensors"
@@ -82,6 +83,13 @@ def test_saving_again_replaces_the_entry(folder: Path, network: MilliMamba) -> N
     assert sorted(path.name for path in folder.iterdir()) == [weights.MANIFEST, NAME]
 
 
+def test_a_calibration_is_kept_if_there_is_one(folder: Path, network: MilliMamba) -> None:
+    assert "confidence" not in weights.load("edge")[1]
+    calibration = Calibration((0.1, 0.9), (0.0, 0.8))
+    weights.save(network, folder, "edge", **describe(confidence=calibration.as_dict()))
+    assert Calibration.of_weights(weights.load("edge")[1]) == calibration
+
+
 def test_the_manifest_in_the_repository(root: Path) -> None:
     """Every file that it lists is there and loads."""
     for entry in weights.read_manifest(root / "weights"):
@@ -122,6 +130,11 @@ WRONG = {
         "edge",
         lambda folder: edit(folder, sha256=None),
         "entry 0: sha256 must be a str",
+    ),
+    "optional field of another kind": (
+        "edge",
+        lambda folder: edit(folder, confidence=[0.1]),
+        "entry 0: confidence must be a dict",
     ),
     "file missing": ("edge", lambda folder: (folder / NAME).unlink(), "is missing, though"),
     "bit flipped": (
@@ -171,7 +184,7 @@ WRONG = {
     "preset gone": (
         "old",
         lambda folder: edit(folder, preset="old"),
-        "there is no preset 'old', only edge, paper",
+        "there is no preset 'old', only " + ", ".join(sorted(PRESETS)),
     ),
 }
 

@@ -143,11 +143,10 @@ class LiveGraph:
         return {s.name.lstrip("/"): s for report in self._diagnostics for s in report.status}
 
     @staticmethod
-    def interrupt(process: subprocess.Popen[str], timeout_s: float = 10.0) -> tuple[int, float]:
-        """Send SIGINT; return exit code and time it took."""
-        begin_s = time.monotonic()
+    def interrupt(process: subprocess.Popen[str], timeout_s: float = 10.0) -> int:
+        """Send SIGINT; return the exit code."""
         process.send_signal(signal.SIGINT)
-        return process.wait(timeout_s), time.monotonic() - begin_s
+        return process.wait(timeout_s)
 
     def close(self) -> None:
         """End everything."""

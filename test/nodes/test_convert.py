@@ -108,7 +108,8 @@ def test_skeleton_round_trip() -> None:
 
 def test_pose_round_trips(rng: np.random.Generator) -> None:
     keypoints, confidence = rng.uniform(0, 256, (14, 2)), rng.uniform(0, 1, 14)
-    message = convert.pose2d_to_message(keypoints, confidence, convert.header(NOW_NS, "camera"))
+    head = convert.header(NOW_NS, "camera")
+    message = convert.pose2d_to_message((keypoints, confidence), head)
     (person,) = convert.message_to_pose2d(message, 14)
     np.testing.assert_allclose(person, np.c_[keypoints, confidence], rtol=1e-6)
     assert message.poses[0].confidence == pytest.approx(confidence.mean())
@@ -116,6 +117,14 @@ def test_pose_round_trips(rng: np.random.Generator) -> None:
     head = convert.header(NOW_NS, "map")
     truth = convert.pose3d_to_message(joints, head, "hupr14", "simulation")
     np.testing.assert_array_equal(convert.message_to_pose3d(truth, 14)[0], joints)
+
+
+def test_nobody_is_an_empty_list() -> None:
+    head = convert.header(NOW_NS, "camera")
+    message = convert.pose2d_to_message(None, head, skeleton="hupr14", missing_sources=["radar_v"])
+    assert convert.message_to_pose2d(message, 14) == []
+    assert (message.header, message.skeleton) == (head, "hupr14")
+    assert message.missing_sources == ["radar_v"]
 
 
 def test_image_round_trip(rng: np.random.Generator) -> None:
@@ -192,7 +201,7 @@ def test_heatmaps_that_are_not_finite_are_refused(value: float) -> None:
 def test_poses_with_infinity_are_refused_and_with_nan_are_not() -> None:
     keypoints = np.full((14, 2), 5.0)
     keypoints[3] = np.nan
-    message = convert.pose2d_to_message(keypoints, np.ones(14), convert.header(NOW_NS, ""))
+    message = convert.pose2d_to_message((keypoints, np.ones(14)), convert.header(NOW_NS, ""))
     assert np.isnan(convert.message_to_pose2d(message, 14)[0][3, 0])
     message.poses[0].keypoints[4].x = float("inf")
     with pytest.raises(InvalidMessageError, match="infinity"):

@@ -131,11 +131,10 @@ def test_driver_publishes_what_the_board_sent(
         live.wait(lambda: len(received) >= 19, what="19 frames")  # the last may wait for a stop
         late = live.collect(msg.RadarConfig, "/radar_h/radar_config", latched())
         live.wait(lambda: late, what="the configuration, for a late reader")
-        code, took_s = live.interrupt(process)
+        code = live.interrupt(process)
         assert bench.command_line.commands[-1] == "sensorStop"
         assert bench.command_line.commands[: len(config.commands)] == list(config.commands)
     assert code == 0
-    assert took_s < 3.0
     for number, message in enumerate(received):
         assert message.frame_index == number
         assert message.bytes_missing == 0
@@ -446,7 +445,7 @@ def test_transitions_leave_nothing_behind(live: LiveGraph, cfg: Path) -> None:
             before = seen.num_fds(), seen.num_threads()
     assert (seen.num_fds(), seen.num_threads()) == before
     assert "Traceback" not in live.log(process)
-    assert live.interrupt(process)[0] == 0
+    assert live.interrupt(process) == 0
 
 
 def test_a_bad_file_is_a_failure_with_a_sentence(live: LiveGraph, tmp_path: Path) -> None:

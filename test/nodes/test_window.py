@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
-from radar_pose_ros.nodes.window import FrameWindow
+import numpy as np
+import pytest
+
+from radar_pose_ros.nodes.window import Frame, FrameNumbers, FrameWindow, Heatmap
 from radar_pose_ros.nodes.worker import Mailbox, Worker
 
 MS = 1_000_000
 
 
+def add(window: FrameWindow[int], stamp_ns: int, item: int) -> int:
+    jump_ns = window.begin(stamp_ns)
+    window.add(stamp_ns, item)
+    return jump_ns
+
+
 def test_window_slides() -> None:
     window: FrameWindow[int] = FrameWindow(3, max_gap_ns=150 * MS)
-    assert [window.add(k * 100 * MS, k) for k in range(5)] == [0] * 5
+    assert [add(window, k * 100 * MS, k) for k in range(5)] == [0] * 5
     assert window.is_full
     assert window.items == [2, 3, 4]
     assert window.stamps_ns == [200 * MS, 300 * MS, 400 * MS]
@@ -24,12 +34,69 @@ def test_window_starts_anew_once_per_jump() -> None:
     for jump in (3_600_000 * MS, -10_000 * MS, 0):
         window: FrameWindow[int] = FrameWindow(3, max_gap_ns=150 * MS)
         for k in range(3):
-            window.add(k * 100 * MS, k)
+            add(window, k * 100 * MS, k)
         begin = 200 * MS + jump
-        assert window.add(begin, 3) == (jump or -1)
+        assert add(window, begin, 3) == (jump or -1)
         assert window.items == [3]
-        assert [window.add(begin + k * 100 * MS, 3 + k) for k in (1, 2)] == [0, 0]
+        assert [add(window, begin + k * 100 * MS, 3 + k) for k in (1, 2)] == [0, 0]
         assert window.is_full  # back after one window
+
+
+@pytest.mark.parametrize(
+    ("step_ms", "missing_ms"),
+    [
+        (60, []),
+        (100, []),
+        (160, []),  # late by more than half a period: still the next frame
+        (200, [100]),
+        (240, [120]),
+        (300, [100, 200]),
+        (390, [97, 195, 292]),
+    ],
+)
+def test_missing_frames_are_found_by_the_time_that_passed(
+    step_ms: int, missing_ms: list[int]
+) -> None:
+    window: FrameWindow[int] = FrameWindow(9, max_gap_ns=1000 * MS)
+    assert window.missing_before(0, 100 * MS) == []  # nothing was before
+    window.add(0, 0)
+    found = window.missing_before(step_ms * MS, 100 * MS)
+    assert [stamp // MS for stamp in found] == missing_ms
+    assert window.missing_before(step_ms * MS, None) == []  # the period is not known
+    assert window.missing_before(step_ms * MS, 100 * MS, at_most=0) == []  # stamps came late
+
+
+def test_no_more_frames_are_missing_than_the_window_is_long() -> None:
+    """Whatever nonsense the stamps are."""
+    window: FrameWindow[int] = FrameWindow(9, max_gap_ns=1000 * MS)
+    window.add(0, 0)
+    missing = window.missing_before(1000 * MS, period_ns=1)
+    assert missing == [100 * MS * k for k in range(1, 10)]
+
+
+def frame(**numbers: tuple[int, int]) -> Frame:
+    """Heatmaps of these epochs and numbers."""
+    nothing = np.zeros((1, 1, 1), np.complex64)
+    return Frame({radar: (0, Heatmap(nothing, *n)) for radar, n in numbers.items()}, None)
+
+
+def test_numbers_tell_what_is_missing() -> None:
+    numbers = FrameNumbers()
+    assert numbers.skipped(frame(h=(0, 7))) == math.inf  # the first one
+    assert [numbers.skipped(frame(h=(0, n))) for n in (8, 9, 12)] == [0, 0, 2]
+    assert numbers.skipped(frame(h=(1, 13))) == math.inf  # numbered anew
+    assert numbers.skipped(frame(h=(1, 14))) == 0
+    assert numbers.skipped(frame(h=(1, 14))) == math.inf  # not numbered at all
+    assert numbers.skipped(frame(h=(1, 3))) == math.inf
+
+
+def test_missing_is_what_neither_radar_has() -> None:
+    numbers = FrameNumbers()
+    numbers.skipped(frame(h=(0, 7), v=(0, 107)))
+    assert numbers.skipped(frame(h=(0, 8))) == 0
+    assert numbers.skipped(frame(h=(0, 9), v=(0, 109))) == 0  # radar v lost one
+    assert numbers.skipped(frame(h=(0, 12), v=(0, 112))) == 2
+    assert numbers.skipped(frame(h=(1, 0), v=(0, 113))) == 0  # radar h was restarted
 
 
 def test_mailbox_keeps_the_newest() -> None:

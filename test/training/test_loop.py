@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import sys
+import types
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import nn
 
-from radar_pose_ros.training.loop import LoopConfig, fit, parameter_groups
+from radar_pose_ros.training.loop import LoopConfig, fit, optimisers_for
 
 
 def regression_batch(step):
@@ -22,8 +25,17 @@ def squared_error(model, batch, step):
     return {"loss": (model(x) - y).square().mean()}
 
 
+def interrupted_at(last):
+    def losses(model, batch, step):
+        if step == last:
+            raise KeyboardInterrupt
+        return squared_error(model, batch, step)
+
+    return losses
+
+
 def closeness(model):
-    return {"score": -float(squared_error(model, regression_batch(10**6), 0)["loss"])}
+    return {"score": -squared_error(model, regression_batch(10**6), 0)["loss"].item()}
 
 
 def run(directory, steps=200, **options):
@@ -46,6 +58,76 @@ def run(directory, steps=200, **options):
     return model, result, lines
 
 
+class Named(NamedTuple):
+    inputs: torch.Tensor
+    name: str
+
+
+def test_batches_reach_the_losses_as_they_are(tmp_path):
+    """Tuples stay tuples of their type, whatever else is in them; tensors come to the device."""
+    seen = []
+
+    def losses(model, batch, step):
+        seen.append(batch)
+        return {"loss": model(batch[0].inputs).square().mean()}
+
+    fit(
+        nn.Linear(2, 1),
+        lambda step: (Named(torch.full((1, 2), float(step)), "a"), 7),
+        losses,
+        lambda model: {"score": 0.0},
+        LoopConfig(steps=1, learning_rate=0.1),
+        tmp_path,
+        best_by="score",
+        report=len,
+    )
+    ((named, number),) = seen
+    assert isinstance(named, Named)
+    assert (named.name, number) == ("a", 7)
+    torch.testing.assert_close(named.inputs, torch.zeros(1, 2))
+
+
+def test_dropout_is_the_same_for_the_same_step(tmp_path):
+    """Resumed or not, what is random in the network depends on seed and step alone."""
+    drops = []
+
+    def losses(model, batch, step):
+        drops.append(nn.functional.dropout(torch.ones(50), 0.5))
+        if len(drops) == 3:
+            raise KeyboardInterrupt
+        return squared_error(model, batch, step)
+
+    settings = {"validate_every": 2}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, steps=4, losses=losses, settings=settings)
+    run(tmp_path, steps=4, losses=losses, settings=settings, resume=True)
+    assert len(drops) == 5  # steps 0, 1, 2, and after the checkpoint 2, 3
+    assert not torch.equal(drops[0], drops[1])
+    torch.testing.assert_close(drops[2], drops[3], atol=0, rtol=0)
+
+
+def test_curves_go_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, directory):
+            self.directory = directory
+
+        def add_scalar(self, name, value, step):
+            written.append((self.directory, name, step, value))
+
+        def flush(self):
+            pass
+
+    fake = types.ModuleType("torch.utils.tensorboard")
+    fake.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    run(tmp_path, steps=100)
+    rows = list(csv.DictReader((tmp_path / "curves.csv").open()))
+    scores = [entry for entry in written if entry[1] == "score"]
+    assert scores == [(str(tmp_path), "score", int(r["step"]), float(r["score"])) for r in rows]
+
+
 def test_finds_the_weights_of_a_linear_law(tmp_path):
     _, result, lines = run(tmp_path)
     torch.testing.assert_close(
@@ -60,29 +142,28 @@ def test_finds_the_weights_of_a_linear_law(tmp_path):
 
 def test_learning_rate_rises_then_follows_a_cosine():
     config = LoopConfig(steps=110, learning_rate=2.0, warmup_steps=10)
-    assert config.learning_rate_at(0) == pytest.approx(0.2)
-    assert config.learning_rate_at(9) == pytest.approx(2.0)
-    assert config.learning_rate_at(60) == pytest.approx(2.0 * (0.02 + 0.98 * 0.5))
-    assert config.learning_rate_at(110) == pytest.approx(2.0 * 0.02)
+    assert config.schedule(0) == pytest.approx(0.1)
+    assert config.schedule(9) == pytest.approx(1.0)
+    assert config.schedule(60) == pytest.approx(0.02 + 0.98 * 0.5)
+    assert config.schedule(110) == pytest.approx(0.02)
 
 
 def test_resuming_gives_what_an_uninterrupted_run_gives(tmp_path):
     whole, _, _ = run(tmp_path / "whole", settings={"ema_decay": 0.9})
-
-    def interrupted(model, batch, step):
-        if step == 120:
-            raise KeyboardInterrupt
-        return squared_error(model, batch, step)
-
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "parts", losses=interrupted, settings={"ema_decay": 0.9})
+        run(tmp_path / "parts", losses=interrupted_at(120), settings={"ema_decay": 0.9})
     resumed, result, _ = run(tmp_path / "parts", resume=True, settings={"ema_decay": 0.9})
     torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), atol=0, rtol=0)
     assert result.step in (50, 100, 150, 200)
     with pytest.raises(ValueError, match="other settings"):
         run(tmp_path / "parts", resume=True, settings={"ema_decay": 0.8})
-    rows = list(csv.DictReader((tmp_path / "parts" / "curves.csv").open()))
-    assert [int(row["step"]) for row in rows] == [50, 100, 150, 200]
+    curves = [
+        list(csv.DictReader((tmp_path / d / "curves.csv").open())) for d in ("whole", "parts")
+    ]
+    minutes = [[float(row.pop("minutes")) for row in rows] for rows in curves]
+    assert curves[0] == curves[1]
+    assert [int(row["step"]) for row in curves[1]] == [50, 100, 150, 200]
+    assert minutes[1] == sorted(minutes[1])
 
 
 def test_a_run_that_does_not_resume_starts_its_curves_anew(tmp_path):
@@ -115,10 +196,48 @@ def test_a_diverged_training_stops(tmp_path):
 def test_vectors_are_not_decayed():
     model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     model[0].weight._no_weight_decay = True
-    decayed, kept = parameter_groups(model, 0.1)
+    (adamw,) = optimisers_for(model, LoopConfig(steps=1, learning_rate=0.1, weight_decay=0.1))
+    decayed, kept = adamw.param_groups
     assert decayed["params"] == []
     assert len(kept["params"]) == 4
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
+
+
+def test_muon_gets_the_matrices_and_no_more():
+    model = nn.ModuleDict(
+        {
+            "hidden": nn.Linear(32, 16),
+            "thin": nn.Linear(32, 15),
+            "volume": nn.Conv2d(16, 16, 3),
+            "embedding": nn.Linear(32, 32, bias=False),
+        }
+    )
+    model["embedding"].weight._no_weight_decay = True
+    config = LoopConfig(steps=1, learning_rate=0.1, matrix_learning_rate=0.3, weight_decay=0.2)
+    adamw, muon = optimisers_for(model, config)
+    assert isinstance(muon, torch.optim.Muon)
+    (group,) = muon.param_groups
+    assert [id(p) for p in group["params"]] == [id(model["hidden"].weight)]
+    assert (group["lr"], group["weight_decay"]) == (0.3, 0.2)
+    decayed, kept = adamw.param_groups
+    assert {id(p) for p in decayed["params"]} == {
+        id(model["thin"].weight),
+        id(model["volume"].weight),
+    }
+    assert len(kept["params"]) == 4
+
+
+def test_a_checkpoint_of_before_an_option_existed_can_be_resumed(tmp_path):
+    """What a checkpoint's settings do not name had its default."""
+    whole, _, _ = run(tmp_path / "whole", steps=100)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", steps=100, losses=interrupted_at(60))
+    checkpoint = tmp_path / "parts" / "last.pt"
+    saved = torch.load(checkpoint, weights_only=True)
+    assert saved["config"].pop("matrix_learning_rate") == 0.0
+    torch.save(saved, checkpoint)
+    resumed, _, _ = run(tmp_path / "parts", steps=100, resume=True)
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), atol=0, rtol=0)
 
 
 def test_settings_out_of_range_are_refused():

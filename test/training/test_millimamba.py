@@ -1,8 +1,9 @@
-"""Training and evaluation of milliMamba on a data set small enough to be made on the spot."""
+"""Training and evaluation of milliMamba on data sets small enough to be made on the spot."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -12,17 +13,20 @@ import pytest
 import torch
 import yaml
 
-from radar_pose_ros.datasets import simulated
+from radar_pose_ros.datasets import hupr, hupr_simulated, simulated
 from radar_pose_ros.models import weights
 from radar_pose_ros.models.baselines import MeanPoseBaseline
+from radar_pose_ros.models.confidence import Calibration
 from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
-from radar_pose_ros.radar.heatmap import angle_transform
 from radar_pose_ros.skeleton.projection import project
-from radar_pose_ros.training import evaluation, millimamba
-from radar_pose_ros.training.millimamba import RECIPES, Recipe, RecipeError, TrainingBatches
+from radar_pose_ros.training import evaluation, millimamba, processes
+from radar_pose_ros.training.batches import Augmentation, TrainingBatches, input_for
+from radar_pose_ros.training.loop import FitResult
+from radar_pose_ros.training.millimamba import RECIPES, Recipe, RecipeError
 
-FRAMES = PRESETS["edge"].frames
-ANGLE_BINS = PRESETS["edge"].angle_bins
+EDGE = PRESETS["edge"]
+FRAMES = EDGE.frames
+SMALL = {"width": 32, "heads": 4, "encoder_layers": 1, "decoder_layers": 1}
 
 
 @pytest.fixture(scope="module")
@@ -40,31 +44,28 @@ def recipe_file(tmp_path_factory):
 def root(recipe_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     recipe = Recipe.load(recipe_file)
-    millimamba.prepare_data(recipe.data, folder, simulated.SPLITS, processes=1, report=len)
+    millimamba.prepare_data(recipe.data, folder, simulated.SPLITS, jobs=1, report=len)
     return folder
-
-
-def random_cubes(shape, seed=0):
-    parts = np.random.default_rng(seed).standard_normal((*shape, 2), np.float32)
-    return parts.view(np.complex64)[..., 0]
 
 
 def test_shipped_recipes_are_valid():
     for path in sorted(RECIPES.glob("*.yaml")):
         recipe = Recipe.load(path)
         assert path.stem == f"millimamba_{recipe.preset}"
-        preset = PRESETS[recipe.preset]
-        assert recipe.data.heatmap.angle_bins == preset.angle_bins
-        assert recipe.data.heatmap.range_bins == preset.range_bins
-        assert recipe.data.heatmap.doppler_bins == preset.doppler_bins
+        assert recipe.is_preset
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"preset": "huge"}, "'huge' is none of edge, paper"),
+        ({"preset": "huge"}, "'huge' is none of edge, "),
+        ({"views": "left"}, "views 'left' is none of both, horizontal, vertical"),
+        ({"model": {"wdth": 3}}, "wdth"),
+        ({"model": {"width": 30}}, "width 30 does not divide into 8 heads"),
+        ({"augmentation": {"empty_ratio": 2}}, "empty_ratio must be 0 to 1, got 2"),
         ({"bach": 3}, "bach"),
         ({"loop": {"steps": 0, "learning_rate": 1.0}}, "at least 1"),
+        ({"model": {"angle_bins": 16}}, "angle_bins 32, but the network wants 16"),
     ],
 )
 def test_wrong_recipes_are_named(tmp_path, recipe_file, change, message):
@@ -101,52 +102,29 @@ def test_a_recipe_wants_every_split(tmp_path, recipe_file):
         Recipe.load(path)
 
 
-def test_network_input_is_the_angle_transform():
-    cubes = random_cubes((2, 3, 12, 8, 5))
-    expected = angle_transform(cubes, 32)
-    channels = evaluation.network_input(cubes, 32).numpy()
-    np.testing.assert_allclose(channels[..., 0, :, :, :], expected.real, atol=1e-4)
-    np.testing.assert_allclose(channels[..., 1, :, :, :], expected.imag, atol=1e-4)
-
-
-def test_augmentation_keeps_magnitudes_without_noise():
-    cubes = random_cubes((2, 2, 4, 12, 8, 3))
-    augmented = millimamba.augment(cubes, 0.0, np.random.default_rng(1))
-    np.testing.assert_allclose(np.abs(augmented), np.abs(cubes), rtol=1e-5)
-    turns = np.angle(augmented / cubes)
-    assert np.ptp(turns[0, 0, 0]) == pytest.approx(0, abs=1e-4)  # one phase per frame of a radar
-    assert abs(turns[0, 0, 0, 0, 0, 0] - turns[0, 0, 1, 0, 0, 0]) > 1e-3
-
-
-def test_augmentation_noise_has_the_level_asked_for():
-    """Power of noise: the mean of U(0, r)^2 is r^2 / 3."""
-    silence = np.zeros((400, 1, 1, 12, 8, 3), np.complex64)
-    noisy = millimamba.augment(silence, 0.3, np.random.default_rng(0))
-    assert np.mean(np.abs(noisy) ** 2) == pytest.approx(0.03, rel=0.1)
-
-
-def test_batches_depend_on_seed_and_step_alone(root):
-    recordings = simulated.load_split(root, "train")
-    batches = TrainingBatches(recordings, FRAMES, ANGLE_BINS, batch=2, noise_ratio=0.3, seed=5)
-    heatmaps, keypoints_px = batches(7)
-    assert heatmaps.shape == (2, 2, FRAMES, 2, ANGLE_BINS, 8, 64)
-    assert keypoints_px.shape == (2, FRAMES, 14, 2)
-    again = TrainingBatches(recordings, FRAMES, ANGLE_BINS, batch=2, noise_ratio=0.3, seed=5)(7)
-    torch.testing.assert_close(heatmaps, again[0], atol=0, rtol=0)
-    assert not torch.equal(heatmaps, batches(8)[0])
+def test_a_recipe_says_what_is_other_than_in_its_base(tmp_path, recipe_file):
+    path = recipe_file.with_name("derived.yaml")
+    change = {"base": recipe_file.name, "views": "vertical", "loss": {"velocity_weight": 7.0}}
+    change["model"] = {"frames": 3, "block_channels": [48]}
+    path.write_text(yaml.safe_dump(change))
+    recipe, base = Recipe.load(path), Recipe.load(recipe_file)
+    assert recipe.loss == dataclasses.replace(base.loss, velocity_weight=7.0)
+    assert (recipe.data, recipe.loop) == (base.data, base.loop)
+    assert recipe.network == dataclasses.replace(EDGE, frames=3, block_channels=(48,), views=1)
+    assert base.is_preset and not recipe.is_preset
+    assert millimamba.MilliMamba(recipe.network).config.tokens_per_frame == 16
 
 
 def test_one_batch_can_be_learnt_by_heart(root):
     """Gradients reach everything that matters: the error on two windows falls to under a third."""
     recordings = simulated.load_split(root, "train")
-    batch = TrainingBatches(recordings, FRAMES, ANGLE_BINS, batch=2, noise_ratio=0.0, seed=0)(0)
+    batch = TrainingBatches(recordings, EDGE, 2, Augmentation(noise_ratio=0.0), seed=0)(0)
     torch.manual_seed(0)
-    sizes = {"width": 32, "heads": 4, "encoder_layers": 1, "decoder_layers": 1}
-    model = MilliMamba(dataclasses.replace(PRESETS["edge"], **sizes))
+    model = MilliMamba(dataclasses.replace(EDGE, **SMALL))
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     errors = []
     for _ in range(60):
-        error = (model(batch[0]).keypoints - batch[1]).abs().mean()
+        error = (model(batch.heatmaps).keypoints - batch.keypoints_px).abs().mean()
         optimiser.zero_grad()
         error.backward()
         optimiser.step()
@@ -166,7 +144,8 @@ def test_train_then_evaluate(root, recipe_file, tmp_path, capsys):
     state, entry = weights.load(path)
     assert entry["heatmap"]["range_first"] == 31
     assert entry["training_data"]["licence"].startswith("Apache-2.0")
-    assert set(state) == set(MilliMamba(PRESETS["edge"]).state_dict())
+    assert set(state) == set(MilliMamba(EDGE).state_dict())
+    assert len(Calibration.of_weights(entry).raw) > 2
 
     parser = argparse.ArgumentParser()
     millimamba.add_evaluate_arguments(parser)
@@ -175,7 +154,9 @@ def test_train_then_evaluate(root, recipe_file, tmp_path, capsys):
     assert millimamba.evaluate(parser.parse_args([*arguments, *common])) == 0
     values = {row["id"]: row["value"] for row in json.loads(json_file.read_text())["results"]}
     assert 0 <= values["test.ap"] <= 1
-    assert 0 <= values["test.ap_mean_pose"] <= 1
+    for name in ("mean_pose", "mean_pose_in_true_place", "horizontal", "vertical"):
+        assert 0 <= values[f"test.ap_{name}"] <= 1
+    assert 0 <= values["test.confidence_error"] <= 1
     assert figure.stat().st_size > 10_000
     assert "test.joint.left_wrist.ap" in capsys.readouterr().out
 
@@ -187,36 +168,122 @@ def test_recordings_beyond_the_recipe_are_left_alone(root, recipe_file, tmp_path
     assert recording.path.name == "00000"
 
 
-def test_middle_frames_are_kept(root):
+def test_weights_of_a_changed_preset_are_refused_before_training(recipe_file, root, tmp_path):
+    path = recipe_file.with_name("changed.yaml")
+    path.write_text(yaml.safe_dump({"base": recipe_file.name, "model": {"width": 64}}))
+    parser = argparse.ArgumentParser()
+    millimamba.add_train_arguments(parser)
+    arguments = ["--recipe", str(path), "--data", str(root), "--out", str(tmp_path / "out")]
+    with pytest.raises(RecipeError, match="changes the preset 'edge'"):
+        millimamba.train(parser.parse_args(arguments))
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_of_several_processes_saves_when_all_is_trained(
+    root, recipe_file, tmp_path, monkeypatch
+):
+    """By then it is alone: what the confidence is worth is measured on whole batches."""
+
+    @contextlib.contextmanager
+    def joined():
+        with monkeypatch.context() as together:
+            together.setattr(processes, "size", lambda: 2)
+            yield
+
+    monkeypatch.setattr(processes, "joined", joined)
+    monkeypatch.setattr(processes, "wait", lambda: None)
+    fitted, saved = FitResult({}, {}, 3), []
+    monkeypatch.setattr(
+        millimamba, "fit_recipe", lambda *_, **__: (f"of {processes.size()}", fitted)
+    )
+    monkeypatch.setattr(
+        millimamba, "save", lambda model, *_: saved.append((model, processes.size()))
+    )
+    parser = argparse.ArgumentParser()
+    millimamba.add_train_arguments(parser)
+    arguments = ["--recipe", str(recipe_file), "--data", str(root), "--out", str(tmp_path)]
+    assert millimamba.train(parser.parse_args([*arguments, "--processes", "1"])) == 0
+    assert saved == [("of 2", 1)]
+
+
+def test_a_training_goes_on_by_its_own_recipe_only(root, recipe_file, tmp_path):
+    recipe = Recipe.load(recipe_file)
+    millimamba.fit_recipe(recipe, root, tmp_path, report=len)
+    _, again = millimamba.fit_recipe(recipe, root, tmp_path, resume=True, report=len)
+    assert again.step in (2, 3)
+    other = dataclasses.replace(recipe, batch=4)
+    with pytest.raises(ValueError, match=r"a training by another recipe, see recipe\.json"):
+        millimamba.fit_recipe(other, root, tmp_path, resume=True, report=len)
+
+
+def test_validation_wants_a_window(root, recipe_file, tmp_path, monkeypatch):
+    (whole,) = simulated.load_split(root, "train")
+    short = dataclasses.replace(whole, keypoints_px=whole.keypoints_px[:8])
+    splits = {"train": [whole], "validation": [short]}
+    monkeypatch.setattr(millimamba, "recordings_of", lambda data, root, split, _: splits[split])
+    with pytest.raises(ValueError, match="no recording for validation has the 9 frames"):
+        millimamba.fit_recipe(Recipe.load(recipe_file), root, tmp_path / "out")
+
+
+@pytest.mark.parametrize("temporal_kernel", [1, 3])
+@pytest.mark.parametrize("views", [(True, True), (False, True)])
+def test_middle_frames_are_kept(root, temporal_kernel, views):
+    """Frames encoded once or per window, with both radars or one: as the network by itself."""
     (recording,) = simulated.load_split(root, "test")
     torch.manual_seed(0)
-    model = MilliMamba(PRESETS["edge"]).eval()
-    keypoints_px = evaluation.estimate_recording(model, recording, batch=5)
+    config = dataclasses.replace(EDGE, temporal_kernel=temporal_kernel, **SMALL)
+    model = MilliMamba(config).eval()
+    keypoints_px, confidence = evaluation.estimate_recording(model, recording, 5, views)
     assert keypoints_px.shape == (20 - FRAMES + 1, 14, 2)
     cubes, _ = simulated.gather([recording], [simulated.Window(0, 3)], FRAMES)
+    valid = torch.tensor(views)[None, :, None].expand(1, 2, FRAMES)
     with torch.no_grad():
-        window = model(evaluation.network_input(cubes, ANGLE_BINS)).keypoints[0]
-    np.testing.assert_allclose(keypoints_px[3], window[FRAMES // 2].numpy(), atol=1e-3)
+        window = model(input_for(config, cubes), valid)
+    middle = FRAMES // 2
+    np.testing.assert_allclose(keypoints_px[3], window.keypoints[0, middle], atol=1e-3)
+    np.testing.assert_allclose(confidence[3], window.confidence[0, middle], atol=1e-5)
+
+
+def test_a_recording_shorter_than_a_window_is_named(root):
+    (recording,) = simulated.load_split(root, "test")
+    short = dataclasses.replace(recording, keypoints_px=recording.keypoints_px[:8])
+    with pytest.raises(ValueError, match="8 frames are less than a window of 9"):
+        evaluation.estimate_recording(MilliMamba(EDGE), short)
+    baseline = MeanPoseBaseline(((0.0, 0.0),) * 14, 1.33, 0.043, 1)
+    with pytest.raises(ValueError, match="none of 1 recordings has the 9 frames"):
+        evaluation.estimate(MilliMamba(EDGE), baseline, [short], report=len)
 
 
 def test_scores_of_the_truth_and_of_a_shift():
     truth_px = np.random.default_rng(0).uniform(60, 200, (6, 14, 2))
-    assert evaluation.scores(truth_px, truth_px)["pck_0_2"] == 1.0
-    assert evaluation.scores(truth_px, truth_px)["ap"] == pytest.approx(1.0)
-    shifted = evaluation.scores(truth_px + np.array([3.0, 4.0]), truth_px)
+    area_px2 = np.full(6, 5000.0)
+    assert evaluation.scores(truth_px, truth_px, area_px2)["pck_0_2"] == 1.0
+    assert evaluation.scores(truth_px, truth_px, area_px2)["ap"] == pytest.approx(1.0)
+    shifted = evaluation.scores(truth_px + np.array([3.0, 4.0]), truth_px, area_px2)
     assert shifted["median_error_px"] == pytest.approx(5.0)
+    # a person of a tiny box must be met exactly
+    assert evaluation.scores(truth_px + 5, truth_px, area_px2 / 1000)["ap"] == 0.0
+
+
+def estimates_of(truth_px, good, **changes):
+    """Estimates that are right where ``good`` and 100 px off elsewhere."""
+    pixels = np.where(good[:, None, None], truth_px, truth_px + 100)
+    entries = {
+        "truth_px": truth_px,
+        "estimate_px": pixels,
+        "baseline_px": truth_px + 100,
+        "placed_px": truth_px,
+        "area_px2": np.full(len(truth_px), 5000.0),
+        "confidence": np.where(good[:, None], 0.9, 0.2) * np.ones((len(truth_px), 14)),
+        "motions": np.array(["walk", "walk", "kick", "kick"]),
+        "others_px": {"horizontal": truth_px + 100, "vertical": truth_px},
+    }
+    return evaluation.Estimates(**{**entries, **changes})
 
 
 def test_rows_tell_known_and_unseen_motions_apart():
     truth_px = np.random.default_rng(0).uniform(60, 200, (4, 14, 2))
-    good = np.array([True, True, False, False])
-    estimates = evaluation.Estimates(
-        truth_px=truth_px,
-        estimate_px=np.where(good[:, None, None], truth_px, truth_px + 100),
-        baseline_px=truth_px + 100,
-        placed_px=truth_px,
-        motions=np.array(["walk", "walk", "kick", "kick"]),
-    )
+    estimates = estimates_of(truth_px, np.array([True, True, False, False]))
     values = {row["id"]: row["value"] for row in evaluation.rows(estimates)}
     assert values["test.known_motions.pck_0_2"] == 1.0
     assert values["test.unseen_motions.pck_0_2"] == 0.0
@@ -224,6 +291,23 @@ def test_rows_tell_known_and_unseen_motions_apart():
     assert values["test.pck_0_2_mean_pose"] == 0.0
     assert values["test.pck_0_2_mean_pose_in_true_place"] == 1.0
     assert values["test.motion.kick.ap"] == 0.0
+    assert values["test.ap_horizontal"] == 0.0
+    assert values["test.ap_vertical"] == pytest.approx(1.0)
+    assert values["test.joint.neck.ap_fraction"] == 0.5
+    # half of the joints are perfect and said 0.9, half are hopeless and said 0.2
+    assert values["test.confidence_error"] == pytest.approx((0.1 + 0.2) / 2)
+
+
+def test_rows_without_what_is_not_known():
+    """As of real recordings: neither the motions nor where the hips are in space."""
+    truth_px = np.random.default_rng(0).uniform(60, 200, (4, 14, 2))
+    nowhere = np.full_like(truth_px, np.nan)
+    estimates = estimates_of(
+        truth_px, np.ones(4, bool), placed_px=nowhere, motions=np.array(["unknown"] * 4)
+    )
+    names = {row["id"] for row in evaluation.rows(estimates)}
+    assert "test.ap" in names
+    assert not [name for name in names if "motion" in name or "true_place" in name]
 
 
 def test_mean_pose_in_place_is_exact_for_one_who_holds_it(rng):
@@ -241,3 +325,14 @@ def test_loss_settings_reach_the_recipe(recipe_file):
     recipe = Recipe.load(recipe_file)
     assert recipe.loss.velocity_weight == 0.05  # the paper's
     assert dataclasses.asdict(recipe.loop)["steps"] == 3
+
+
+def test_heatmaps_that_a_data_set_can_give_are_taken(recipe_file, tmp_path):
+    """HuPR's own heatmaps have the central Doppler bins, not subsampled chirps."""
+    list(hupr_simulated.write(tmp_path, {"train": 1}, seconds=0.2, raw=False, preprocessed=True))
+    data = Recipe.load(recipe_file).data
+    assert data.heatmap.chirps == "subsample"
+    assert millimamba.suited(data, tmp_path).heatmap.chirps == "central_doppler"
+    (recording,) = millimamba.recordings_of(millimamba.suited(data, tmp_path), tmp_path, "train")
+    assert isinstance(recording, hupr.Recording)
+    assert recording.range_doppler.shape == (2, 2, 12, 8, 64, 2)

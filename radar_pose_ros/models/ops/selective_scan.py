@@ -5,26 +5,33 @@ For every channel ``d`` and state ``n``, with step ``dt`` and input ``u``::
     h[t] = exp(dt[t] A) h[t-1] + dt[t] B[t] u[t]
     y[t] = sum_n C[t, n] h[t, n] + D u[t]
 
-Three forms with one meaning:
+Forms with one meaning:
 
 * `selective_scan_reference` writes the recurrence down, step by step, to be compared with;
 * `selective_scan_chunked` is the fast form in plain torch, with its own gradient;
-* `selective_scan` is what models call: it picks.
+* `selective_scan` is what models call: on a CPU the compiled kernel (`native`), on CUDA that of
+  mamba-ssm, where they are installed and take the types; else the chunked form;
+* `bidirectional_scan` is the same for both directions and the gate at once, and
+  `bidirectional_scan_chunked` its form in plain torch.
 
-Shapes and names are those of mamba-ssm's ``selective_scan_fn``, so that its kernel or another
-compiled one can take the place of the chunked form inside `selective_scan`.
+Shapes and names are those of mamba-ssm's ``selective_scan_fn``, except for what is said to have
+tokens first: that is the layout in which the compiled kernel and the chunked form compute.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from radar_pose_ros.models.ops import native
 
 # Elements of one work buffer of the chunked form: 1 MiB of float32, the second-level cache of the
 # machine it was tuned on. Half or twice as much makes little difference.
@@ -45,10 +52,6 @@ def selective_scan(
     reverse: bool = False,
 ) -> Tensor:
     """Scan with the fastest form that there is for these tensors.
-
-    On a CPU that is the chunked form at every length: on one core it took 0.5 of the time of the
-    step-by-step form for 16 tokens, 0.4 for 128 and 0.3 for 576 and more (512 channels, 8 states,
-    without gradient).
 
     Parameters
     ----------
@@ -81,7 +84,91 @@ def selective_scan(
     ValueError
         If shapes do not belong together.
     """
-    return selective_scan_chunked(u, dt, A, B, C, D, z, dt_bias, dt_softplus, reverse)
+    _check_shapes(u, dt, A, B, C, D, z, dt_bias)
+    groups = B.shape[1] if B.dim() == 4 else 1
+    dtype = native.working_type([u, dt, B, C, z], [A, D, dt_bias])
+    if dtype is None or groups > native.MAX_GROUPS:
+        cuda_kernel = _mamba_ssm(u)
+        if cuda_kernel is not None:
+            return _scan_on_cuda(cuda_kernel, u, dt, A, B, C, D, z, dt_bias, dt_softplus, reverse)
+        return selective_scan_chunked(u, dt, A, B, C, D, z, dt_bias, dt_softplus, reverse)
+    shares = (groups, u.shape[1] // groups)
+    y = native.scan(
+        _tokens_first(u, groups, dtype),
+        _tokens_first(dt, groups, dtype),
+        A.unflatten(0, shares).transpose(1, 2),
+        _tokens_first(B, groups, dtype),
+        _tokens_first(C, groups, dtype),
+        None if D is None else D.unflatten(0, shares),
+        None if z is None else _tokens_first(z, groups, dtype),
+        None if dt_bias is None else dt_bias.unflatten(0, shares),
+        dt_softplus=dt_softplus,
+        reverse=(reverse,) * groups,
+        add_up=False,
+    )
+    return y.flatten(2).permute(1, 2, 0).to(u.dtype)
+
+
+def bidirectional_scan(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor,
+    dt_bias: Tensor,
+) -> Tensor:
+    """Scan forward and backward, add up and gate: the middle of a bidirectional Mamba layer.
+
+    Everything is in the order of the tokens; direction 0 is scanned from the first to the last,
+    direction 1 from the last to the first.
+
+    Parameters
+    ----------
+    u, dt : Tensor
+        Input and step size before ``softplus(dt + dt_bias)``, ``(length, batch, 2, channels)``.
+    A : Tensor
+        Decay rates, negative, ``(2, states, channels)``.
+    B, C : Tensor
+        ``(length, batch, 2, states)``.
+    D, dt_bias : Tensor
+        ``(2, channels)``.
+    z : Tensor
+        Gate, ``(length, batch, channels)``.
+
+    Returns
+    -------
+    Tensor
+        ``(forward scan + backward scan) * silu(z)``, ``(length, batch, channels)`` in the type of
+        ``u``.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not belong together.
+    """
+    _check_bidirectional(u, dt, A, B, C, D, z, dt_bias)
+    dtype = native.working_type([u, dt, B, C, z], [A, D, dt_bias])
+    if dtype is not None:
+        y = native.scan(
+            u.to(dtype),
+            dt.to(dtype),
+            A,
+            B.to(dtype),
+            C.to(dtype),
+            D,
+            z.to(dtype),
+            dt_bias,
+            dt_softplus=True,
+            reverse=(False, True),
+            add_up=True,
+        )
+        return y.to(u.dtype)
+    cuda_kernel = _mamba_ssm(u)
+    if cuda_kernel is not None:
+        return _bidirectional_on_cuda(cuda_kernel, u, dt, A, B, C, D, z, dt_bias)
+    return bidirectional_scan_chunked(u, dt, A, B, C, D, z, dt_bias)
 
 
 def selective_scan_reference(
@@ -139,25 +226,50 @@ def selective_scan_chunked(
     _check_shapes(u, dt, A, B, C, D, z, dt_bias)
     dtype = _working_type(u)
     groups = B.shape[1] if B.dim() == 4 else 1
-    batch, channels, length = u.shape
-    inputs, step = u.to(dtype), _step_size(dt, dt_bias, dt_softplus, dtype)
-
-    def tokens_first(
-        x: Tensor,
-    ) -> Tensor:  # (batch, group * k, length) -> (length, batch, group, k)
-        return x.to(dtype).reshape(batch, groups, -1, length).permute(3, 0, 1, 2)
-
+    shares = (groups, u.shape[1] // groups)
     y = scan_tokens_first(
-        tokens_first(inputs),
-        tokens_first(step),
-        A.to(dtype).reshape(groups, channels // groups, -1).transpose(1, 2),
-        tokens_first(B),
-        tokens_first(C),
-        None if D is None else D.to(dtype).reshape(groups, -1),
+        _tokens_first(u, groups, dtype),
+        _tokens_first(_step_size(dt, dt_bias, dt_softplus, dtype), groups, dtype),
+        A.to(dtype).unflatten(0, shares).transpose(1, 2),
+        _tokens_first(B, groups, dtype),
+        _tokens_first(C, groups, dtype),
+        None if D is None else D.to(dtype).unflatten(0, shares),
         reverse,
     )
-    y = y.permute(1, 2, 3, 0).reshape(batch, channels, length)
-    return _gate(y, z).to(u.dtype)
+    return _gate(y.flatten(2).permute(1, 2, 0), z).to(u.dtype)
+
+
+def bidirectional_scan_chunked(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor,
+    dt_bias: Tensor,
+) -> Tensor:
+    """Do what `bidirectional_scan` does, in plain torch; any type, any device."""
+    _check_bidirectional(u, dt, A, B, C, D, z, dt_bias)
+    dtype = _working_type(u)
+    inputs, step = u.to(dtype), F.softplus(dt.to(dtype) + dt_bias.to(dtype))
+    A, B, C, D = (x.to(dtype) for x in (A, B, C, D))
+    both = []
+    for direction in range(2):
+        one = slice(direction, direction + 1)
+        both.append(
+            scan_tokens_first(
+                inputs[:, :, one],
+                step[:, :, one],
+                A[one],
+                B[:, :, one],
+                C[:, :, one],
+                D[one],
+                reverse=direction == 1,
+            ).squeeze(2)
+        )
+    # the gate has no memory: one multiplication serves both directions
+    return _gate(both[0] + both[1], z).to(u.dtype)
 
 
 def scan_tokens_first(
@@ -339,6 +451,86 @@ def _step_size(
     return F.softplus(step) if dt_softplus else step
 
 
+def _tokens_first(x: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
+    """(batch, groups * k, length) or (batch, groups, k, length) -> (length, batch, groups, k)."""
+    x = x.to(dtype)
+    x = x if x.dim() == 4 else x.unflatten(1, (groups, -1))
+    return x.permute(3, 0, 1, 2).contiguous()  # channels side by side: twice as fast with the copy
+
+
+@functools.cache
+def _import_mamba_ssm() -> Callable[..., Tensor] | None:
+    try:
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    except ImportError:
+        return None
+    kernel: Callable[..., Tensor] = selective_scan_fn
+    return kernel
+
+
+def _mamba_ssm(u: Tensor) -> Callable[..., Tensor] | None:
+    """Return the kernel of mamba-ssm if it can take this input: on CUDA, at most float32."""
+    takes = u.device.type == "cuda" and u.dtype != torch.float64
+    return _import_mamba_ssm() if takes else None
+
+
+def _scan_on_cuda(
+    kernel: Callable[..., Tensor],
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    dt_softplus: bool,
+    reverse: bool,
+) -> Tensor:
+    """Call mamba-ssm's kernel, which wants activations of one type and parameters in float32."""
+
+    activations = [None if x is None else x.to(u.dtype) for x in (u, dt, B, C, z)]
+    if reverse:
+        activations = [None if x is None else x.flip(-1) for x in activations]
+    u_, dt_, B_, C_, z_ = activations
+    A_, D_, dt_bias_ = (None if p is None else p.float() for p in (A, D, dt_bias))
+    y = kernel(u_, dt_, A_, B_, C_, D_, z_, dt_bias_, dt_softplus)
+    return y.flip(-1) if reverse else y
+
+
+def _bidirectional_on_cuda(
+    kernel: Callable[..., Tensor],
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor,
+    dt_bias: Tensor,
+) -> Tensor:
+    """Let mamba-ssm's kernel scan the two directions as two groups of channels."""
+
+    def in_order(x: Tensor) -> Tensor:  # -> (batch, 2, k, length), as each direction goes
+        return torch.stack((x[:, :, 0], x[:, :, 1].flip(0))).permute(2, 0, 3, 1).contiguous()
+
+    y = _scan_on_cuda(
+        kernel,
+        in_order(u).flatten(1, 2),
+        in_order(dt).flatten(1, 2),
+        A.transpose(1, 2).flatten(0, 1).contiguous(),
+        in_order(B),
+        in_order(C),
+        D.flatten(),
+        None,
+        dt_bias.flatten(),
+        dt_softplus=True,
+        reverse=False,
+    ).unflatten(1, (2, -1))
+    y = (y[:, 0] + y[:, 1].flip(-1)).permute(2, 0, 1)
+    return _gate(y, z).to(u.dtype)
+
+
 def _per_channel(x: Tensor, channels: int) -> Tensor:
     """(batch, [groups,] states, length) -> (batch, channels or 1, states, length)."""
     if x.dim() == 3:
@@ -376,6 +568,36 @@ def _check_shapes(
         "z": (z, tuple(u.shape)),
         "dt_bias": (dt_bias, (channels,)),
     }
+    _check_wanted(wanted)
+
+
+def _check_bidirectional(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor,
+    dt_bias: Tensor,
+) -> None:
+    if u.dim() != 4 or u.shape[0] < 1 or u.shape[2] != 2:
+        raise ValueError(f"u must be (length >= 1, batch, 2, channels), got {tuple(u.shape)}")
+    length, batch, _, channels = u.shape
+    if A.dim() != 3 or A.shape[0] != 2 or A.shape[2] != channels:
+        raise ValueError(f"A must be (2, states, {channels}), got {tuple(A.shape)}")
+    wanted = {
+        "dt": (dt, tuple(u.shape)),
+        "B": (B, (length, batch, 2, A.shape[1])),
+        "C": (C, (length, batch, 2, A.shape[1])),
+        "D": (D, (2, channels)),
+        "z": (z, (length, batch, channels)),
+        "dt_bias": (dt_bias, (2, channels)),
+    }
+    _check_wanted(wanted)
+
+
+def _check_wanted(wanted: Mapping[str, tuple[Tensor | None, tuple[int, ...]]]) -> None:
     for name, (tensor, shape) in wanted.items():
         if tensor is not None and tuple(tensor.shape) != shape:
             raise ValueError(f"{name} must be {shape}, got {tuple(tensor.shape)}")

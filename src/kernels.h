@@ -1,0 +1,75 @@
+// The arguments of the kernels and their C interface. radar_pose_ros/models/ops/native.py holds the
+// same structures for ctypes; the meaning of the operations, in readable form, is beside it in
+// selective_scan.py and bidirectional_conv.py.
+
+#pragma once
+
+#include <cstdint>
+
+// An array of rows of contiguous elements. Rows are numbered `token * batch + sequence`; strides are
+// in elements. `group` is 0 where all groups share their rows.
+struct Rows {
+  void* data;
+  int64_t row;
+  int64_t group;
+};
+
+// For each group of channels g, channel c and state n, over the tokens t (last to first if the bit g of
+// `reversed` is set):
+//     h[n] = exp(dt[t] A[n]) h[n] + dt[t] u[t] B[t, n]
+//     y[t] = (sum_n C[t, n] h[n] + D u[t]) * silu(z[t])
+// If y has the group stride 0, the groups are added up before they are gated.
+struct ScanArguments {
+  int64_t length, batch, groups, channels, states;
+  int64_t reversed;
+  int64_t softplus;  // dt is softplus(dt + dt_bias), else dt + dt_bias
+  int64_t bfloat16;  // element type of u, dt, B, C, z and y; everything else is float32
+  int64_t threads;
+  Rows u, dt, B, C;
+  Rows z;                // no gate if null
+  Rows y;
+  Rows ungated;          // float32: y before the gate. Wanted if the type is bfloat16 or there is a gradient
+  const float* A;        // (groups, states, channels)
+  const float* D;        // (groups, channels), or null
+  const float* dt_bias;  // (groups, channels), or null
+  float* checkpoints;    // for the gradient, or null: radar_pose_scan_checkpoints() floats
+
+  // Gradients, all float32. Those of B and C come as `parts` shares of the channels, those of A, D
+  // and dt_bias as one share for every sequence; the caller adds the shares up.
+  int64_t parts;
+  Rows grad_y;
+  Rows grad_u, grad_dt;
+  Rows grad_z;           // null if z is
+  float* grad_B;         // (parts, length, batch, groups, states)
+  float* grad_C;
+  float* grad_A;         // (batch, groups, states, channels)
+  float* grad_D;         // (batch, groups, channels), null if D is
+  float* grad_dt_bias;   // (batch, groups, channels), null if dt_bias is
+};
+
+// y[t, 0] = silu(bias[0] + sum_k weight[0, k] x[t - k]),
+// y[t, 1] = silu(bias[1] + sum_k weight[1, k] x[t + k]), with nothing before the first and after the
+// last token.
+struct ConvArguments {
+  int64_t length, batch, channels, taps;
+  int64_t bfloat16;  // element type of x and y
+  int64_t threads;
+  Rows x;
+  Rows y;
+  const float* weight;  // (2, taps, channels)
+  const float* bias;    // (2, channels)
+  // Gradients, float32; those of weight and bias come as one share for every sequence.
+  Rows grad_y;
+  Rows grad_x;
+  float* grad_weight;   // (batch, 2, taps, channels)
+  float* grad_bias;     // (batch, 2, channels)
+};
+
+// What one instruction set offers.
+struct Kernels {
+  int64_t (*scan_checkpoints)(const ScanArguments&);
+  void (*scan_forward)(const ScanArguments&);
+  void (*scan_backward)(const ScanArguments&);
+  void (*conv_forward)(const ConvArguments&);
+  void (*conv_backward)(const ConvArguments&);
+};
