@@ -43,6 +43,7 @@ from radar_pose_ros.models.ops.selective_scan import (
 )
 
 LENGTH, CHANNELS, STATES = 18_432, 256, 16
+_NAMES = ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
@@ -161,9 +162,8 @@ def _textbook(one: dict[str, Tensor]) -> Tensor:
 
 
 def _chunked(one: dict[str, Tensor]) -> Tensor:
-    return selective_scan_chunked(
-        *(one[name] for name in ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")), dt_softplus=True
-    )
+    u, dt, A, B, C, D, z, dt_bias = (one[name] for name in _NAMES)
+    return selective_scan_chunked(u, dt, A, B, C, D, z, dt_bias, dt_softplus=True)
 
 
 def _conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -93,8 +93,8 @@ void conv_forward(const ConvArguments& a) {
 
 // Sums over the tokens of one block: the gradient of a Filter.
 template <int kTaps>
-INLINE void conv_tile_gradient(const ConvArguments& a, int64_t sequence, int64_t first, int64_t block,
-                               int64_t blocks, Filter& sums) {
+INLINE void conv_tile_gradient(const ConvArguments& a, int64_t sequence, int64_t first,
+                               int64_t block, int64_t blocks, Filter& sums) {
   const int64_t end = smaller(a.length, first + kConvTile), reach = a.taps - 1;
   const int64_t low = first - reach, high = end + reach, c = block * kLanes;
   const int count = static_cast<int>(smaller(kLanes, a.channels - c));

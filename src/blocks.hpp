@@ -1,5 +1,5 @@
-// How the kernels go through memory. A block is as many neighbouring channels as a vector has lanes;
-// a tile of tokens is carried through all blocks before the next tile.
+// How the kernels go through memory. A block is as many neighbouring channels as a vector has
+// lanes; a tile of tokens is carried through all blocks before the next tile.
 
 #pragma once
 
@@ -52,9 +52,9 @@ struct Ahead {
         elements(((block + kAhead) % blocks - block) * kLanes) {}
 };
 
-// One block of an array, by rows. Whenever an address is taken, that of kAhead blocks later is asked
-// for, into the second-level cache: the rows of a tile may lie so that the first cannot hold them.
-// Past the ends of the array this does nothing.
+// One block of an array, by rows. Whenever an address is taken, that of kAhead blocks later is
+// asked for, into the second-level cache: the rows of a tile may lie so that the first cannot hold
+// them. Past the ends of the array this does nothing.
 template <typename T>
 class Column {
  public:

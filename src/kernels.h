@@ -1,12 +1,12 @@
-// The arguments of the kernels and their C interface. radar_pose_ros/models/ops/native.py holds the
-// same structures for ctypes; the meaning of the operations, in readable form, is beside it in
-// selective_scan.py and bidirectional_conv.py.
+// The arguments of the kernels and their C interface. radar_pose_ros/models/ops/native.py holds
+// the same structures for ctypes; the meaning of the operations, in readable form, is beside it in
+// selective_scan.py and causal_conv.py.
 
 #pragma once
 
 #include <cstdint>
 
-// An array of rows of contiguous elements. Rows are numbered `token * batch + sequence`; strides are
+// An array of rows of contiguous elements. Rows are numbered token * batch + sequence; strides are
 // in elements. `group` is 0 where all groups share their rows.
 struct Rows {
   void* data;
@@ -14,8 +14,8 @@ struct Rows {
   int64_t group;
 };
 
-// For each group of channels g, channel c and state n, over the tokens t (last to first if the bit g of
-// `reversed` is set):
+// For each group of channels g, channel c and state n, over the tokens t, last to first if bit g
+// of `reversed` is set:
 //     h[n] = exp(dt[t] A[n]) h[n] + dt[t] u[t] B[t, n]
 //     y[t] = (sum_n C[t, n] h[n] + D u[t]) * silu(z[t])
 // If y has the group stride 0, the groups are added up before they are gated.
@@ -28,7 +28,7 @@ struct ScanArguments {
   Rows u, dt, B, C;
   Rows z;                // no gate if null
   Rows y;
-  Rows ungated;          // float32: y before the gate. Wanted if the type is bfloat16 or there is a gradient
+  Rows ungated;          // float32: y before the gate; for the gradient and for sums in bfloat16
   const float* A;        // (groups, states, channels)
   const float* D;        // (groups, channels), or null
   const float* dt_bias;  // (groups, channels), or null
@@ -48,8 +48,8 @@ struct ScanArguments {
 };
 
 // y[t, 0] = silu(bias[0] + sum_k weight[0, k] x[t - k]),
-// y[t, 1] = silu(bias[1] + sum_k weight[1, k] x[t + k]), with nothing before the first and after the
-// last token.
+// y[t, 1] = silu(bias[1] + sum_k weight[1, k] x[t + k]),
+// with nothing before the first and after the last token.
 struct ConvArguments {
   int64_t length, batch, channels, taps;
   int64_t bfloat16;  // element type of x and y

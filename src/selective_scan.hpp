@@ -1,10 +1,8 @@
 // The selective scan, forward and gradient (see kernels.h for the meaning).
 //
-// A tile of tokens is carried through all blocks of channels before the next tile, so that rows are
-// read more or less as they lie in memory. Within a tile
-// the states of a block stay in registers; nothing of size length * states * channels is ever
-// stored. For the gradient the states at the start of every tile are kept, the others are computed
-// again.
+// Within a tile of tokens the states of a block of channels stay in registers; nothing of size
+// length * states * channels is ever stored. For the gradient the states at the start of every
+// tile are kept, the others are computed again.
 
 #pragma once
 
@@ -14,8 +12,8 @@
 
 namespace {
 
-constexpr int kTile = 16;  // tokens
-constexpr int kStates = 8;  // states that are held in registers at once
+constexpr int kTile = 16;   // tokens
+constexpr int kStates = 8;  // that are held in registers at once
 
 INLINE int64_t blocks_of(const ScanArguments& s) { return ceiling(s.channels, kLanes); }
 INLINE int64_t tiles_of(const ScanArguments& s) { return ceiling(s.length, kTile); }
@@ -93,8 +91,8 @@ int64_t scan_checkpoints(const ScanArguments& s) {
   return tiles_of(s) * s.batch * s.groups * blocks_of(s) * s.states * kLanes;
 }
 
-// Whether 2^(dt A2) is in the range of exp2_in_range for these tokens and states, or a dt is NaN.
-// `Token` begins with the token's dt.
+// Whether dt A2, an exponent of 2, is in the range of exp2_in_range for all these tokens and
+// states.
 template <int kCount, typename Token>
 INLINE bool in_range(int tokens, const Token* w, const Vec* A2) {
   Vec largest = w[0].dt, fastest = A2[0];
@@ -114,10 +112,10 @@ struct Token {
   Vec dt, dtu, y;
 };
 
-// The recurrence of some states of one block.
+// The recurrence of some states of one block; A2 is A as an exponent of 2.
 template <int kCount, bool kInRange>
-INLINE void scan_states_(int tokens, int64_t states, Token* w, const float* B, const float* C,
-                         const Vec* A2, Vec* h) {
+INLINE void scan_states_in_range(int tokens, int64_t states, Token* w, const float* B,
+                                 const float* C, const Vec* A2, Vec* h) {
   Vec state[kCount];
 #pragma GCC unroll 16
   for (int n = 0; n < kCount; ++n) state[n] = h[n];
@@ -140,9 +138,9 @@ template <int kCount>
 __attribute__((noinline)) void scan_states(int tokens, int64_t states, Token* w, const float* B,
                                            const float* C, const Vec* A2, Vec* h) {
   if (in_range<kCount>(tokens, w, A2))
-    scan_states_<kCount, true>(tokens, states, w, B, C, A2, h);
+    scan_states_in_range<kCount, true>(tokens, states, w, B, C, A2, h);
   else
-    scan_states_<kCount, false>(tokens, states, w, B, C, A2, h);
+    scan_states_in_range<kCount, false>(tokens, states, w, B, C, A2, h);
 }
 
 template <typename T>
@@ -187,7 +185,8 @@ INLINE void forward_blocks(const ScanArguments& s, int64_t sequence, int64_t fir
           w[k] = {step, step * input, D * input};
         }
         by_states(s.states, [&](auto count_of, int64_t n) {
-          scan_states<count_of.value>(tile.tokens, s.states, w, B + n, C + n, rates + n, states + n);
+          scan_states<count_of.value>(tile.tokens, s.states, w, B + n, C + n, rates + n,
+                                      states + n);
         });
         for (int k = 0; k < tile.tokens; ++k) {
           const int64_t row = tile.rows[k];
@@ -212,8 +211,8 @@ INLINE void forward_blocks(const ScanArguments& s, int64_t sequence, int64_t fir
 
 template <typename T>
 void forward(const ScanArguments& s) {
-  // Each task has all groups of a share of one sequence's channels. No more shares than threads need,
-  // for short pieces of rows cost more: each row may lie in another page.
+  // Each task has all groups of a share of one sequence's channels. No more shares than threads
+  // need, for short pieces of rows cost more: each row may lie in another page.
   const int64_t blocks = blocks_of(s);
   const int64_t shares = smaller(blocks, ceiling(s.threads, s.batch));
   const int64_t size = ceiling(blocks, shares);
@@ -232,8 +231,8 @@ void scan_forward(const ScanArguments& s) {
     forward<float>(s);
 }
 
-// What the gradient keeps of one token of one block. What is used together lies together: arrays of
-// their own would lie a power of two apart, and loads would wait for unrelated stores.
+// What the gradient keeps of one token of one block. What is used together lies together: arrays
+// of their own would lie a power of two apart, and loads would wait for unrelated stores.
 struct GradientToken {
   Vec dt, u, dtu, slope, grad_y, grad_dtu, grad_dt;
 };
@@ -251,10 +250,10 @@ struct GradientBC {
 // Goes through a tile once more and keeps its states and decays.
 template <int kCount, bool kInRange>
 INLINE void keep_states(int tokens, int64_t states, const GradientToken* w, StateToken* kept,
-                        const float* B, const Vec* A2, const Vec* first) {
+                        const float* B, const Vec* A2, const float* first) {
   Vec h[kCount];
 #pragma GCC unroll 16
-  for (int n = 0; n < kCount; ++n) kept[n].h = h[n] = first[n];
+  for (int n = 0; n < kCount; ++n) kept[n].h = h[n] = load(first + n * kLanes);
   for (int k = 0; k < tokens; ++k) {
     const Vec dt = w[k].dt, dtu = w[k].dtu;
     StateToken* to = kept + (k + 1) * kCount;
@@ -270,7 +269,7 @@ INLINE void keep_states(int tokens, int64_t states, const GradientToken* w, Stat
 template <int kCount>
 __attribute__((noinline)) void scan_gradients(int tokens, int64_t states, GradientToken* w,
                                               StateToken* kept, const float* B, const float* C,
-                                              const Vec* A, const Vec* A2, const Vec* first,
+                                              const Vec* A, const Vec* A2, const float* first,
                                               Vec* carry, Vec* grad_A, GradientBC* sums) {
   if (in_range<kCount>(tokens, w, A2))
     keep_states<kCount, true>(tokens, states, w, kept, B, A2, first);
@@ -312,7 +311,8 @@ INLINE void backward_blocks(const ScanArguments& s, int64_t sequence, int64_t gr
                             int64_t first_block, int64_t blocks) {
   const int64_t size = blocks * s.states, per_tile = vectors<float>(kTile * s.states);
   Workspace work(4 * size + 2 * blocks + 2 * per_tile + vectors<GradientToken>(kTile) +
-                 vectors<StateToken>((kTile + 1) * kStates) + vectors<GradientBC>(kTile * s.states));
+                 vectors<StateToken>((kTile + 1) * kStates) +
+                 vectors<GradientBC>(kTile * s.states));
   Vec* A = work.take(size);
   Vec* A2 = work.take(size);
   Vec* carry = work.take(size);
@@ -357,19 +357,19 @@ INLINE void backward_blocks(const ScanArguments& s, int64_t sequence, int64_t gr
         Vec g = load(grad_y(row), count);
         if (s.z.data) {
           const Vec gate = load(z(row), count), open = sigmoid(gate);
-          if (gates)
-            store(grad_z(row), g * load(ungated(row), count) * (open + open * gate * (1.0f - open)),
-                  count);
+          if (gates) {
+            const Vec of_silu = open + open * gate * (1.0f - open);
+            store(grad_z(row), g * load(ungated(row), count) * of_silu, count);
+          }
           g *= gate * open;
         }
         w[k] = {step, input, step * input, slope, g, Vec{}, Vec{}};
       }
-      const Vec* first = reinterpret_cast<const Vec*>(
-          checkpoint(s, number, sequence, group, first_block + block));
+      const float* first = checkpoint(s, number, sequence, group, first_block + block);
       by_states(s.states, [&](auto count_of, int64_t n) {
         const int64_t i = block * s.states + n;
         scan_gradients<count_of.value>(tile.tokens, s.states, w, kept, B + n, C + n, A + i, A2 + i,
-                                       first + n, carry + i, grad_A + i, sums + n);
+                                       first + n * kLanes, carry + i, grad_A + i, sums + n);
       });
       for (int k = 0; k < tile.tokens; ++k) {
         const int64_t row = tile.rows[k];
@@ -395,7 +395,8 @@ INLINE void backward_blocks(const ScanArguments& s, int64_t sequence, int64_t gr
     const int64_t c = (first_block + block) * kLanes;
     const int count = static_cast<int>(smaller(kLanes, s.channels - c));
     for (int64_t n = 0; n < s.states; ++n)
-      store(s.grad_A + (number * s.states + n) * s.channels + c, grad_A[block * s.states + n], count);
+      store(s.grad_A + (number * s.states + n) * s.channels + c, grad_A[block * s.states + n],
+            count);
     if (s.grad_D) store(s.grad_D + number * s.channels + c, grad_D[block], count);
     if (s.grad_dt_bias) store(s.grad_dt_bias + number * s.channels + c, grad_bias[block], count);
   }

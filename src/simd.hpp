@@ -133,15 +133,15 @@ INLINE float sum(Vec x) {
 
 constexpr float kSmallestExponent = -126.0f;  // of a normal float
 
-// 2^x for x from -126 to 0, relative error below 2e-7 and vanishing towards 0, where it decides how
-// long a slow state remembers.
+// 2^x for x from -126 to 0, relative error below 2e-7 and vanishing towards 0, where it decides
+// how long a slow state remembers.
 INLINE Vec exp2_in_range(Vec x) {
 #ifdef __AVX512F__
   // 2^(k/32) from a table in two registers, times a polynomial on [-1/64, 1/64]
   const __m512i low = _mm512_load_si512(kExp2Table), high = _mm512_load_si512(kExp2Table + 16);
   constexpr float magic = 393216.0f;  // 1.5 * 2^23 / 32: added to it, x is rounded to 1/32
-  // The lowest 5 bits are k, the next ones belong into the exponent. One shift brings them there; k,
-  // which comes along, has been subtracted from the table.
+  // The lowest 5 bits are k, the next ones belong into the exponent. One shift brings them there;
+  // k, which comes along, has been subtracted from the table.
   const Vec shifted = x + magic;
   const BitVec power = (BitVec)_mm512_permutex2var_epi32(low, (__m512i)shifted, high);
   const Vec scale = (Vec)(power + ((BitVec)shifted << 18));

@@ -79,11 +79,8 @@ class Calibration:
         return cls(**fields)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the field ``confidence`` of a manifest's entry."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
+        """Return the field ``confidence`` of a manifest's entry, to six decimals."""
+        return {name: np.round(value, 6).tolist() for name, value in asdict(self).items()}
 
     def apply(self, raw: ArrayLike) -> np.ndarray:
         """Return the expected similarity for raw confidences of any shape; NaN stays NaN."""

@@ -77,6 +77,17 @@ def describe() -> str:
     return f"{library.radar_pose_instruction_set().decode()}, {library._name}"
 
 
+def use(instruction_set: str) -> bool:
+    """Change to another instruction set, to test it; return whether this processor has it.
+
+    Parameters
+    ----------
+    instruction_set : {"AVX-512", "AVX2", "plain"}
+        By default it is the first of these that the processor has.
+    """
+    return bool(_loaded().radar_pose_use(instruction_set.encode()))
+
+
 def working_type(
     activations: Sequence[Tensor | None], parameters: Sequence[Tensor | None] = ()
 ) -> torch.dtype | None:
@@ -290,7 +301,8 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        u, dt, A, _, _, D, z, dt_bias, _, _ = ctx.saved_tensors
+        saved = ctx.saved_tensors  # once: hooks may make new tensors at every access
+        u, dt, A, _, _, D, z, dt_bias, _, _ = saved
         grad_y = _as_rows(grad_y)
         length, batch, groups, channels = u.shape
         # Several sequences are work enough for the threads; one is split by channels.
@@ -302,7 +314,7 @@ class _Scan(torch.autograd.Function):
         grad_D, grad_dt_bias = (
             None if p is None else p.new_empty(batch, *p.shape) for p in (D, dt_bias)
         )
-        arguments = _scan_arguments(*ctx.saved_tensors, *ctx.options)
+        arguments = _scan_arguments(*saved, *ctx.options)
         arguments.parts = parts
         arguments.grad_y = _rows(grad_y)
         arguments.grad_u, arguments.grad_dt = _rows(grad_u), _rows(grad_dt)

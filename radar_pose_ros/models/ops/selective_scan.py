@@ -21,6 +21,7 @@ tokens first: that is the layout in which the compiled kernel and the chunked fo
 from __future__ import annotations
 
 import functools
+import importlib
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -461,10 +462,10 @@ def _tokens_first(x: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
 @functools.cache
 def _import_mamba_ssm() -> Callable[..., Tensor] | None:
     try:
-        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+        module = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
     except ImportError:
         return None
-    kernel: Callable[..., Tensor] = selective_scan_fn
+    kernel: Callable[..., Tensor] = module.selective_scan_fn
     return kernel
 
 
