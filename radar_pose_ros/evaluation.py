@@ -318,6 +318,9 @@ def frame_stamps(evidence: Evidence) -> np.ndarray:
 def windows(evidence: Evidence, frames_ahead: int) -> dict[str, int]:
     """Return how many windows there were, from the first estimate on, and how many got none.
 
+    Where both radars have lost a frame, the window that would end there counts as well: nothing
+    arrives by which it could be estimated.
+
     Parameters
     ----------
     evidence : Evidence

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from benchmarks import live
+from benchmarks import _live
 from radar_pose_ros import demo, measurements
 from radar_pose_ros.demo import Options
 from radar_pose_ros.recording import BagReader
@@ -186,7 +186,7 @@ def test_results_compare_with_the_baseline_and_the_injected_loss():
 
 
 def test_the_benchmark_takes_its_rows_from_the_summary():
-    rows = {row["id"]: (row["value"], row["target"]) for row in live.rows(summary())}
+    rows = {row["id"]: (row["value"], row["target"]) for row in _live.rows(summary())}
     assert rows["edge.latency_p95_ms"] == (80.0, 150.0)
     assert rows["edge.windows_dropped"] == (1, 0.0)
 

@@ -346,7 +346,7 @@ def draw(estimates: Estimates, path: Path) -> None:
         ]
         axis.bar(np.arange(len(names)) + shift, values, 0.26, label=label, color=colour)
     labels = [f"{name}*" if name in HELD_OUT_MOTIONS else name for name in names]
-    axis.set_xticks(range(len(names)), [label.replace("_", "\n") for label in labels])
+    axis.set_xticks(range(len(names)), [label.replace("_", "\n") for label in labels], fontsize=8)
     axis.set_ylabel(f"PCK@{PCK_THRESHOLD}")
     if _motions_are_known(estimates):
         axis.set_title("people never seen in training; * motions never seen either")

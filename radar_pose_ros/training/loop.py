@@ -169,7 +169,8 @@ def fit(
         several processes it returns this one's part (`processes.share`).
     losses : callable
         ``(model, batch, step) -> {"loss": scalar, ...}``; "loss" is minimised, the rest is logged.
-        All are means over the batch: then several processes do what one would do.
+        All are means over the batch: then several processes do what one would do, but for
+        dropout, which each draws for itself.
     validate : callable
         ``(model) -> scores``. Every process validates everything and comes to the same result.
     config : LoopConfig

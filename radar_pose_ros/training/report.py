@@ -38,7 +38,8 @@ _RULE = (
     f"(Student's t, one-sided, {CONFIDENCE:.0%}; *needed* is the larger of the two margins). Else "
     "it is *not reproduced*: *opposite* if the reverse holds by the same rule, else *not clear*. "
     "AP here is the share of frames whose OKS passes, averaged over the thresholds 0.50 to 0.95; "
-    "COCO's interpolated AP stands beside it."
+    "COCO's interpolated AP stands beside it. Each claim is judged by itself: of twenty that are "
+    "not so, about one would pass by chance."
 )
 
 
