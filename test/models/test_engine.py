@@ -235,8 +235,8 @@ def test_a_step_takes_no_new_memory_from_the_system() -> None:
     thread = threading.Thread(target=steps)
     thread.start()
     thread.join()
-    # without the engine's settings it is 14 000
-    assert max(faults[-2:]) < 2000
+    # some 2 000; without the engine's settings 14 000
+    assert max(faults[-2:]) < 7000
 
 
 def test_wrong_input_is_named() -> None:
