@@ -298,7 +298,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         for name, meaning in REPRODUCIBLE.items():
             print(f"{name:<12} {meaning}")
         return 0
-    return _dispatch("reproduce", arguments.what, arguments.options, "reproduce")
+    file = f"{arguments.what}_reproduce"
+    return _dispatch("reproduce", arguments.what, arguments.options, file)
 
 
 def _bench(arguments: argparse.Namespace) -> int:

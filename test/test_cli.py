@@ -160,7 +160,7 @@ def test_doctor_works_without_ros(monkeypatch, capsys):
 
 @pytest.fixture
 def training(monkeypatch):
-    """A stand-in for training/millimamba.py and reproduce.py that notes what it is asked."""
+    """A stand-in for training/millimamba.py and its _reproduce.py that notes what it is asked."""
     asked = []
 
     def add(parser: argparse.ArgumentParser) -> None:
@@ -181,7 +181,7 @@ def training(monkeypatch):
         evaluate=ask("evaluate", 1),
         reproduce=ask("reproduce", 1),
     )
-    for name in ("millimamba", "reproduce"):
+    for name in ("millimamba", "millimamba_reproduce"):
         monkeypatch.setitem(sys.modules, f"radar_pose_ros.training.{name}", module)
     return asked
 

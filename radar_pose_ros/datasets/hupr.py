@@ -36,7 +36,7 @@ import scipy.fft
 import yaml
 
 from radar_pose_ros import resources
-from radar_pose_ros.datasets import simulated
+from radar_pose_ros.datasets.recordings import Recording
 from radar_pose_ros.metrics.keypoints import person_area
 from radar_pose_ros.radar.config import ConfigError, RadarConfig
 from radar_pose_ros.radar.dca1000 import decode_samples
@@ -141,7 +141,7 @@ def _ids(entries: Iterable[int | str], people: Mapping[str, Sequence[int]]) -> t
 
 
 @dataclass(frozen=True)
-class Recording(simulated.Recording):
+class HuprRecording(Recording):
     """Consecutive labelled frames of one recording.
 
     Beside the attributes of a simulated recording (joints in metres are not known, hence NaN; the
@@ -160,6 +160,10 @@ class Recording(simulated.Recording):
     range_doppler: Any
     area_px2: np.ndarray = field(kw_only=True)
     image_ids: np.ndarray = field(kw_only=True)
+
+    def areas_px2(self) -> np.ndarray:
+        """Return `area_px2`."""
+        return self.area_px2
 
 
 # -------------------------------------------------------------------------------------------------
@@ -488,7 +492,7 @@ def load_split(
     source: Source = "auto",
     cache: Path | None = None,
     report: Callable[[str], None] = print,
-) -> list[Recording]:
+) -> list[HuprRecording]:
     """Open the recordings of a split.
 
     Parameters
@@ -510,7 +514,7 @@ def load_split(
 
     Returns
     -------
-    list of Recording
+    list of HuprRecording
         By rising number, as the images are ordered where HuPR computes its AP. A recording whose
         labels or frames have gaps comes in several pieces.
 
@@ -539,7 +543,7 @@ def load_split(
         report(f"{split}: {len(missing)} of {len(layout.splits[split])} not there: single_{shown}")
     if layout.note:
         report(f"{layout.name}: {layout.note}")
-    recordings: list[Recording] = []
+    recordings: list[HuprRecording] = []
     for number in sorted(set(layout.splits[split]) & set(folders)):
         folder, raw = folders[number]
         frames = _RawFrames(folder, processor, report) if raw else _StoredFrames(folder, processor)
@@ -570,7 +574,7 @@ def _pieces(
     split: str,
     cache: Path | None,
     report: Callable[[str], None],
-) -> Iterator[Recording]:
+) -> Iterator[HuprRecording]:
     """Yield each run of consecutive frames that have labels and data of both radars."""
     usable = np.intersect1d(labels.frames, frames.frames)
     if len(usable) < len(labels.frames):
@@ -580,7 +584,7 @@ def _pieces(
             continue
         rows = np.searchsorted(labels.frames, run)
         keypoints_px = labels.keypoints_px[rows]
-        yield Recording(
+        yield HuprRecording(
             path=folder,
             range_doppler=RangeDoppler(frames, run)
             if cache is None

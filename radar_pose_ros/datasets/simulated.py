@@ -17,8 +17,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from multiprocessing.pool import Pool
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from radar_pose_ros.datasets.recordings import Recording
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor
 from radar_pose_ros.simulation.body import SPLITS, MotionClip, random_sequence
@@ -36,49 +37,26 @@ from radar_pose_ros.skeleton.projection import project
 _SPLIT_STREAM = {split: stream for stream, split in enumerate(SPLITS)}
 
 
-@dataclass(frozen=True)
-class Recording:
-    """One stored recording, memory-mapped.
-
-    Attributes
-    ----------
-    range_doppler : ndarray of float16, shape (frames, radars, antennas, doppler, range, 2)
-    keypoints_px : ndarray of float32, shape (frames, joints, 2)
-    joints_m : ndarray of float32, shape (frames, joints, 3)
-    motions : tuple of str
-        Name of the motion in each frame.
-    details : dict
-        The rest of ``recording.json``.
-    """
-
-    path: Path
-    range_doppler: np.ndarray
-    keypoints_px: np.ndarray
-    joints_m: np.ndarray
-    motions: tuple[str, ...]
-    details: dict = field(repr=False, default_factory=dict)
-
-    @classmethod
-    def load(cls, path: Path) -> Recording:
-        """Open a recording's folder; ``ValueError`` if the lengths of its parts differ."""
-        details = json.loads((path / "recording.json").read_text())
-        recording = cls(
-            path=path,
-            range_doppler=np.load(path / "range_doppler.npy", mmap_mode="r"),
-            keypoints_px=np.load(path / "keypoints_px.npy"),
-            joints_m=np.load(path / "joints_m.npy"),
-            motions=tuple(details.pop("motions")),
-            details=details,
-        )
-        lengths = {
-            len(recording.range_doppler),
-            len(recording.keypoints_px),
-            len(recording.joints_m),
-            len(recording.motions),
-        }
-        if len(lengths) != 1:
-            raise ValueError(f"{path}: parts of different lengths, {sorted(lengths)} frames")
-        return recording
+def load_recording(path: Path) -> Recording:
+    """Open a recording's folder; ``ValueError`` if the lengths of its parts differ."""
+    details = json.loads((path / "recording.json").read_text())
+    recording = Recording(
+        path=path,
+        range_doppler=np.load(path / "range_doppler.npy", mmap_mode="r"),
+        keypoints_px=np.load(path / "keypoints_px.npy"),
+        joints_m=np.load(path / "joints_m.npy"),
+        motions=tuple(details.pop("motions")),
+        details=details,
+    )
+    lengths = {
+        len(recording.range_doppler),
+        len(recording.keypoints_px),
+        len(recording.joints_m),
+        len(recording.motions),
+    }
+    if len(lengths) != 1:
+        raise ValueError(f"{path}: parts of different lengths, {sorted(lengths)} frames")
+    return recording
 
 
 def simulate_recording(
@@ -138,7 +116,7 @@ def _settings(radar: RadarConfig, heatmap: HeatmapConfig, seed: int, split: str)
 def _check_stored(path: Path, clip: MotionClip, wanted: dict[str, Any]) -> None:
     """Raise `ValueError` if a stored recording is not of this clip and these settings."""
     cure = "name another folder, or remove this one"
-    recording = Recording.load(path)
+    recording = load_recording(path)
     stored = recording.details
     # The number of angle bins is chosen when a recording is read.
     stored["heatmap"]["angle_bins"] = wanted["heatmap"]["angle_bins"]
@@ -265,41 +243,4 @@ def load_split(root: Path, split: str) -> list[Recording]:
             f"{root / split} holds no recordings; `radar-pose train millimamba --data {root}` "
             "simulates what is missing"
         )
-    return [Recording.load(folder) for folder in folders]
-
-
-@dataclass(frozen=True)
-class Window:
-    """Consecutive frames of one recording."""
-
-    recording: int
-    first: int
-
-
-def windows(recordings: Sequence[Recording], length: int, stride: int = 1) -> list[Window]:
-    """List every window of ``length`` frames, its start moving by ``stride``."""
-    return [
-        Window(number, first)
-        for number, recording in enumerate(recordings)
-        for first in range(0, len(recording.keypoints_px) - length + 1, stride)
-    ]
-
-
-def gather(
-    recordings: Sequence[Recording], chosen: Sequence[Window], length: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Collect windows into one batch.
-
-    Returns
-    -------
-    cubes : ndarray of complex64, shape (batch, radars, length, antennas, doppler, range)
-    keypoints_px : ndarray of float32, shape (batch, length, joints, 2)
-    """
-    cubes, keypoints = [], []
-    for window in chosen:
-        recording = recordings[window.recording]
-        frames = slice(window.first, window.first + length)
-        parts = np.ascontiguousarray(recording.range_doppler[frames], np.float32)
-        cubes.append(parts.view(np.complex64)[..., 0].swapaxes(0, 1))
-        keypoints.append(recording.keypoints_px[frames])
-    return np.stack(cubes), np.stack(keypoints)
+    return [load_recording(folder) for folder in folders]

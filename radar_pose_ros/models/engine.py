@@ -90,7 +90,6 @@ class Engine:
         # of the last frames, oldest first: what is kept, and which views are valid
         self._window: deque[tuple[Tensor, Tensor]] = deque(maxlen=c.frames)
         self._history: History = {}
-        self._absent = self._absent_tokens()
 
     @property
     def frames(self) -> int:
@@ -129,14 +128,8 @@ class Engine:
         self._window.append((kept, flags))
 
     @torch.inference_mode()
-    def estimate(self, valid: np.ndarray | Tensor | None = None) -> MilliMambaOutput | None:
+    def estimate(self) -> MilliMambaOutput | None:
         """Estimate the poses of the last frames.
-
-        Parameters
-        ----------
-        valid : ndarray or Tensor, optional
-            bool, ``(views,)``: False for a view to be left out of the whole window, as if all its
-            frames were missing.
 
         Returns
         -------
@@ -151,11 +144,6 @@ class Engine:
                 tokens = torch.cat(kept, dim=1)
             else:
                 tokens = self.network.embed_frames(torch.cat(kept, dim=2), torch.cat(flags, dim=2))
-            if valid is not None:
-                # views meet in the encoder only: nothing before it depends on the others
-                per_view = self.config.tokens_per_frame // self.config.views
-                mask = self._flags(valid).repeat_interleave(per_view)[:, None]
-                tokens = torch.where(mask, tokens, self._absent)
             return self.network.decode_window(tokens)
 
     def _channels(self, heatmaps: Tensor) -> Tensor:
@@ -177,14 +165,6 @@ class Engine:
         if flags.shape != (self.config.views,):
             raise ValueError(f"valid must be ({self.config.views},), got {tuple(flags.shape)}")
         return flags
-
-    @torch.inference_mode()
-    def _absent_tokens(self) -> Tensor:
-        """Return what stands in a frame's place if all its views are missing, (tokens, width)."""
-        c = self.config
-        shape = (1, 1, c.views, c.tokens_per_frame // c.views, c.width)
-        none = torch.zeros(1, c.views, 1, dtype=torch.bool, device=self.device)
-        return self.network.place_tokens(torch.zeros(shape, device=self.device), none)[0, 0]
 
     def _autocast(self) -> torch.autocast:
         enabled = self.dtype != torch.float32

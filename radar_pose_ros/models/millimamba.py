@@ -636,6 +636,24 @@ class MilliMamba(nn.Module):
         tokens = (tokens + self.position).flatten(2, 3)
         return tokens[:, :, self.token_order] if self.config.zigzag else tokens
 
+    def without_views(self, tokens: Tensor, there: Tensor) -> Tensor:
+        """Take views out of tokens: what `encode_frames` would have given without them.
+
+        Views meet in the encoder only, so that the tokens of the others are the same.
+
+        Parameters
+        ----------
+        tokens : Tensor
+            ``(batch, frames, tokens per frame, width)``.
+        there : Tensor
+            bool, ``(views,)``: False for a view to be taken out.
+        """
+        c = self.config
+        per_view = c.tokens_per_frame // c.views
+        nothing = tokens.new_zeros(1, 1, c.views, per_view, c.width)
+        absent = self.place_tokens(nothing, torch.zeros_like(there)[None, :, None])
+        return torch.where(there.repeat_interleave(per_view)[:, None], tokens, absent)
+
     def decode_window(self, features: Tensor) -> MilliMambaOutput:
         """Estimate the poses of a window from its frames' tokens (`encode_frames`).
 

@@ -16,9 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from radar_pose_ros.datasets import hupr, simulated
-from radar_pose_ros.datasets.simulated import Recording, Window
-from radar_pose_ros.metrics.keypoints import person_area
+from radar_pose_ros.datasets.recordings import Recording, Window, gather, windows
 from radar_pose_ros.models.millimamba import MilliMambaConfig
 from radar_pose_ros.radar.heatmap import angle_matrix, four_dimensional_transform
 from radar_pose_ros.training import processes
@@ -74,16 +72,6 @@ def input_for(config: MilliMambaConfig, cubes: np.ndarray) -> Tensor:
     return network_input(cubes, config.angle_bins, config.input_channels // 2)
 
 
-def areas(recording: Recording) -> np.ndarray:
-    """Return what HuPR calls the person's area in each frame: half of the box, px^2.
-
-    The annotated box where there is one, else that around the joints.
-    """
-    if isinstance(recording, hupr.Recording):
-        return recording.area_px2
-    return person_area(recording.keypoints_px).astype(np.float32)
-
-
 @dataclass(frozen=True)
 class Augmentation:
     """How windows are varied before the network sees them [choice].
@@ -126,7 +114,7 @@ class Batch(NamedTuple):
     keypoints_px : Tensor
         ``(batch, frames, joints, 2)``; NaN where nobody is.
     area_px2 : Tensor
-        ``(batch, frames)``, see `areas`.
+        ``(batch, frames)``, see `Recording.areas_px2`.
     """
 
     heatmaps: Tensor
@@ -218,8 +206,8 @@ class TrainingBatches:
         self.augmentation = augmentation
         self.seed = seed
         self.radars = RADARS[radars]
-        self._areas = [areas(recording) for recording in recordings]
-        self._windows = simulated.windows(recordings, config.frames)
+        self._areas = [recording.areas_px2() for recording in recordings]
+        self._windows = windows(recordings, config.frames)
         if not self._windows:
             raise ValueError(f"no recording has the {config.frames} frames of a window")
 
@@ -229,7 +217,7 @@ class TrainingBatches:
         draws = [np.random.default_rng([self.seed, step, number]) for number in mine]
         chosen = [self._windows[rng.integers(len(self._windows))] for rng in draws]
         length = self.config.frames
-        cubes, keypoints_px = simulated.gather(self.recordings, chosen, length)
+        cubes, keypoints_px = gather(self.recordings, chosen, length)
         cubes = cubes[:, self.radars]
         valid = np.empty(cubes.shape[:3], bool)
         for place, rng in enumerate(draws):
@@ -255,13 +243,13 @@ def gather_batch(
     radars: str = "both",
 ) -> Batch:
     """Collect windows of any length as they are."""
-    cubes, keypoints_px = simulated.gather(recordings, chosen, length)
+    cubes, keypoints_px = gather(recordings, chosen, length)
     cubes = cubes[:, RADARS[radars]]
     return Batch(
         input_for(config, cubes),
         torch.ones(cubes.shape[:3], dtype=torch.bool),
         torch.from_numpy(keypoints_px),
-        _areas_of([areas(recording) for recording in recordings], chosen, length),
+        _areas_of([recording.areas_px2() for recording in recordings], chosen, length),
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from radar_pose_ros import measurements, resources
 from radar_pose_ros.datasets import hupr, simulated
-from radar_pose_ros.datasets.simulated import Recording, Window
+from radar_pose_ros.datasets.recordings import Recording, Window, windows
 from radar_pose_ros.models import confidence as confidence_of
 from radar_pose_ros.models import weights
 from radar_pose_ros.models.baselines import MeanPoseBaseline
@@ -29,7 +29,7 @@ from radar_pose_ros.models.losses import (
 from radar_pose_ros.models.millimamba import PRESETS, MilliMamba, MilliMambaConfig
 from radar_pose_ros.radar.heatmap import HeatmapConfig
 from radar_pose_ros.radar.ti_config import load_cfg
-from radar_pose_ros.training import evaluation, processes
+from radar_pose_ros.training import millimamba_evaluation, processes
 from radar_pose_ros.training.batches import (
     RADARS,
     Augmentation,
@@ -270,32 +270,34 @@ def calibrate(
 
 def fit_recipe(
     recipe: Recipe,
-    root: Path,
+    training: Sequence[Recording],
+    validation: Sequence[Recording],
     directory: Path,
     *,
+    initial: Mapping[str, Tensor] | None = None,
     resume: bool = False,
     report: Callable[[str], None] = print,
-    cache: Path | None = None,
     device: str = "cpu",
 ) -> tuple[MilliMamba, FitResult]:
-    """Train on the recordings under ``root``.
+    """Train on the recordings ``training``, and keep what is best on ``validation``.
 
-    Curves, checkpoints and the recipe go to ``directory``.
+    Curves, checkpoints and the recipe go to ``directory``. ``initial`` is the network's state to
+    start from, random by default.
 
     Raises
     ------
     ValueError
         If no recording is as long as a window, or it is to resume a training by another recipe.
     """
-    training = recordings_of(recipe.data, root, "train", cache)
-    validation = recordings_of(recipe.data, root, "validation", cache)
     torch.manual_seed(recipe.loop.seed)
     model = MilliMamba(recipe.network).to(device)
+    if initial is not None:
+        model.load_state_dict(initial)
     frames = model.config.frames
     batches = TrainingBatches(
         training, model.config, recipe.batch, recipe.augmentation, recipe.loop.seed, recipe.views
     )
-    held_back = simulated.windows(validation, frames, stride=3 * frames)
+    held_back = windows(validation, frames, stride=3 * frames)
     if not held_back:
         raise ValueError(f"no recording for validation has the {frames} frames of a window")
     _keep_recipe(recipe, directory / "recipe.json", resume)
@@ -334,18 +336,18 @@ def save(
     model: MilliMamba,
     recipe: Recipe,
     result: FitResult,
+    training: Sequence[Recording],
+    validation: Sequence[Recording],
     root: Path,
     directory: Path,
-    cache: Path | None = None,
     command: str = "",
 ) -> None:
     """Write the weights, their baseline and their manifest entry to ``directory``.
 
-    ``command`` is what to call again to get them; by default that of the preset's own recipe.
+    ``root`` is where the recordings are from; ``command`` is what to call again to get the
+    weights, by default that of the preset's own recipe.
     """
-    training = recordings_of(recipe.data, root, "train", cache)
-    validation = recordings_of(recipe.data, root, "validation", cache)
-    baseline = evaluation.fit_baseline(training, model.config.angle_bins)
+    baseline = millimamba_evaluation.fit_baseline(training, model.config.angle_bins)
     baseline_name = f"mean_pose_{recipe.preset}.json"
     directory.mkdir(parents=True, exist_ok=True)
     baseline.save(directory / baseline_name)
@@ -395,6 +397,12 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("out/millimamba"), help="curves, checkpoints and weights"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--init",
+        metavar="WEIGHTS",
+        help="start from these weights, a safetensors file or the name of a preset, instead of "
+        "random ones, and by the recipe for fine tuning",
+    )
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -407,18 +415,21 @@ def train(arguments: argparse.Namespace) -> int:
             "loaded again. Such recipes are for `radar-pose reproduce`"
         )
     torch.set_num_threads(arguments.threads)
-    root, cache = arguments.data, arguments.cache
+    root = arguments.data
     with processes.joined():
         writes = processes.rank() == 0
         if writes:
             prepare_data(recipe.data, root, ("validation", "train"), arguments.processes)
         processes.wait()
+        training = recordings_of(recipe.data, root, "train", arguments.cache)
+        validation = recordings_of(recipe.data, root, "validation", arguments.cache)
         model, result = fit_recipe(
             recipe,
-            root,
+            training,
+            validation,
             arguments.out,
+            initial=_initial_state(arguments.init, recipe) if arguments.init else None,
             resume=arguments.resume,
-            cache=cache,
             device=arguments.device,
         )
     if writes:  # alone again: the calibration's windows are not to be shared
@@ -427,9 +438,21 @@ def train(arguments: argparse.Namespace) -> int:
             command += f" --recipe {arguments.recipe.name}"
         if hupr.is_hupr(root):
             command += f" --data {hupr.Layout.of(root).name}"
-        save(model, recipe, result, root, arguments.out, cache, command)
+        if arguments.init:
+            command += f" --init {Path(arguments.init).name}"
+        save(model, recipe, result, training, validation, root, arguments.out, command)
         print(f"weights of step {result.step} are in {arguments.out}: {result.scores}")
     return 0
+
+
+def _initial_state(name: str, recipe: Recipe) -> dict[str, Tensor]:
+    state, entry = weights.load(name)
+    if entry["preset"] != recipe.preset:
+        raise RecipeError(
+            f"--init: {name} holds weights of the preset {entry['preset']!r}; this training is of "
+            f"{recipe.preset!r}"
+        )
+    return state
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -455,7 +478,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     data = replace(data, recordings={**data.recordings, "test": count}, heatmap=heatmap)
     prepare_data(data, arguments.data, ("test",), arguments.processes)
     recordings = recordings_of(data, arguments.data, "test", arguments.cache)
-    estimates = evaluation.estimate(
+    estimates = millimamba_evaluation.estimate(
         model,
         MeanPoseBaseline.load(entry),
         recordings[: arguments.recordings],
@@ -464,10 +487,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
         else None,
         Calibration.of_weights(entry),
     )
-    rows = evaluation.rows(estimates)
+    rows = millimamba_evaluation.rows(estimates)
     print(measurements.table(rows))
     if arguments.figure:
-        evaluation.draw(estimates, arguments.figure)
+        millimamba_evaluation.draw(estimates, arguments.figure)
     if arguments.json:
         measurements.write_results(arguments.json, rows)
     return 0
@@ -525,4 +548,5 @@ def count(text: str) -> int:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
-    return Recipe.load(arguments.recipe or RECIPES / f"millimamba_{arguments.preset}.yaml")
+    folder = RECIPES / "fine_tuning" if getattr(arguments, "init", None) else RECIPES
+    return Recipe.load(arguments.recipe or folder / f"millimamba_{arguments.preset}.yaml")

@@ -14,6 +14,7 @@ from tolerances import assert_close
 from radar_pose_ros import cli, resources
 from radar_pose_ros.datasets import hupr, hupr_simulated, simulated
 from radar_pose_ros.datasets.hupr import Layout
+from radar_pose_ros.datasets.recordings import gather, windows
 from radar_pose_ros.models import weights
 from radar_pose_ros.radar.config import ConfigError
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor, four_dimensional
@@ -170,9 +171,9 @@ def test_frames_can_be_indexed_like_an_array(root):
 
 def test_batches_are_gathered_from_it(root):
     recordings = load(root)
-    chosen = simulated.windows(recordings, 9, stride=3)
+    chosen = windows(recordings, 9, stride=3)
     assert [(w.recording, w.first) for w in chosen] == [(0, 0), (0, 3), (1, 0), (1, 3)]
-    cubes, keypoints_px = simulated.gather(recordings, chosen[1:3], 9)
+    cubes, keypoints_px = gather(recordings, chosen[1:3], 9)
     stored = recordings[0].range_doppler[3 + 4][1, 5, 2, 40]
     assert cubes[0, 1, 4, 5, 2, 40] == stored[0] + 1j * stored[1]
     np.testing.assert_array_equal(keypoints_px[1], recordings[1].keypoints_px[:9])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from radar_pose_ros.datasets import simulated
-from radar_pose_ros.datasets.simulated import Window
+from radar_pose_ros.datasets.recordings import Window, gather, windows
 from radar_pose_ros.radar.heatmap import HeatmapConfig
 from radar_pose_ros.radar.ti_config import load_cfg
 from radar_pose_ros.simulation.anatomy import TEST_HEIGHT_BANDS_M
@@ -104,9 +104,9 @@ def test_recordings_of_another_data_set_are_refused(root):
 
 def test_windows_and_batches(root):
     recordings = simulated.load_split(root, "train")
-    chosen = simulated.windows(recordings, 9, stride=3)
+    chosen = windows(recordings, 9, stride=3)
     assert chosen == [Window(r, first) for r in (0, 1) for first in (0, 3, 6)]
-    cubes, keypoints_px = simulated.gather(recordings, chosen[1:3], 9)
+    cubes, keypoints_px = gather(recordings, chosen[1:3], 9)
     assert cubes.shape == (2, 2, 9, 12, 8, 64)
     assert cubes.dtype == np.complex64
     stored = recordings[0].range_doppler[3 + 4, 1, 5, 2, 40].astype(np.float32)

@@ -109,22 +109,6 @@ def test_streamed_frames_equal_the_whole_window(kind: str) -> None:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("kind", ["per_frame", "causal", "looking_ahead"])
-def test_a_view_left_out_is_a_view_that_never_came(kind: str) -> None:
-    model = build(**KINDS[kind])
-    both, one = (Engine(model, precision="float32") for _ in range(2))
-    for heatmaps in stream(model.config, 5):
-        both.push(heatmaps, [True, True])
-        heatmaps[1] = np.nan
-        one.push(heatmaps, [True, False])
-    without = both.estimate([True, False])
-    assert worst(without, one.estimate()) < 1e-6
-    assert worst(without, both.estimate()) > 1e-3
-    # that was a question about the window, not a change of it
-    assert torch.equal(both.estimate([True, True]).keypoints, both.estimate().keypoints)
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("kind", ["per_frame", "causal", "looking_ahead"])
 def test_nothing_is_left_of_a_cleared_stream(kind: str) -> None:
     model = build(**KINDS[kind])
     heatmaps = stream(model.config)

@@ -353,6 +353,19 @@ def test_what_stands_in_a_missing_frame_does_not_matter() -> None:
         assert not torch.allclose(without, everything, atol=1e-3)
 
 
+def test_a_view_taken_out_is_a_view_that_never_came() -> None:
+    for changes in ({}, {"zigzag": True}, {"temporal_kernel": 3}):
+        network = build(**changes)
+        x = heatmaps(SMALL)
+        there = torch.tensor([False, True])
+        tokens = network.encode_frames(x)
+        without = network.without_views(tokens, there)
+        valid = there[:, None].expand(x.shape[:3])
+        assert torch.equal(without, network.encode_frames(x, valid))
+        assert not torch.equal(without, tokens)
+        assert torch.equal(network.without_views(tokens, torch.tensor([True, True])), tokens)
+
+
 def test_gain_of_the_receiver_does_not_matter() -> None:
     network = build()
     x = heatmaps(SMALL)

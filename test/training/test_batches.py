@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from radar_pose_ros.datasets.simulated import Recording, Window
+from radar_pose_ros.datasets.recordings import Recording, Window
 from radar_pose_ros.models.losses import PoseLossConfig, pose_loss
 from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
 from radar_pose_ros.radar.heatmap import angle_transform, four_dimensional_transform

@@ -14,12 +14,14 @@ import torch
 import yaml
 
 from radar_pose_ros.datasets import hupr, hupr_simulated, simulated
+from radar_pose_ros.datasets.recordings import Window, gather
 from radar_pose_ros.models import weights
 from radar_pose_ros.models.baselines import MeanPoseBaseline
 from radar_pose_ros.models.confidence import Calibration
 from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
 from radar_pose_ros.skeleton.projection import project
-from radar_pose_ros.training import evaluation, millimamba, processes
+from radar_pose_ros.training import millimamba, processes
+from radar_pose_ros.training import millimamba_evaluation as evaluation
 from radar_pose_ros.training.batches import Augmentation, TrainingBatches, input_for
 from radar_pose_ros.training.loop import FitResult
 from radar_pose_ros.training.millimamba import RECIPES, Recipe, RecipeError
@@ -49,7 +51,9 @@ def root(recipe_file, tmp_path_factory):
 
 
 def test_shipped_recipes_are_valid():
-    for path in sorted(RECIPES.glob("*.yaml")):
+    paths = sorted(RECIPES.rglob("millimamba_*.yaml"))
+    assert len(paths) == 4
+    for path in paths:
         recipe = Recipe.load(path)
         assert path.stem == f"millimamba_{recipe.preset}"
         assert recipe.is_preset
@@ -161,6 +165,28 @@ def test_train_then_evaluate(root, recipe_file, tmp_path, capsys):
     assert "test.joint.left_wrist.ap" in capsys.readouterr().out
 
 
+def test_a_training_may_start_from_weights(root, recipe_file, tmp_path):
+    """By the recipe for that; with a learning rate next to 0 they are what comes out."""
+    parser = argparse.ArgumentParser()
+    millimamba.add_train_arguments(parser)
+    recipe = yaml.safe_load(recipe_file.read_text())
+    recipe["loop"] |= {"learning_rate": 1e-12, "matrix_learning_rate": 1e-12, "ema_decay": 0.0}
+    path = recipe_file.with_name("still.yaml")
+    path.write_text(yaml.safe_dump(recipe))
+    common = ["--data", str(root), "--processes", "1", "--threads", "1", "--init", "edge"]
+    arguments = [*common, "--out", str(tmp_path), "--recipe", str(path)]
+    assert millimamba.train(parser.parse_args(arguments)) == 0
+    shipped, _ = weights.load("edge")
+    state, entry = weights.load(tmp_path / "millimamba_edge.safetensors")
+    assert all(torch.allclose(state[name], shipped[name], atol=1e-6) for name in shipped)
+    assert entry["command"].endswith("--recipe still.yaml --init edge")
+
+    options = parser.parse_args([*common, "--preset", "edge_single_frame"])
+    assert millimamba._recipe(options).loop.learning_rate == 0.0005
+    with pytest.raises(RecipeError, match="edge holds weights of the preset 'edge'; this"):
+        millimamba._initial_state("edge", millimamba._recipe(options))
+
+
 def test_recordings_beyond_the_recipe_are_left_alone(root, recipe_file, tmp_path):
     for number in ("00000", "00001"):
         shutil.copytree(root / "train" / "00000", tmp_path / "train" / number)
@@ -208,21 +234,20 @@ def test_one_of_several_processes_saves_when_all_is_trained(
 
 def test_a_training_goes_on_by_its_own_recipe_only(root, recipe_file, tmp_path):
     recipe = Recipe.load(recipe_file)
-    millimamba.fit_recipe(recipe, root, tmp_path, report=len)
-    _, again = millimamba.fit_recipe(recipe, root, tmp_path, resume=True, report=len)
+    recordings = [simulated.load_split(root, split) for split in ("train", "validation")]
+    millimamba.fit_recipe(recipe, *recordings, tmp_path, report=len)
+    _, again = millimamba.fit_recipe(recipe, *recordings, tmp_path, resume=True, report=len)
     assert again.step in (2, 3)
     other = dataclasses.replace(recipe, batch=4)
     with pytest.raises(ValueError, match=r"a training by another recipe, see recipe\.json"):
-        millimamba.fit_recipe(other, root, tmp_path, resume=True, report=len)
+        millimamba.fit_recipe(other, *recordings, tmp_path, resume=True, report=len)
 
 
-def test_validation_wants_a_window(root, recipe_file, tmp_path, monkeypatch):
+def test_validation_wants_a_window(root, recipe_file, tmp_path):
     (whole,) = simulated.load_split(root, "train")
     short = dataclasses.replace(whole, keypoints_px=whole.keypoints_px[:8])
-    splits = {"train": [whole], "validation": [short]}
-    monkeypatch.setattr(millimamba, "recordings_of", lambda data, root, split, _: splits[split])
     with pytest.raises(ValueError, match="no recording for validation has the 9 frames"):
-        millimamba.fit_recipe(Recipe.load(recipe_file), root, tmp_path / "out")
+        millimamba.fit_recipe(Recipe.load(recipe_file), [whole], [short], tmp_path / "out")
 
 
 @pytest.mark.parametrize("temporal_kernel", [1, 3])
@@ -233,15 +258,18 @@ def test_middle_frames_are_kept(root, temporal_kernel, views):
     torch.manual_seed(0)
     config = dataclasses.replace(EDGE, temporal_kernel=temporal_kernel, **SMALL)
     model = MilliMamba(config).eval()
-    keypoints_px, confidence = evaluation.estimate_recording(model, recording, 5, views)
+    both, (keypoints_px, confidence) = evaluation.estimate_recording(
+        model, recording, [(True, True), views], batch=5
+    )
     assert keypoints_px.shape == (20 - FRAMES + 1, 14, 2)
-    cubes, _ = simulated.gather([recording], [simulated.Window(0, 3)], FRAMES)
+    cubes, _ = gather([recording], [Window(0, 3)], FRAMES)
     valid = torch.tensor(views)[None, :, None].expand(1, 2, FRAMES)
     with torch.no_grad():
         window = model(input_for(config, cubes), valid)
     middle = FRAMES // 2
     np.testing.assert_allclose(keypoints_px[3], window.keypoints[0, middle], atol=1e-3)
     np.testing.assert_allclose(confidence[3], window.confidence[0, middle], atol=1e-5)
+    assert np.array_equal(both[0], keypoints_px) == all(views)
 
 
 def test_a_recording_shorter_than_a_window_is_named(root):
@@ -334,5 +362,5 @@ def test_heatmaps_that_a_data_set_can_give_are_taken(recipe_file, tmp_path):
     assert data.heatmap.chirps == "subsample"
     assert millimamba.suited(data, tmp_path).heatmap.chirps == "central_doppler"
     (recording,) = millimamba.recordings_of(millimamba.suited(data, tmp_path), tmp_path, "train")
-    assert isinstance(recording, hupr.Recording)
+    assert isinstance(recording, hupr.HuprRecording)
     assert recording.range_doppler.shape == (2, 2, 12, 8, 64, 2)

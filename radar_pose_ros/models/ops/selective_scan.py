@@ -489,7 +489,6 @@ def _scan_on_cuda(
     reverse: bool,
 ) -> Tensor:
     """Call mamba-ssm's kernel, which wants activations of one type and parameters in float32."""
-
     activations = [None if x is None else x.to(u.dtype) for x in (u, dt, B, C, z)]
     if reverse:
         activations = [None if x is None else x.flip(-1) for x in activations]

@@ -29,7 +29,7 @@ from torch import nn
 
 from radar_pose_ros import measurements
 from radar_pose_ros.datasets import hupr, simulated
-from radar_pose_ros.datasets.simulated import Recording, Window
+from radar_pose_ros.datasets.recordings import Recording, Window
 from radar_pose_ros.metrics.keypoints import AP_THRESHOLDS, average_precision, oks, person_area
 from radar_pose_ros.models.millimamba import (
     MilliMamba,
@@ -42,6 +42,7 @@ from radar_pose_ros.training import millimamba, report
 from radar_pose_ros.training.batches import gather_batch
 from radar_pose_ros.training.claims import Table, judge
 from radar_pose_ros.training.millimamba import RECIPES, Recipe
+from radar_pose_ros.training.millimamba_evaluation import decode_windows
 
 ABLATIONS = RECIPES / "ablations"
 
@@ -120,12 +121,8 @@ def estimate(
         windows = [Window(w.recording, w.first - before) for w in chosen[first:][:STRETCHES]]
         length = STRETCH_FRAMES + model.config.frames - 1
         batch = gather_batch(recordings, windows, length, model.config, recipe.views)
-        # Frames are encoded one by one: windows that overlap share them.
-        tokens = model.encode_frames(batch.heatmaps).unfold(1, model.config.frames, 1)
-        tokens = tokens.movedim(-1, 2)
-        output = model.decode_window(tokens.flatten(0, 1))
-        middle = output.keypoints[:, output.keypoints.shape[1] // 2]
-        estimates.append(middle.unflatten(0, (STRETCHES, STRETCH_FRAMES)).float().numpy())
+        tokens = model.encode_frames(batch.heatmaps)
+        estimates.append(np.stack([decode_windows(model, row)[0] for row in tokens]))
         truths.append(batch.keypoints_px[:, before : before + STRETCH_FRAMES].numpy())
     return np.stack(estimates), np.stack(truths)
 
@@ -191,15 +188,17 @@ def carry_out(job: Job) -> str:
         return _line(result) + " (kept)"
     torch.set_num_threads(job.threads)
     started_s = time.monotonic()
+    data = job.recipe.data
     model, fitted = millimamba.fit_recipe(
         job.recipe,
-        job.root,
+        millimamba.recordings_of(data, job.root, "train"),
+        millimamba.recordings_of(data, job.root, "validation"),
         job.directory,
         resume=(job.directory / "last.pt").exists(),
         report=lambda line: print(f"{job.row} {job.seed}: {line}", flush=True),
     )
     seconds = time.monotonic() - started_s
-    recordings = millimamba.recordings_of(job.recipe.data, job.root, "test")
+    recordings = millimamba.recordings_of(data, job.root, "test")
     result = {
         "row": job.row,
         "seed": job.seed,

@@ -12,13 +12,14 @@ import torch
 import yaml
 
 from radar_pose_ros.datasets import simulated
-from radar_pose_ros.datasets.simulated import Recording
+from radar_pose_ros.datasets.recordings import Recording, Window
 from radar_pose_ros.metrics.keypoints import average_precision, oks, person_area
 from radar_pose_ros.models.millimamba import MilliMamba
-from radar_pose_ros.training import millimamba, reproduce
+from radar_pose_ros.training import millimamba
+from radar_pose_ros.training import millimamba_reproduce as reproduce
 from radar_pose_ros.training.claims import MEASURES
 from radar_pose_ros.training.millimamba import Recipe
-from radar_pose_ros.training.reproduce import ABLATIONS, STRETCH_FRAMES, STRETCHES
+from radar_pose_ros.training.millimamba_reproduce import ABLATIONS, STRETCH_FRAMES, STRETCHES
 
 TABLE = {
     "rows": {"base": "as it is", "vertical": "vertical radar", "frames_3": "3 frames"},
@@ -202,7 +203,7 @@ def test_estimates_are_those_of_single_windows(ablations, root, row):
     length = model.config.frames
     batch = reproduce.gather_batch(
         recordings,
-        [simulated.Window(1, frame - length // 2)],
+        [Window(1, frame - length // 2)],
         length,
         model.config,
         recipe.views,

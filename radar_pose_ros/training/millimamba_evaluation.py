@@ -8,7 +8,7 @@ out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from radar_pose_ros import measurements
-from radar_pose_ros.datasets import simulated
-from radar_pose_ros.datasets.simulated import Recording, Window
+from radar_pose_ros.datasets.recordings import Recording, Window, gather, windows
 from radar_pose_ros.metrics.keypoints import (
     average_precision,
     joint_average_precision,
@@ -31,17 +30,18 @@ from radar_pose_ros.metrics.keypoints import (
 from radar_pose_ros.models import confidence as confidence_of
 from radar_pose_ros.models.baselines import MeanPoseBaseline
 from radar_pose_ros.models.confidence import Calibration
-from radar_pose_ros.models.millimamba import MilliMamba
+from radar_pose_ros.models.millimamba import MilliMamba, MilliMambaOutput
 from radar_pose_ros.radar.heatmap import angle_transform
 from radar_pose_ros.radar.waveform import Waveform
 from radar_pose_ros.simulation.body import HELD_OUT_MOTIONS
 from radar_pose_ros.skeleton.definitions import HUPR14
 from radar_pose_ros.skeleton.projection import FOCAL_LENGTH_PX
-from radar_pose_ros.training.batches import areas, input_for
+from radar_pose_ros.training.batches import input_for
 
 PCK_THRESHOLD = 0.2
 
 # Which radars the network is given, of (horizontal, vertical).
+BOTH = (True, True)
 VIEWS = {"horizontal": (True, False), "vertical": (False, True)}
 
 
@@ -54,7 +54,7 @@ class Estimates:
     truth_px, estimate_px, baseline_px, placed_px : ndarray, shape (frames, joints, 2)
         The last is `mean_pose_in_place`, NaN where that is not known.
     area_px2 : ndarray, shape (frames,)
-        See `batches.areas`.
+        See `Recording.areas_px2`.
     confidence : ndarray, shape (frames, joints)
         Of ``estimate_px``, calibrated.
     motions : ndarray of str, shape (frames,)
@@ -77,21 +77,21 @@ class Estimates:
 def estimate_recording(
     model: MilliMamba,
     recording: Recording,
+    views: Sequence[tuple[bool, bool]] = (BOTH,),
     batch: int = 32,
-    views: tuple[bool, bool] = (True, True),
-) -> tuple[np.ndarray, np.ndarray]:
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Slide the network over a recording and keep the middle frame of every window.
 
     Parameters
     ----------
-    views : tuple of bool
-        Which radars are there.
+    views : sequence of (bool, bool)
+        Which radars are there: for each entry there is a result.
 
     Returns
     -------
-    keypoints_px : ndarray, shape (frames - window + 1, joints, 2)
-        Estimates in pixels for frames ``window // 2`` onwards.
-    confidence : ndarray, shape (frames - window + 1, joints)
+    list of (keypoints_px, confidence)
+        Shapes ``(frames - window + 1, joints, 2)`` and ``(frames - window + 1, joints)``, for
+        frames ``window // 2`` onwards.
 
     Raises
     ------
@@ -100,32 +100,52 @@ def estimate_recording(
     """
     model.eval()
     config, device = model.config, model.position.device
-    chosen = simulated.windows([recording], config.frames)
+    chosen = windows([recording], config.frames)
     if not chosen:
         raise ValueError(
             f"{recording.path}: {len(recording.keypoints_px)} frames are less than a window of "
             f"{config.frames}"
         )
 
-    def heatmaps_of(windows: Sequence[Window], length: int) -> tuple[Tensor, Tensor]:
-        cubes, _ = simulated.gather([recording], windows, length)
-        there = torch.tensor(views)[:, None].expand(len(windows), -1, length)
-        return input_for(config, cubes).to(device), there.to(device)
+    def heatmaps_of(windows: Sequence[Window], length: int) -> Tensor:
+        cubes, _ = gather([recording], windows, length)
+        return input_for(config, cubes).to(device)
 
-    firsts = range(0, len(chosen), batch)
-    if config.temporal_kernel == 1:  # a frame's features do not depend on its neighbours
-        frames = simulated.windows([recording], 1)
-        features = torch.cat(
-            [
-                model.encode_frames(*heatmaps_of(frames[first : first + batch], 1))
-                for first in range(0, len(frames), batch)
-            ]
-        )
-        # (windows, frames, tokens, width), a view
-        overlapping = features.squeeze(1).unfold(0, config.frames, 1).movedim(-1, 1)
-        outputs = [model.decode_window(overlapping[k : k + batch]) for k in firsts]
-    else:
-        outputs = [model(*heatmaps_of(chosen[k : k + batch], config.frames)) for k in firsts]
+    there = torch.tensor(views, device=device)
+    if config.temporal_kernel == 1:  # a frame's tokens do not depend on its neighbours
+        parts = _chunks(windows([recording], 1), batch)
+        tokens = torch.cat([model.encode_frames(heatmaps_of(part, 1))[:, 0] for part in parts])
+        return [decode_windows(model, model.without_views(tokens[None], v)[0]) for v in there]
+    outputs: list[list[MilliMambaOutput]] = [[] for _ in views]
+    for part in _chunks(chosen, batch):
+        heatmaps = heatmaps_of(part, config.frames)
+        for v, of_views in zip(there, outputs, strict=True):
+            of_views.append(model(heatmaps, v[:, None].expand(heatmaps.shape[:3])))
+    return [_middle(of_views) for of_views in outputs]
+
+
+@torch.no_grad()
+def decode_windows(
+    model: MilliMamba, tokens: Tensor, batch: int = 32
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decode every window of consecutive frames and keep each window's middle frame.
+
+    Parameters
+    ----------
+    tokens : Tensor
+        ``(frames, tokens per frame, width)``, of `MilliMamba.encode_frames`.
+
+    Returns
+    -------
+    keypoints_px : ndarray, shape (frames - window + 1, joints, 2)
+    confidence : ndarray, shape (frames - window + 1, joints)
+    """
+    # (windows, frames, tokens, width), a view
+    overlapping = tokens.unfold(0, model.config.frames, 1).movedim(-1, 1)
+    return _middle([model.decode_window(part) for part in _chunks(overlapping, batch)])
+
+
+def _middle(outputs: Sequence[MilliMambaOutput]) -> tuple[np.ndarray, np.ndarray]:
     middle = outputs[0].keypoints.shape[1] // 2
     return (
         torch.cat([output.keypoints[:, middle] for output in outputs]).float().cpu().numpy(),
@@ -133,9 +153,13 @@ def estimate_recording(
     )
 
 
+def _chunks(sequence: Any, length: int) -> Iterator[Any]:
+    return (sequence[first : first + length] for first in range(0, len(sequence), length))
+
+
 def heatmap_pair(recording: Recording, frame: int, angle_bins: int) -> np.ndarray:
     """Return both radars' complex heatmaps of a frame, shape (2, angle, doppler, range)."""
-    cubes, _ = simulated.gather([recording], [simulated.Window(0, frame)], 1)
+    cubes, _ = gather([recording], [Window(0, frame)], 1)
     return angle_transform(cubes[0, :, 0], angle_bins)
 
 
@@ -208,7 +232,9 @@ def estimate(
         if len(recording.keypoints_px) < length:
             report(f"{recording.path}: shorter than a window, left out")
             continue
-        keypoints_px, confidence = estimate_recording(model, recording)
+        (keypoints_px, confidence), *fewer = estimate_recording(
+            model, recording, (BOTH, *VIEWS.values())
+        )
         frames = slice(length // 2, length // 2 + len(keypoints_px))
         truth_px = recording.keypoints_px[frames]
         part = {
@@ -221,14 +247,13 @@ def estimate(
                 ]
             ),
             "placed_px": mean_pose_in_place(baseline, truth_px, recording.joints_m[frames]),
-            "area_px2": areas(recording)[frames],
+            "area_px2": recording.areas_px2()[frames],
             "confidence": curve.apply(confidence),
             "motions": np.array(recording.motions[frames]),
         }
-        for name, views in VIEWS.items():
-            part[name] = estimate_recording(model, recording, views=views)[0]
+        part |= {name: pixels for name, (pixels, _) in zip(VIEWS, fewer, strict=True)}
         if single_frame is not None:
-            part["single_frame"] = estimate_recording(single_frame, recording)[0][frames]
+            part["single_frame"] = estimate_recording(single_frame, recording)[0][0][frames]
         parts.append(part)
         report(f"recording {number} of {len(recordings)}")
     if not parts:
