@@ -1,4 +1,4 @@
-"""Recorded movements of the CMU motion capture database, for the radar simulator.
+"""Recorded movements of the CMU motion capture database, as poses and for the radar simulator.
 
 The file ``cmu_60hz.npz`` holds 23 joints in metres at 60 Hz, z up, as clips of several subjects.
 The radar simulator wants people in its area, so that each clip is cut into pieces during which the
@@ -15,23 +15,125 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.signal import butter, sosfiltfilt
 
+from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.simulation.body import BodyShape, MotionClip
-from radar_pose_ros.skeleton.definitions import HUPR14
+from radar_pose_ros.skeleton import mapping
+from radar_pose_ros.skeleton.definitions import CMU23, H36M17, HUPR14
 
 # The circle that a piece has to fit into, before the rig.
 CENTRE_X_M = 2.65
 RADIUS_M = 0.85
 # A choice: the balls of standing feet lie so high above the floor.
 _TOE_HEIGHT_M = 0.03
-# The file is rounded to millimetres, half a wavelength of the echo's path.
+# The joints jitter by about a millimetre, half a wavelength of the echo's path.
 _SMOOTH_BELOW_HZ = 8.0
 _SIDES = {"left": "l", "right": "r"}
+_LICENCE = "CMU motion capture: free to use, also in products, but not to be resold as data"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What the file holds.
+
+    Attributes
+    ----------
+    joints_m : ndarray, shape (frames, 23, 3)
+        All clips, one after the other; z up.
+    joint_names : list of str
+    rate_hz : float
+    clips : list of (str, str, slice)
+        Name, for instance "01_02", subject, for instance "cmu01", and frames of each clip.
+    """
+
+    joints_m: np.ndarray
+    joint_names: list[str]
+    rate_hz: float
+    clips: list[tuple[str, str, slice]]
+
+
+def read(path: Path | str) -> Recording:
+    """Read the file as it is.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not of this layout.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        missing = {"joints_m", "joint_names", "fps", "clip_start", "clip_name", "clip_subject"} - {
+            *file.files
+        }
+        if missing:
+            raise ValueError(f"{path}: no array {', '.join(sorted(missing))}")
+        joints_m = file["joints_m"].astype(float)
+        bounds = pairwise([*file["clip_start"].tolist(), len(joints_m)])
+        clips = [
+            (str(name), str(subject), slice(first, end))
+            for name, subject, (first, end) in zip(
+                file["clip_name"], file["clip_subject"], bounds, strict=True
+            )
+        ]
+        names = [str(name) for name in file["joint_names"]]
+        return Recording(joints_m, names, float(file["fps"]), clips)
+
+
+def load_sequences(path: Path | str) -> list[PoseSequence]:
+    """Read the clips whole, where they were recorded, in H36M17 at the file's 60 Hz.
+
+    The clips are as recorded, with some 0.3 to 1.5 mm of noise above 12 Hz. That is most of their
+    acceleration, 8 m/s^2 or 2 mm/frame^2 on the median; whoever measures accelerations against
+    them wants `PoseSequence.smoothed` first.
+
+    Parameters
+    ----------
+    path : Path
+        The file ``cmu_60hz.npz``.
+
+    Returns
+    -------
+    list of PoseSequence
+        Named as the clips, "01_02", of subjects "cmu01" and so on; the database does not name
+        actions in this file, so that ``action`` is "cmu_01_02".
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not of this layout.
+    """
+    recording = read(path)
+    long = {short: side for side, short in _SIDES.items()}
+    names = []
+    for name in recording.joint_names:
+        side, _, part = name.partition("_")
+        names.append(f"{long[side]}_{part}" if side in long else name)
+    if sorted(names) != sorted(CMU23.joints):
+        raise ValueError(f"{path}: its joints are not those of {CMU23.name}")
+    order = [names.index(name) for name in CMU23.joints]
+    joints_m = mapping.convert(recording.joints_m[:, order], CMU23.name, H36M17.name)
+    return [
+        PoseSequence(
+            name=name,
+            subject=subject,
+            action=f"cmu_{name}",
+            rate_hz=recording.rate_hz,
+            skeleton=H36M17.name,
+            joints_m=joints_m[frames],
+            licence=_LICENCE,
+        )
+        for name, subject, frames in recording.clips
+    ]
 
 
 def load(
@@ -61,24 +163,13 @@ def load(
     ValueError
         If the file is not of this layout.
     """
-    with np.load(path, allow_pickle=False) as file:
-        missing = {"joints_m", "joint_names", "fps", "clip_start", "clip_name", "clip_subject"} - {
-            *file.files
-        }
-        if missing:
-            raise ValueError(f"{path}: no array {', '.join(sorted(missing))}")
-        source_m = file["joints_m"].astype(float)
-        names = [str(name) for name in file["joint_names"]]
-        fps = float(file["fps"])
-        starts = [*file["clip_start"], len(source_m)]
-        clips = list(zip(file["clip_name"], file["clip_subject"], strict=True))
-
+    recording = read(path)
+    source_m, names, fps = recording.joints_m, recording.joint_names, recording.rate_hz
     joints_m = to_hupr14(source_m, names)
     toes_z_m = source_m[:, [names.index("l_toe_base"), names.index("r_toe_base")], 2]
     smooth = butter(4, _SMOOTH_BELOW_HZ, fs=fps, output="sos")
     placed = []
-    for number, (name, subject) in enumerate(clips):
-        clip = slice(starts[number], starts[number + 1])
+    for name, subject, clip in recording.clips:
         track_m = sosfiltfilt(smooth, joints_m[clip], axis=0)
         track_m[..., 2] -= np.percentile(toes_z_m[clip].min(axis=1), 2) - _TOE_HEIGHT_M
         shape = BodyShape.measured(track_m, skin_seed=zlib.crc32(str(subject).encode()))

@@ -64,6 +64,23 @@ class Skeleton:
             order[left], order[right] = right, left
         return order
 
+    def parents(self) -> tuple[int, ...]:
+        """Return each joint's parent, -1 for the root.
+
+        Raises
+        ------
+        ValueError
+            If the bones are not a tree whose pairs are (parent, child).
+        """
+        found = [-1] * len(self.joints)
+        for parent, child in self.edges:
+            if found[child] != -1 or child == self.root:
+                raise ValueError(f"skeleton {self.name}: {self.joints[child]} has two parents")
+            found[child] = parent
+        if found.count(-1) != 1:
+            raise ValueError(f"skeleton {self.name}: its bones do not hang together")
+        return tuple(found)
+
 
 HUPR14 = Skeleton(
     # The 14 joints that HuPR and milliMamba estimate, in the order of HuPR's annotation files.
@@ -119,7 +136,266 @@ HUPR14 = Skeleton(
     ),
 )
 
-SKELETONS: dict[str, Skeleton] = {HUPR14.name: HUPR14}
+_UNPUBLISHED = float("nan")
+
+H36M17 = Skeleton(
+    # Human3.6M's 17 joints in the order of VideoPose3D, MixSTE and DiffHPE. "thorax" is the base
+    # of the neck, "nose" the joint that is also called neck, "head" the crown. Bones are (parent,
+    # child), in the order of the children.
+    name="h36m17",
+    joints=(
+        "pelvis",
+        "right_hip",
+        "right_knee",
+        "right_ankle",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "spine",
+        "thorax",
+        "nose",
+        "head",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+        "right_shoulder",
+        "right_elbow",
+        "right_wrist",
+    ),
+    edges=(
+        (0, 1),
+        (1, 2),
+        (2, 3),
+        (0, 4),
+        (4, 5),
+        (5, 6),
+        (0, 7),
+        (7, 8),
+        (8, 9),
+        (9, 10),
+        (8, 11),
+        (11, 12),
+        (12, 13),
+        (8, 14),
+        (14, 15),
+        (15, 16),
+    ),
+    left_right=((4, 1), (5, 2), (6, 3), (11, 14), (12, 15), (13, 16)),
+    oks_sigmas=(_UNPUBLISHED,) * 17,
+    root=0,
+)
+
+LSP14 = Skeleton(
+    # The 14 joints of Leeds Sports Poses, in which 3DPW and AIST++ are evaluated.
+    name="lsp14",
+    joints=(
+        "right_ankle",
+        "right_knee",
+        "right_hip",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "right_wrist",
+        "right_elbow",
+        "right_shoulder",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+        "neck",
+        "head",
+    ),
+    edges=(
+        (2, 1),
+        (1, 0),
+        (3, 4),
+        (4, 5),
+        (2, 12),
+        (3, 12),
+        (12, 13),
+        (12, 8),
+        (8, 7),
+        (7, 6),
+        (12, 9),
+        (9, 10),
+        (10, 11),
+    ),
+    left_right=((3, 2), (4, 1), (5, 0), (9, 8), (10, 7), (11, 6)),
+    oks_sigmas=(_UNPUBLISHED,) * 14,
+)
+
+JHMDB15 = Skeleton(
+    # The 15 joints of Sub-JHMDB, in the image only.
+    name="jhmdb15",
+    joints=(
+        "neck",
+        "belly",
+        "face",
+        "right_shoulder",
+        "left_shoulder",
+        "right_hip",
+        "left_hip",
+        "right_elbow",
+        "left_elbow",
+        "right_knee",
+        "left_knee",
+        "right_wrist",
+        "left_wrist",
+        "right_ankle",
+        "left_ankle",
+    ),
+    edges=(
+        (1, 0),
+        (0, 2),
+        (0, 3),
+        (0, 4),
+        (1, 5),
+        (1, 6),
+        (3, 7),
+        (4, 8),
+        (5, 9),
+        (6, 10),
+        (7, 11),
+        (8, 12),
+        (9, 13),
+        (10, 14),
+    ),
+    left_right=((4, 3), (6, 5), (8, 7), (10, 9), (12, 11), (14, 13)),
+    oks_sigmas=(_UNPUBLISHED,) * 15,
+    root=1,
+)
+
+CMU23 = Skeleton(
+    # The joints of ``cmu_60hz.npz``; "head" and "head_top" are the ends of the last two segments.
+    name="cmu23",
+    joints=(
+        "pelvis",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "left_toe_base",
+        "right_hip",
+        "right_knee",
+        "right_ankle",
+        "right_toe_base",
+        "spine1",
+        "spine2",
+        "thorax",
+        "neck",
+        "head",
+        "head_top",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+        "left_hand",
+        "right_shoulder",
+        "right_elbow",
+        "right_wrist",
+        "right_hand",
+    ),
+    edges=(
+        (0, 1),
+        (1, 2),
+        (2, 3),
+        (3, 4),
+        (0, 5),
+        (5, 6),
+        (6, 7),
+        (7, 8),
+        (0, 9),
+        (9, 10),
+        (10, 11),
+        (11, 12),
+        (12, 13),
+        (13, 14),
+        (11, 15),
+        (15, 16),
+        (16, 17),
+        (17, 18),
+        (11, 19),
+        (19, 20),
+        (20, 21),
+        (21, 22),
+    ),
+    left_right=((1, 5), (2, 6), (3, 7), (4, 8), (15, 19), (16, 20), (17, 21), (18, 22)),
+    oks_sigmas=(_UNPUBLISHED,) * 23,
+    root=0,
+)
+
+KINECT25 = Skeleton(
+    # The joints of Kinect for Windows V2; "head" is the middle of the head.
+    name="kinect25",
+    joints=(
+        "spine_base",
+        "spine_mid",
+        "neck",
+        "head",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+        "left_hand",
+        "right_shoulder",
+        "right_elbow",
+        "right_wrist",
+        "right_hand",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "left_foot",
+        "right_hip",
+        "right_knee",
+        "right_ankle",
+        "right_foot",
+        "spine_shoulder",
+        "left_hand_tip",
+        "left_thumb",
+        "right_hand_tip",
+        "right_thumb",
+    ),
+    edges=(
+        (0, 1),
+        (1, 20),
+        (20, 2),
+        (2, 3),
+        (20, 4),
+        (4, 5),
+        (5, 6),
+        (6, 7),
+        (20, 8),
+        (8, 9),
+        (9, 10),
+        (10, 11),
+        (0, 12),
+        (12, 13),
+        (13, 14),
+        (14, 15),
+        (0, 16),
+        (16, 17),
+        (17, 18),
+        (18, 19),
+        (7, 21),
+        (6, 22),
+        (11, 23),
+        (10, 24),
+    ),
+    left_right=(
+        (4, 8),
+        (5, 9),
+        (6, 10),
+        (7, 11),
+        (12, 16),
+        (13, 17),
+        (14, 18),
+        (15, 19),
+        (21, 23),
+        (22, 24),
+    ),
+    oks_sigmas=(_UNPUBLISHED,) * 25,
+    root=0,
+)
+
+SKELETONS: dict[str, Skeleton] = {
+    skeleton.name: skeleton for skeleton in (HUPR14, H36M17, LSP14, JHMDB15, CMU23, KINECT25)
+}
 
 
 def get(name: str) -> Skeleton:

@@ -1,0 +1,52 @@
+"""Skeletons: orders, bones and sides."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from radar_pose_ros.skeleton import definitions
+from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, SKELETONS, Skeleton
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_sides_are_named_and_complete(skeleton: Skeleton) -> None:
+    for left, right in skeleton.left_right:
+        side, part = skeleton.joints[left].split("_", 1)
+        assert side == "left" and skeleton.joints[right] == f"right_{part}"
+    sided = sum(name.startswith(("left_", "right_")) for name in skeleton.joints)
+    assert 2 * len(skeleton.left_right) == sided
+    mirrored = skeleton.mirrored()
+    assert [mirrored[joint] for joint in mirrored] == list(range(len(skeleton.joints)))
+    # whatever is a bone on the left is one on the right
+    bones = {frozenset(edge) for edge in skeleton.edges}
+    assert {frozenset(mirrored[joint] for joint in bone) for bone in bones} == bones
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_every_joint_hangs_on_a_bone(skeleton: Skeleton) -> None:
+    assert {joint for edge in skeleton.edges for joint in edge} == set(range(len(skeleton.joints)))
+    assert definitions.get(skeleton.name) is skeleton
+
+
+def test_human36m_is_published_order() -> None:
+    assert H36M17.parents() == (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
+    assert {left for left, _ in H36M17.left_right} == {4, 5, 6, 11, 12, 13}
+    assert {right for _, right in H36M17.left_right} == {1, 2, 3, 14, 15, 16}
+    assert H36M17.root == 0 == H36M17.index("pelvis")
+    assert [H36M17.index(f"{side}_wrist") for side in ("left", "right")] == [13, 16]
+    assert all(map(math.isnan, H36M17.oks_sigmas))
+
+
+def test_bones_that_are_no_tree_have_no_parents() -> None:
+    with pytest.raises(ValueError, match="hupr14: neck has two parents"):
+        HUPR14.parents()
+    apart = Skeleton("apart", ("a", "b", "c"), ((0, 1),), (), (0.1,) * 3, root=0)
+    with pytest.raises(ValueError, match="apart: its bones do not hang together"):
+        apart.parents()
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown skeleton 'coco', known are cmu23, h36m17"):
+        definitions.get("coco")
