@@ -1,0 +1,521 @@
+"""Poses at a fixed rate from a stream of keyframes: at irregular times, with joints missing.
+
+The engine behind a node, without ROS. Keyframes are brought onto a regular grid, a model estimates
+all frames of a window of them, and windows that overlap are blended::
+
+    pushed poses  *     *  x     *    *      any times; x: a joint is NaN
+    keyframes     o     o     o     o        every K frames, from the pose that came first
+    frames        . . . . . . . . . .        at the rate that was asked for
+
+A frame is final when `Refiner.blend` windows have covered it; what is not final yet can be looked
+at beforehand (`Refiner.preview`), the near future too. Everything here is our own choice, except
+that windows overlap, which the evaluation of MixSynthFormer and of DeciWatch does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from radar_pose_ros.models.interpolation import interpolate
+
+
+class Origin(IntEnum):
+    """Where a joint of a frame comes from.
+
+    OBSERVED: it was seen within half a frame. INTERPOLATED: it was seen before and after.
+    PREDICTED: not seen since. MISSING: not known, NaN.
+    """
+
+    OBSERVED = 0
+    INTERPOLATED = 1
+    PREDICTED = 2
+    MISSING = 3
+
+
+@dataclass(frozen=True)
+class RefinedPoses:
+    """Consecutive frames.
+
+    Attributes
+    ----------
+    times_s : ndarray of float64, shape (frames,)
+    poses : ndarray of float64, shape (frames, joints, values)
+        In the unit of what was pushed. NaN where not known.
+    origin : ndarray of uint8, shape (frames, joints)
+        Numbers of `Origin`.
+    """
+
+    times_s: np.ndarray
+    poses: np.ndarray
+    origin: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+    @classmethod
+    def join(cls, parts: Sequence[RefinedPoses]) -> RefinedPoses:
+        """Return the frames of all parts, one after the other; there must be one at least."""
+        return cls(
+            np.concatenate([part.times_s for part in parts]),
+            np.concatenate([part.poses for part in parts]),
+            np.concatenate([part.origin for part in parts]),
+        )
+
+
+class WindowModel(Protocol):
+    """What estimates the frames of a window.
+
+    It reads ``segments`` + 1 keyframes, ``interval`` frames apart, and gives every frame from the
+    first to the last of them, and ``future_frames`` more.
+    """
+
+    @property
+    def interval(self) -> int: ...
+
+    @property
+    def segments(self) -> int: ...
+
+    @property
+    def future_frames(self) -> int: ...
+
+    def refine(self, keyframes: np.ndarray) -> np.ndarray:
+        """(keyframes, joints, values), finite -> (frames, joints, values)."""
+        ...
+
+
+@dataclass(frozen=True)
+class InterpolationModel:
+    """A window interpolated, without a network.
+
+    Parameters
+    ----------
+    method : str
+        One of `interpolation.METHODS`.
+    interval, segments, future_frames : int
+        See `WindowModel`.
+    velocity : bool
+        Go on as from the last keyframe but one to the last; otherwise stay at the last.
+    """
+
+    method: str = "linear"
+    interval: int = 3
+    segments: int = 1
+    future_frames: int = 0
+    velocity: bool = True
+
+    def __post_init__(self) -> None:
+        if self.interval < 1 or self.segments < 1 or self.future_frames < 0:
+            raise ValueError(
+                "interval and segments must be at least 1 and future_frames 0, got "
+                f"{self.interval}, {self.segments} and {self.future_frames}"
+            )
+
+    def refine(self, keyframes: np.ndarray) -> np.ndarray:
+        """See `WindowModel`."""
+        times = np.arange(self.segments + 1.0) * self.interval
+        frames = np.arange(self.interval * self.segments + 1.0)
+        past = interpolate(times, keyframes, frames, self.method).poses
+        step = (keyframes[-1] - keyframes[-2]) / self.interval if self.velocity else 0.0
+        ahead = np.arange(1, self.future_frames + 1)[:, None, None]
+        return np.concatenate([past, past[-1] + ahead * step])
+
+
+class NetworkModel:
+    """A network's estimate of a window.
+
+    Parameters
+    ----------
+    network : nn.Module
+        `mixsynthformer.MixSynthFormer` or `deciwatch.DeciWatch`.
+    root : sequence of int
+        For a network that was trained on poses relative to a root: the joints whose middle that
+        is. The root itself goes straight from keyframe to keyframe.
+    """
+
+    def __init__(self, network: nn.Module, root: Sequence[int] = ()) -> None:
+        config: Any = network.config
+        self.network = network.eval()
+        self.root = list(root)
+        self.interval: int = config.interval
+        self.segments: int = config.segments
+        self.future_frames: int = config.future_frames
+        self._device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def refine(self, keyframes: np.ndarray) -> np.ndarray:
+        """See `WindowModel`."""
+        roots: np.ndarray | float = 0.0
+        if self.root:
+            middle = keyframes[:, self.root].mean(axis=1, keepdims=True)
+            keyframes = keyframes - middle
+            straight = InterpolationModel(
+                "linear", self.interval, self.segments, self.future_frames
+            )
+            roots = straight.refine(middle)
+        batch = torch.from_numpy(keyframes).float().unsqueeze(0).to(self._device)
+        return self.network(batch)[0].double().cpu().numpy() + roots
+
+
+def blend_weights(interval: int, blend: int, taper: bool = True) -> np.ndarray:
+    """Return how much each of the windows over a segment counts for each of its frames.
+
+    Parameters
+    ----------
+    interval : int
+        Frames of a segment (K).
+    blend : int
+        Windows that cover it.
+    taper : bool
+        A window counts the less the nearer its own ends are, so that nothing jumps where one
+        window takes over from another. Otherwise all count the same, as published.
+
+    Returns
+    -------
+    ndarray, shape (blend, interval)
+        Row 0 is the window of which the segment is the last one, row 1 the next window, of which
+        it is the last but one. Columns sum to 1.
+    """
+    weights = _region_weights(interval, blend, taper).reshape(blend, interval)[::-1]
+    return weights / weights.sum(axis=0)
+
+
+def _region_weights(interval: int, blend: int, taper: bool) -> np.ndarray:
+    """Weights of the last frames of one window, before they are made to sum to 1."""
+    place = np.arange(1.0, blend * interval + 1)
+    return np.minimum(place, place[::-1]) if taper else np.ones_like(place)
+
+
+def fill(keyframes: np.ndarray) -> np.ndarray:
+    """Put numbers where there are none, because a network wants a whole pose.
+
+    Parameters
+    ----------
+    keyframes : ndarray, shape (keyframes, joints, values)
+        NaN where not known; of each keyframe at least one joint is.
+
+    Returns
+    -------
+    ndarray of float64, shape (keyframes, joints, values)
+        A joint is interpolated; before the first keyframe in which it is known, and after the
+        last, it is as there. A joint that is never known stands in the middle of the others.
+    """
+    known = np.isfinite(keyframes).all(axis=2)
+    if known.all():
+        return keyframes
+    numbers = np.arange(len(keyframes), dtype=float)
+    filled = keyframes.copy()
+    for joint in range(keyframes.shape[1]):
+        there = known[:, joint]
+        if there.any():
+            for value in range(keyframes.shape[2]):
+                column = keyframes[there, joint, value]
+                filled[:, joint, value] = np.interp(numbers, numbers[there], column)
+    never = ~known.any(axis=0)
+    filled[:, never] = filled[:, ~never].mean(axis=1, keepdims=True)
+    return filled
+
+
+@dataclass
+class _Frame:
+    """A frame that is not final yet."""
+
+    total: np.ndarray  # (joints, values): what windows gave, times their weights
+    weight: np.ndarray  # (joints, 1)
+    observed: np.ndarray  # (joints,): seen within half a frame
+
+
+@dataclass
+class _Keyframe:
+    """A grid point that time has passed."""
+
+    number: int
+    pose: np.ndarray  # (joints, values), NaN where no observation reaches
+
+
+class Refiner:
+    """Turns a stream of keyframes into poses at a fixed rate.
+
+    A joint that is missing is interpolated from when it was seen before and after, as soon as it
+    is seen again; until then it stays where it was, for ``gap_s`` at most. The cost of a pose is
+    that of one window, or of as many as keyframes fit into ``gap_s``.
+
+    Parameters
+    ----------
+    model : WindowModel
+    joints, values : int
+        Of a pose.
+    rate_hz : float
+        Of the frames that come out. Keyframes are expected at ``rate_hz / model.interval``; what
+        comes at other times is interpolated linearly onto that grid.
+    blend : int, optional
+        Windows whose mean a frame is, 1 to the model's ``segments``; by default that. Each costs
+        a latency of a keyframe interval (`latency_s`); a window reads all its keyframes anyway.
+    taper : bool
+        See `blend_weights`.
+    gap_s : float
+        After so long without a pose, or if time runs backwards, it starts anew.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range; the sentence says which.
+    """
+
+    def __init__(
+        self,
+        model: WindowModel,
+        joints: int,
+        values: int,
+        rate_hz: float,
+        *,
+        blend: int | None = None,
+        taper: bool = True,
+        gap_s: float = 1.0,
+    ) -> None:
+        blend = model.segments if blend is None else blend
+        if not 1 <= blend <= model.segments:
+            raise ValueError(f"blend must be 1 to {model.segments} segments, got {blend}")
+        if not (math.isfinite(rate_hz) and rate_hz > 0):
+            raise ValueError(f"rate_hz must be positive, got {rate_hz}")
+        if not (math.isfinite(gap_s) and gap_s >= model.interval / rate_hz):
+            raise ValueError(
+                f"gap_s must be finite and at least the {model.interval / rate_hz:.3g} s from "
+                f"keyframe to keyframe, got {gap_s}"
+            )
+        self.model = model
+        self.joints, self.values = joints, values
+        self.rate_hz = rate_hz
+        self.blend = blend
+        self.gap_s = gap_s
+        self.flushes = 0
+        self._weights = _region_weights(model.interval, blend, taper)
+        self._reset()
+
+    @property
+    def latency_s(self) -> float:
+        """How much later than a frame it becomes final, at most, once a window is full.
+
+        If keyframes come when the grid wants them; else up to one keyframe interval more. The
+        first window's frames wait for its last keyframe.
+        """
+        return (self.blend * self.model.interval - 1) / self.rate_hz
+
+    @property
+    def start_latency_s(self) -> float:
+        """How long after the first keyframe the first frame comes."""
+        return self.model.interval * self.model.segments / self.rate_hz
+
+    def push(self, time_s: float, pose: ArrayLike) -> RefinedPoses:
+        """Take a keyframe and return the frames that it makes final.
+
+        Parameters
+        ----------
+        time_s : float
+            Of the pose. A time before the last one's, or more than ``gap_s`` after it, flushes:
+            what was not final comes out as it is, and the grid starts anew. A pose of the very
+            same time as the last one is ignored.
+        pose : array_like, shape (joints, values)
+            NaN where a joint is not known; all NaN if nobody is seen.
+
+        Raises
+        ------
+        ValueError
+            If the pose has another shape or the time is not finite.
+        """
+        values = np.asarray(pose, np.float64)
+        if values.shape != (self.joints, self.values) or not math.isfinite(time_s):
+            raise ValueError(
+                f"a pose must be ({self.joints} joints, {self.values} values) at a finite time, "
+                f"got {values.shape} at {time_s}"
+            )
+        parts = []
+        if self._last_s is not None and not 0 <= time_s - self._last_s <= self.gap_s:
+            parts.append(self.flush())
+        if time_s != self._last_s:
+            parts.append(self._advance(time_s, values))
+        return RefinedPoses.join(parts) if parts else self._nothing()
+
+    def push_many(self, times_s: Iterable[float], poses: Iterable[ArrayLike]) -> RefinedPoses:
+        """Take keyframes one after the other; the same as `push` for each."""
+        parts = [self.push(time, pose) for time, pose in zip(times_s, poses, strict=True)]
+        return RefinedPoses.join([self._nothing(), *parts])
+
+    def preview(self, until_s: float) -> RefinedPoses:
+        """Return the frames after the last final one up to a time, as far as they can be told.
+
+        They are what the windows so far say, then what the model predicts beyond the last
+        keyframe, flagged so. They are not final: a later call may say otherwise.
+        """
+        if self._start_s is None or not self._running:
+            return self._nothing()
+        last = math.floor((until_s - self._start_s) * self.rate_hz + 1e-6)
+        last = min(last, self._last_frame + len(self._ahead))
+        return self._frames(range(self._next_frame, last + 1))
+
+    def flush(self) -> RefinedPoses:
+        """Return the frames that are not final yet, as they are, and start anew.
+
+        Of a stream that was shorter than a window the first keyframe is taken for those that
+        would have come before it.
+        """
+        rest = self._nothing()
+        if self._keyframes:
+            if not self._running:
+                self._run_window()
+            rest = self._frames(range(self._next_frame, self._last_frame + 1))
+            self.flushes += 1
+        self._reset()
+        return rest
+
+    def _reset(self) -> None:
+        self._start_s: float | None = None  # time of keyframe 0 and frame 0
+        self._last_s: float | None = None  # of the last pose
+        self._seen_s = np.full(self.joints, -np.inf)
+        self._seen = np.full((self.joints, self.values), np.nan)
+        self._keyframes: deque[_Keyframe] = deque(maxlen=self.model.segments + 1)
+        self._pending: dict[int, _Frame] = {}
+        self._ahead = np.empty((0, self.joints, self.values))
+        self._next_frame = 0
+        self._running = False  # whether a window has been estimated
+
+    @property
+    def _last_frame(self) -> int:
+        """Number of the frame at the last keyframe."""
+        return self._keyframes[-1].number * self.model.interval
+
+    def _nothing(self) -> RefinedPoses:
+        return self._frames(range(0))
+
+    def _time_s(self, frame: float) -> float:
+        assert self._start_s is not None
+        return self._start_s + frame / self.rate_hz
+
+    def _frame(self, number: int) -> _Frame:
+        """Return a pending frame, a new one if there is none of that number."""
+        if number not in self._pending:
+            self._pending[number] = _Frame(
+                np.zeros((self.joints, self.values)),
+                np.zeros((self.joints, 1)),
+                np.zeros(self.joints, bool),
+            )
+        return self._pending[number]
+
+    def _advance(self, time_s: float, pose: np.ndarray) -> RefinedPoses:
+        """Take a pose that is later than the last one."""
+        visible = np.isfinite(pose).all(axis=1)
+        if self._start_s is None:
+            if not visible.any():
+                return self._nothing()
+            self._start_s = time_s
+        self._last_s = time_s
+        keyframes = self._reach(time_s, pose, visible)
+        self._seen_s[visible], self._seen[visible] = time_s, pose[visible]
+        number = round((time_s - self._start_s) * self.rate_hz)
+        if number >= self._next_frame:
+            self._frame(number).observed |= visible
+        parts = [self._nothing()]
+        for keyframe in keyframes:
+            if np.isnan(keyframe.pose).any(axis=1).all():  # nobody there any more
+                parts.append(self.flush())
+                if visible.any():
+                    parts.append(self._advance(time_s, pose))
+                break
+            self._keyframes.append(keyframe)
+            if len(self._keyframes) == self.model.segments + 1:
+                self._run_window()
+                final = self._last_frame - (self.blend - 1) * self.model.interval
+                parts.append(self._finish(final))
+        return RefinedPoses.join(parts)
+
+    def _reach(self, time_s: float, pose: np.ndarray, visible: np.ndarray) -> list[_Keyframe]:
+        """Return the grid points up to a pose, and correct those in which its joints were held."""
+        assert self._start_s is not None
+        interval = self.model.interval
+        following = self._keyframes[-1].number + 1 if self._keyframes else 0
+        # half a frame too early is early enough
+        place = ((time_s - self._start_s) * self.rate_hz + 0.5) / interval
+        reached = [
+            _Keyframe(number, np.full((self.joints, self.values), np.nan))
+            for number in range(following, math.floor(place + 1e-9) + 1)
+        ]
+        back = visible & (time_s - self._seen_s <= self.gap_s)
+        for keyframe in [*self._keyframes, *reached]:
+            at_s = self._time_s(keyframe.number * interval)
+            late = back & (self._seen_s < at_s)
+            keyframe.pose[late] = self._line(at_s, time_s, pose)[late]
+        for keyframe in reached:
+            at_s = self._time_s(keyframe.number * interval)
+            held = ~visible & (at_s - self._seen_s <= self.gap_s)
+            keyframe.pose[held] = self._seen[held]
+            if abs(at_s - time_s) * self.rate_hz <= 0.5 + 1e-6:
+                new = visible & ~back
+                keyframe.pose[new] = pose[new]
+        return reached
+
+    def _line(self, at_s: float, time_s: float, pose: np.ndarray) -> np.ndarray:
+        """Return poses on the straight way from where joints were last seen to this pose."""
+        share = (time_s - at_s) / (time_s - self._seen_s)
+        return pose - share[:, None] * (pose - self._seen)
+
+    def _run_window(self) -> None:
+        """Let the model estimate the window of the last keyframes, and add what it says."""
+        model, region = self.model, len(self._weights)
+        poses = np.stack([keyframe.pose for keyframe in self._keyframes])
+        lacking = model.segments + 1 - len(poses)
+        poses = np.concatenate([np.repeat(poses[:1], lacking, axis=0), poses])
+        estimate = np.array(model.refine(fill(poses)), np.float64)
+        # A joint is known in a frame if it is in the keyframes before and after.
+        known = np.isfinite(poses).all(axis=2)
+        places = np.arange(len(estimate)) / model.interval
+        before = np.minimum(np.floor(places), model.segments).astype(int)
+        after = np.minimum(np.ceil(places), model.segments).astype(int)
+        estimate[~(known[before] & known[after])] = np.nan
+        past = model.interval * model.segments + 1
+        weights = np.zeros(past)
+        if not self._running:
+            weights[:] = 1.0  # nothing else covers what is before the region
+        weights[past - region :] = self._weights
+        first = self._last_frame - past + 1
+        for k in range(max(0, -first), past):
+            there = ~np.isnan(estimate[k]).any(axis=1)
+            if weights[k] and there.any():
+                frame = self._frame(first + k)
+                frame.total[there] += weights[k] * estimate[k, there]
+                frame.weight[there] += weights[k]
+        self._ahead = estimate[past:]
+        self._running = True
+
+    def _finish(self, last: int) -> RefinedPoses:
+        """Return the frames up to this one, and forget them."""
+        result = self._frames(range(self._next_frame, last + 1))
+        for number in range(self._next_frame, last + 1):
+            self._pending.pop(number, None)
+        self._next_frame = max(self._next_frame, last + 1)
+        return result
+
+    def _frames(self, numbers: range) -> RefinedPoses:
+        """Return frames as they are now."""
+        poses = np.full((len(numbers), self.joints, self.values), np.nan)
+        origin = np.full((len(numbers), self.joints), Origin.INTERPOLATED, np.uint8)
+        times = np.array([self._time_s(number) for number in numbers], np.float64)
+        for k, number in enumerate(numbers):
+            if number in self._pending:
+                frame = self._pending[number]
+                np.divide(frame.total, frame.weight, out=poses[k], where=frame.weight > 0)
+            if number > self._last_frame:
+                poses[k] = self._ahead[number - self._last_frame - 1]
+            origin[k, (times[k] - self._seen_s) * self.rate_hz > 0.5] = Origin.PREDICTED
+            if number in self._pending:
+                origin[k, self._pending[number].observed] = Origin.OBSERVED
+        origin[np.isnan(poses).any(axis=2)] = Origin.MISSING
+        return RefinedPoses(times, poses, origin)

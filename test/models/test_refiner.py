@@ -1,0 +1,365 @@
+"""The refiner against motions and streams whose answer is known on paper."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tolerances import assert_close
+
+from radar_pose_ros.models.deciwatch import DeciWatch, DeciWatchConfig
+from radar_pose_ros.models.interpolation import interpolate
+from radar_pose_ros.models.mixsynthformer import PRESETS, MixSynthFormer
+from radar_pose_ros.models.refiner import (
+    InterpolationModel,
+    NetworkModel,
+    Origin,
+    RefinedPoses,
+    Refiner,
+    blend_weights,
+    fill,
+)
+
+RATE_HZ = 30.0
+JOINTS, VALUES = 4, 3
+OBSERVED, INTERPOLATED, PREDICTED, MISSING = Origin
+
+
+def line(times_s: np.ndarray) -> np.ndarray:
+    """Every joint moves at a constant velocity: (times, joints, values)."""
+    rng = np.random.default_rng(0)
+    start, velocity = rng.normal(size=(2, JOINTS, VALUES))
+    return start + np.asarray(times_s)[:, None, None] * velocity
+
+
+def wiggle(times_s: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    phase, rate = rng.uniform(0, 6, size=(2, JOINTS, VALUES))
+    return np.sin(phase + rate * np.asarray(times_s)[:, None, None])
+
+
+def refiner(method: str = "linear", segments: int = 4, **options: object) -> Refiner:
+    model = InterpolationModel(method, 3, segments, options.pop("future_frames", 0))
+    return Refiner(model, JOINTS, VALUES, RATE_HZ, **options)  # type: ignore[arg-type]
+
+
+def assert_same(one: RefinedPoses, other: RefinedPoses) -> None:
+    np.testing.assert_array_equal(one.times_s, other.times_s)
+    np.testing.assert_array_equal(one.poses, other.poses)
+    np.testing.assert_array_equal(one.origin, other.origin)
+
+
+# -- blending ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("taper", [False, True])
+@pytest.mark.parametrize("blend", [1, 2, 5])
+def test_weights_sum_to_1(taper: bool, blend: int) -> None:
+    weights = blend_weights(3, blend, taper)
+    assert weights.shape == (blend, 3)
+    assert (weights > 0).all()
+    assert_close(weights.sum(axis=0), np.ones(3))
+    if not taper or blend == 1:
+        assert_close(weights, np.full((blend, 3), 1 / blend))
+
+
+def test_tapered_weights_by_hand() -> None:
+    """Two windows, four frames each: 1 2 3 4 rising meets 4 3 2 1 falling."""
+    assert_close(blend_weights(4, 2), np.array([[1, 2, 3, 4], [4, 3, 2, 1]])[::-1] / 5)
+
+
+@pytest.mark.parametrize("taper", [False, True])
+def test_frames_are_the_weighted_mean_of_the_windows_that_cover_them(taper: bool) -> None:
+    """Against windows evaluated one by one: a cubic gives other curves in each."""
+    segments, blend, interval = 4, 3, 3
+    times_s = np.arange(12) * 0.1
+    result = refiner("cubic", segments, blend=blend, taper=taper).push_many(
+        times_s, wiggle(times_s)
+    )
+    weights = blend_weights(interval, blend, taper)
+    for frame in range(20, 26):  # in full swing
+        segment = (frame - 1) // interval  # between keyframes `segment` and `segment` + 1
+        expected = np.zeros((JOINTS, VALUES))
+        for k in range(blend):
+            last = segment + 1 + k
+            part = slice(last - segments, last + 1)
+            window = interpolate(
+                times_s[part], wiggle(times_s[part]), [frame / RATE_HZ], "cubic"
+            ).poses[0]
+            expected += weights[k, (frame - 1) % interval] * window
+        assert_close(result.times_s[frame], frame / RATE_HZ)
+        assert_close(result.poses[frame], expected)
+
+
+# -- motions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blend", [1, 2, 4])
+@pytest.mark.parametrize("jitter_s", [0.0, 0.012, 0.04])
+def test_a_linear_motion_comes_back_exactly(blend: int, jitter_s: float) -> None:
+    """At regular times or not; each frame once, in order, on the grid of the first pose."""
+    rng = np.random.default_rng(3)
+    times_s = 7.0 + np.arange(40) * 0.1 + rng.uniform(-jitter_s, jitter_s, 40)
+    subject = refiner(blend=blend)
+    result = RefinedPoses.join([subject.push_many(times_s, line(times_s)), subject.flush()])
+    numbers = np.round((result.times_s - times_s[0]) * RATE_HZ).astype(int)
+    np.testing.assert_array_equal(numbers, np.arange(len(numbers)))
+    assert len(result) >= 3 * 38
+    assert_close(result.poses, line(result.times_s))
+    assert set(np.unique(result.origin)) <= {OBSERVED, INTERPOLATED}
+
+
+def test_other_keyframe_rates_are_brought_onto_the_grid() -> None:
+    """Twice as many, two thirds as many, and ones with gaps below the limit."""
+    for step_s, hole in ((0.05, ()), (0.15, ()), (0.1, (10, 11, 12, 13))):
+        times_s = np.delete(np.arange(0.0, 4.0, step_s), hole)
+        result = refiner(blend=1).push_many(times_s, line(times_s))
+        assert len(result) > 100
+        assert_close(result.poses, line(result.times_s))
+
+
+def test_origin_of_regular_keyframes() -> None:
+    times_s = np.arange(10) * 0.1
+    result = refiner().push_many(times_s, line(times_s))
+    expected = np.where(np.arange(len(result)) % 3 == 0, OBSERVED, INTERPOLATED)
+    np.testing.assert_array_equal(result.origin, np.repeat(expected[:, None], JOINTS, axis=1))
+
+
+def test_one_at_a_time_or_all_at_once() -> None:
+    """With gaps, missing joints, a jump and irregular times."""
+    rng = np.random.default_rng(5)
+    times_s = np.cumsum(rng.uniform(0.02, 0.25, 80))
+    times_s[40:] += 5.0
+    poses = wiggle(times_s)
+    poses[rng.uniform(size=poses.shape[:2]) < 0.3] = np.nan
+    at_once = refiner("cubic").push_many(times_s, poses)
+    subject = refiner("cubic")
+    parts = []
+    for time_s, pose in zip(times_s, poses, strict=True):
+        subject.preview(time_s)  # looking changes nothing
+        parts.append(subject.push(time_s, pose))
+    assert_same(RefinedPoses.join(parts), at_once)
+    assert len(at_once) > 100
+
+
+# -- latency -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("segments", "blend"), [(1, 1), (4, 1), (4, 2), (4, 4)])
+def test_latency_is_what_it_says(segments: int, blend: int) -> None:
+    """The age of the oldest frame that a keyframe makes final; at the start the whole window."""
+    subject = refiner(segments=segments, blend=blend)
+    assert_close(subject.latency_s, (3 * blend - 1) / RATE_HZ)
+    assert_close(subject.start_latency_s, segments * 0.1)
+    ages = []
+    for time_s in np.arange(30) * 0.1:
+        result = subject.push(time_s, line([time_s])[0])
+        if len(result):
+            ages.append(time_s - result.times_s[0])
+    assert_close(ages[0], subject.start_latency_s)
+    assert_close(ages[1:], np.full(len(ages) - 1, subject.latency_s))
+
+
+def test_preview_removes_the_latency() -> None:
+    """A constant velocity goes on beyond the last keyframe, as far as the model predicts."""
+    subject = refiner(future_frames=3)
+    times_s = np.arange(8) * 0.1
+    final = subject.push_many(times_s, line(times_s))
+    seen = subject.preview(0.7 + 2 / RATE_HZ)
+    np.testing.assert_allclose(seen.times_s[0] - final.times_s[-1], 1 / RATE_HZ)
+    np.testing.assert_allclose(seen.times_s[-1], 0.7 + 2 / RATE_HZ)
+    assert_close(seen.poses, line(seen.times_s))
+    assert (seen.origin[-2:] == PREDICTED).all() and (seen.origin[:-2] != PREDICTED).all()
+    assert len(subject.preview(9.0)) == len(seen) + 1  # no further than three frames
+    assert len(subject.preview(0.2)) == 0  # those are final
+    assert len(refiner().preview(1.0)) == 0
+
+
+def test_zero_velocity_stays_where_it_was() -> None:
+    model = InterpolationModel("linear", 1, 2, 2, velocity=False)
+    estimate = model.refine(line([0.0, 1.0, 2.0]))
+    assert_close(estimate[3:], np.repeat(estimate[2:3], 2, axis=0))
+
+
+# -- gaps ----------------------------------------------------------------------------------------
+
+
+def test_a_missing_joint_is_interpolated_once_it_is_back() -> None:
+    """Out of two keyframes; blended over all windows, only those after its return are right."""
+    times_s = np.arange(20) * 0.1
+    poses = line(times_s)
+    poses[8:10, 1] = np.nan
+    subject = refiner(segments=4, blend=4)
+    result = subject.push_many(times_s, poses)
+    others = [0, 2, 3]
+    assert_close(result.poses[:, others], line(result.times_s)[:, others])
+    assert (result.origin[24:28, 1] == INTERPOLATED).all()
+    assert (result.origin[24, others] == OBSERVED).all()
+    sure = (result.times_s < 0.35) | (result.times_s > 1.31)
+    assert_close(result.poses[sure, 1], line(result.times_s)[sure, 1])
+    assert np.isfinite(result.poses).all()
+
+
+def test_a_joint_that_stays_away_is_held_and_then_missing() -> None:
+    times_s = np.arange(30) * 0.1
+    poses = line(times_s)
+    poses[10:, 2] = np.nan
+    result = refiner(segments=2, blend=1, gap_s=0.5).push_many(times_s, poses)
+    after = result.times_s - 0.9
+    held = (after > 0.01) & (after < 0.51)
+    np.testing.assert_allclose(
+        result.poses[held, 2], np.broadcast_to(line([0.9])[0, 2], (held.sum(), VALUES))
+    )
+    assert (result.origin[held, 2] == PREDICTED).all()
+    assert np.isnan(result.poses[after > 0.51, 2]).all()
+    assert (result.origin[after > 0.51, 2] == MISSING).all()
+    assert np.isfinite(result.poses[:, [0, 1, 3]]).all()
+
+
+def test_a_joint_that_appears_late_is_missing_before() -> None:
+    times_s = np.arange(12) * 0.1
+    poses = line(times_s)
+    poses[:6, 0] = np.nan
+    result = refiner(segments=3, blend=1).push_many(times_s, poses)
+    early = result.times_s < 0.59
+    assert (result.origin[early, 0] == MISSING).all()
+    assert np.isnan(result.poses[early, 0]).all()
+    assert_close(result.poses[~early, 0], line(result.times_s)[~early, 0])
+
+
+def test_nobody_there() -> None:
+    """Nothing before somebody comes; the end of a stream is flushed after the gap."""
+    nobody = np.full((JOINTS, VALUES), np.nan)
+    subject = refiner(segments=2, gap_s=0.5)
+    assert len(subject.push(0.0, nobody)) == 0 and len(subject.flush()) == 0
+    times_s = 0.1 + np.arange(10) * 0.1
+    parts = [subject.push_many(times_s, line(times_s))]
+    parts += [subject.push(1.1 + k * 0.1, nobody) for k in range(12)]
+    result = RefinedPoses.join(parts)
+    assert subject.flushes == 1
+    assert_close(result.times_s[0], 0.1)
+    assert result.times_s[-1] == pytest.approx(1.5)
+    assert (result.origin[result.times_s > 1.01] == PREDICTED).all()
+    again = subject.push_many(times_s + 3.0, line(times_s))
+    assert_close(again.times_s[0], 3.1)
+
+
+@pytest.mark.parametrize("jump_s", [-0.5, 1.6])
+def test_a_jump_in_time_flushes(jump_s: float) -> None:
+    """What was pending comes out; the new grid begins at the new pose; nothing spans the jump."""
+    subject = refiner(gap_s=1.0)
+    before_s = 1.0 + np.arange(12) * 0.1
+    after_s = before_s[-1] + jump_s + np.arange(12) * 0.1
+    first = subject.push_many(before_s, line(before_s))
+    second = subject.push_many(after_s, -line(after_s))
+    assert subject.flushes == 1
+    split = 34 - len(first)  # 34 frames from the first to the last keyframe
+    rest, new = second.times_s[:split], second.times_s[split:]
+    assert_close(rest[-1], before_s[-1])
+    assert_close(new[0], after_s[0])
+    assert_close(second.poses[:split], line(rest))
+    assert_close(second.poses[split:], -line(new))
+
+
+def test_short_streams_come_out_when_flushed() -> None:
+    subject = refiner(segments=4)
+    assert len(subject.push_many([0.0, 0.1], line([0.0, 0.1]))) == 0
+    result = subject.flush()
+    assert_close(result.times_s, np.arange(4) / RATE_HZ)
+    assert_close(result.poses, line(result.times_s))
+    assert len(subject.flush()) == 0
+
+
+def test_the_same_time_twice_counts_once() -> None:
+    subject = refiner(segments=1)
+    times_s = [0.0, 0.1, 0.1, 0.2]
+    poses = line(times_s)
+    poses[2] += 1.0
+    assert_close(subject.push_many(times_s, poses).poses, line(np.arange(7) / RATE_HZ))
+
+
+def test_what_is_kept_does_not_grow() -> None:
+    subject = refiner(blend=2)
+    for k in range(500):
+        subject.push(k * 0.033, line([k * 0.033])[0])
+        assert len(subject._pending) <= 4 * 3 + 3
+
+
+def test_fill() -> None:
+    nan = np.nan
+    keyframes = np.array([[[nan], [1.0], [nan]], [[2.0], [3.0], [nan]], [[nan], [5.0], [nan]]])
+    assert_close(fill(keyframes)[:, 0, 0], [2.0, 2.0, 2.0])
+    assert_close(fill(keyframes)[:, 2, 0], [1.5, 2.5, 3.5])
+    keyframes[2, 0] = 8.0
+    keyframes[1, 0] = nan
+    keyframes[0, 0] = 4.0
+    assert_close(fill(keyframes)[:, 0, 0], [4.0, 6.0, 8.0])
+
+
+# -- networks ------------------------------------------------------------------------------------
+
+
+def test_a_network_that_begins_as_interpolation_is_one() -> None:
+    """Fresh weights of our presets, in a stream, equal the linear method in float32."""
+    torch.manual_seed(0)
+    times_s = np.arange(30) * 0.1
+    for name in ("pose_3d", "pose_3d_fast"):
+        network = MixSynthFormer(PRESETS[name])
+        poses = np.random.default_rng(0).normal(size=(30, 17, 3))
+        model = NetworkModel(network)
+        got = Refiner(model, 17, 3, RATE_HZ).push_many(times_s, poses)
+        straight = InterpolationModel("linear", model.interval, model.segments)
+        want = Refiner(straight, 17, 3, RATE_HZ).push_many(times_s, poses)
+        np.testing.assert_allclose(got.poses, want.poses, atol=1e-5)
+
+
+def test_a_root_is_taken_off_and_added_again() -> None:
+    torch.manual_seed(0)
+    config = DeciWatchConfig(joints=JOINTS, interval=3, segments=2, width=16, layers=1, heads=2)
+    network = DeciWatch(config).eval()
+    keyframes = wiggle(np.arange(3) * 0.1)
+    roots = keyframes[:, [0, 1]].mean(1, keepdims=True)
+    with torch.no_grad():
+        relative = network(torch.from_numpy(keyframes - roots).float()[None])[0].numpy()
+    expected = relative + interpolate([0, 3, 6], roots, np.arange(7.0)).poses
+    np.testing.assert_allclose(
+        NetworkModel(network, (0, 1)).refine(keyframes), expected, atol=1e-6
+    )
+
+
+def test_a_missing_joint_is_never_nan_to_a_network() -> None:
+    torch.manual_seed(0)
+    network = MixSynthFormer(PRESETS["pose_3d"])
+    subject = Refiner(NetworkModel(network), 17, 3, RATE_HZ)
+    times_s = np.arange(30) * 0.1
+    poses = np.random.default_rng(0).normal(size=(30, 17, 3))
+    poses[:, 4] = np.nan
+    result = subject.push_many(times_s, poses)
+    assert np.isnan(result.poses[:, 4]).all()
+    assert np.isfinite(np.delete(result.poses, 4, axis=1)).all()
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"blend": 5}, "blend must be 1 to 4 segments, got 5"),
+        ({"gap_s": 0.05}, "at least the 0.1 s from keyframe to keyframe, got 0.05"),
+        ({"rate_hz": 0.0}, "rate_hz must be positive, got 0.0"),
+    ],
+)
+def test_wrong_settings_are_named(options: dict, message: str) -> None:
+    options = {"rate_hz": RATE_HZ, **options}
+    with pytest.raises(ValueError, match=message):
+        Refiner(InterpolationModel(segments=4), JOINTS, VALUES, **options)
+
+
+def test_wrong_poses_are_named() -> None:
+    with pytest.raises(ValueError, match=r"\(4 joints, 3 values\) at a finite time, got \(3, 4\)"):
+        refiner().push(0.0, np.zeros((3, 4)))
+    with pytest.raises(ValueError, match="at nan"):
+        refiner().push(float("nan"), np.zeros((JOINTS, VALUES)))
+    with pytest.raises(ValueError, match="interval and segments must be at least 1"):
+        InterpolationModel(segments=0)
