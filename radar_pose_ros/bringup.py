@@ -164,6 +164,8 @@ RADAR_POSE_ARGUMENTS = (
     Argument("device", "auto", "Where the network runs: auto, cpu or cuda."),
     Argument("threads", 2, "CPU threads of the network."),
     Argument("output_frame", "center", "Frame of the window to publish: center or latest."),
+    Argument("refiner", False, "Start the node that makes poses of 30 Hz of them."),
+    Argument("refiner_weights", "", "Refiner: a preset's name or a path; none: straight lines."),
     Argument("visualizer", True, "Start the node that draws markers and overlay images."),
     Argument("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
     Argument("split", "test", "Emulator: bodies and motions of train, validation or test."),
@@ -243,6 +245,9 @@ def _radar_pose(**values: Any) -> list[NodeSpec]:
         nodes.append(NodeSpec("radar_preprocessor", "radar_preprocessor", radar, heatmap))
     pose = {name: values[name] for name in ("weights", "device", "threads", "output_frame")}
     nodes.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
+    if values["refiner"]:
+        refiner = {"weights": values["refiner_weights"]}
+        nodes.append(NodeSpec("pose_refiner", "pose_refiner", parameters=refiner))
     if values["visualizer"]:
         nodes.append(NodeSpec("visualizer", "visualizer"))
     threads = {"mamba_pose": values["threads"]}

@@ -117,7 +117,8 @@ def run(options: Options, say: Callable[[str], None] = print) -> Outcome:
             f"unknown motion {options.motion!r}, there are random, {', '.join(MOTIONS)}"
         )
     chosen = options.weights or "edge"
-    _, entry = weights.load(chosen)  # what is missing is better known before anything starts
+    # what is missing is better known before anything starts
+    _, entry = weights.load(chosen, "millimamba")
     baseline = MeanPoseBaseline.load(entry)
     out = Path(options.out)
     _clear(out)

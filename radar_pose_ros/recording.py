@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from rosbags.interfaces import (
     Connection,
+    MessageDefinitionFormat,
     Qos,
     QosDurability,
     QosHistory,
@@ -95,6 +96,24 @@ def type_store() -> Typestore:
             raise RecordingError(f"{path}: {error}") from error
     store.register(definitions)
     return store
+
+
+def _store_of(connection: Connection) -> Typestore:
+    """Return types with which a recorded topic can be read: as they were when it was recorded."""
+    store = type_store()
+    definition, kind = connection.msgdef, connection.msgtype
+    if definition.format != MessageDefinitionFormat.MSG or not definition.data:
+        return store
+    try:
+        if kind in store.types and store.generate_msgdef(kind)[0] == definition.data:
+            return store
+        recorded = get_types_from_msg(definition.data, kind)
+        own = {name: fields for name, fields in recorded.items() if name.startswith(PACKAGE)}
+        earlier = get_typestore(Stores.ROS2_KILTED)
+        earlier.register(own)
+    except TypesysError:
+        return store
+    return earlier if kind in own else store
 
 
 def message_class(type_name: str) -> Any:
@@ -271,15 +290,17 @@ class BagReader:
     def messages(self, topics: Iterable[str] | None = None) -> Iterator[Recorded]:
         """Yield decoded messages of these topics (default: all) in order of receive time.
 
+        Messages of an older version of this package have the fields that they had then.
+
         Raises
         ------
         RecordingError
             If a message does not fit its definition.
         """
-        store = type_store()
+        stores = {c.id: _store_of(c) for c in self._reader.connections}
         for connection, received_ns, data in self._raw(topics):
             try:
-                message = store.deserialize_cdr(data, connection.msgtype)
+                message = stores[connection.id].deserialize_cdr(data, connection.msgtype)
             except (SerdeError, KeyError) as error:
                 raise RecordingError(
                     f"{self.path}: {connection.topic} holds a message that is no "
@@ -391,9 +412,14 @@ def stamp_ns(message: Any) -> int:
 def topic_named(topics: Iterable[str], name: str) -> str:
     """Return the one topic whose name ends in ``/name``, in whatever namespace.
 
+    If all others are further down in its own namespace (``refined/name``), it is still the one.
     Raises `RecordingError` if there is none, or more than one.
     """
     found = [t for t in topics if re.fullmatch(rf"(/[^/]+)*/{re.escape(name)}", t)]
+    for topic in found:
+        namespace = topic.removesuffix(name)
+        if all(other.startswith(namespace) for other in found):
+            return topic
     if len(found) != 1:
         what = "no topic" if not found else f"{len(found)} topics ({', '.join(sorted(found))})"
         raise RecordingError(f"expected one topic named .../{name}, found {what}")

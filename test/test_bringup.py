@@ -41,6 +41,17 @@ def test_emulated_graph_has_one_driver_and_preprocessor_per_radar() -> None:
     assert "visualizer" not in specs(visualizer="false")
 
 
+def test_the_refiner_is_there_if_asked_for() -> None:
+    assert "pose_refiner" not in specs()
+    refiner = specs(refiner="true", refiner_weights="radar_2d")["pose_refiner"]
+    assert (refiner.namespace, refiner.remappings) == (
+        "",
+        (),
+    )  # beside mamba_pose: no names change
+    assert refiner.parameters == {"weights": "radar_2d"}
+    assert refiner.environment["OMP_NUM_THREADS"] == "1"
+
+
 def test_drivers_and_emulator_agree_on_addresses() -> None:
     nodes = specs(emulated=True, port_base=20000)
     emulator = nodes["radar_emulator"].parameters
@@ -75,7 +86,7 @@ def test_a_manifest_that_the_preprocessor_would_refuse_is_refused(
 @pytest.mark.parametrize("emulated", [True, False])
 def test_every_parameter_is_declared_and_allowed(emulated: bool) -> None:
     """The data names no parameter that its node does not have, nor a value it refuses."""
-    for node in specs(emulated=emulated).values():
+    for node in specs(emulated=emulated, refiner=True).values():
         declared = parameters.load(node.executable)
         for name, value in node.parameters.items():
             assert name in declared, f"{node.label} has no parameter {name}"

@@ -47,6 +47,7 @@ def truth_message(stamp_ns: int):
             position=make("geometry_msgs/msg/Point", x=x, y=y, z=z),
             confidence=1.0,
             covariance=np.zeros(6, np.float32),
+            origin=0,
         )
         for x, y, z in joints
     ]
@@ -74,7 +75,8 @@ def pose_message(
     points = project(true_joints_m((stamp_ns - START_NS) / 1e9)) + np.array([error_px, 0.0])
     points[:unknown] = np.nan
     keypoints = [
-        make("radar_pose_ros/msg/Keypoint2D", x=x, y=y, confidence=0.5) for x, y in points
+        make("radar_pose_ros/msg/Keypoint2D", x=x, y=y, confidence=0.5, origin=0)
+        for x, y in points
     ]
     person = make("radar_pose_ros/msg/HumanPose2D", id=-1, confidence=0.5, keypoints=keypoints)
     return make(

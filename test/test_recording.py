@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,7 @@ def test_a_message_with_every_kind_of_field(tmp_path):
                         position=point(x=1.5, y=-2.0, z=0.25 * k),
                         confidence=1.0,
                         covariance=covariance,
+                        origin=2,
                     )
                     for k in range(14)
                 ],
@@ -100,6 +103,39 @@ def test_a_message_with_every_kind_of_field(tmp_path):
     assert back.id == -1 and np.isnan(back.confidence)
     assert [k.position.z for k in back.keypoints] == [0.25 * k for k in range(14)]
     assert np.isnan(back.keypoints[3].covariance).all()
+    assert back.keypoints[13].origin == 2
+
+
+def test_a_bag_of_an_older_version_is_read_as_it_was_then(tmp_path, monkeypatch):
+    """Before keypoints had an origin: its bytes would be taken for those of the next keypoint."""
+    older = tmp_path / "msg"
+    shutil.copytree(recording.message_directory(), older)
+    path = older / "Keypoint2D.msg"
+    path.write_text(re.sub(r".*\borigin .*\n|uint8 [A-Z]+=.*\n", "", path.read_text()))
+    recording.type_store.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(recording, "message_directory", lambda: older)
+        keypoint = recording.message_class("radar_pose_ros/msg/Keypoint2D")
+        points = [keypoint(x=1.0 + k, y=2.0 + k, confidence=0.5) for k in range(14)]
+        pose = recording.message_class("radar_pose_ros/msg/HumanPose2D")
+        message = recording.message_class("radar_pose_ros/msg/HumanPose2DArray")(
+            header=header(5, "camera"),
+            skeleton="hupr14",
+            model="x",
+            image_width=256,
+            image_height=256,
+            missing_sources=[],
+            poses=[pose(id=-1, confidence=0.5, keypoints=points)],
+        )
+        with BagWriter(tmp_path / "bag") as writer:
+            writer.write_message("/pose2d", 7, message)
+            writer.write_message("/radar_h/adc", 8, adc_frame(3, np.zeros(4, np.int16)))
+    recording.type_store.cache_clear()
+    assert "origin" in recording.message_class("radar_pose_ros/msg/Keypoint2D").__annotations__
+    with BagReader(tmp_path / "bag") as reader:
+        pose, adc = (recorded.message for recorded in reader.messages())
+    assert [k.x for k in pose.poses[0].keypoints] == [1.0 + k for k in range(14)]
+    assert adc.frame_index == 3
 
 
 def test_topics_are_selected_and_ordered_by_receive_time(tmp_path):
@@ -203,6 +239,12 @@ def test_topic_named_finds_it_in_any_namespace():
         recording.topic_named(topics, "pose3d")
     with pytest.raises(RecordingError, match="found 2 topics"):
         recording.topic_named(topics, "heatmap")
+    topics.append("/robot/refined/pose2d")  # further down: it is not the one that is meant
+    assert recording.topic_named(topics, "pose2d") == "/robot/pose2d"
+    assert recording.topic_named(topics, "refined/pose2d") == "/robot/refined/pose2d"
+    assert recording.topic_named(["/refined/pose2d", "/pose2d"], "pose2d") == "/pose2d"
+    with pytest.raises(RecordingError, match="found 3 topics"):
+        recording.topic_named([*topics, "/other/pose2d"], "pose2d")
 
 
 def test_every_message_of_the_package_is_registered():

@@ -3,7 +3,7 @@
 A folder of weights holds safetensors files and ``manifest.json``, one entry per file:
 
 ==================  ===============================================================================
-model               which network, e.g. "millimamba"
+model               which network, one of `NETWORKS`
 preset              which of its configurations; also the name by which `load` finds it
 config              that configuration, in numbers
 file                the safetensors file, beside the manifest
@@ -13,7 +13,8 @@ training_data       what it was trained on, with its "licence"
 git_revision        of the program that trained it
 command             by which it was made
 metrics             what it reached: "split" and the numbers
-heatmap             the settings of the heatmap chain that it needs (`HeatmapConfig`)
+heatmap             the settings of the heatmap chain that it needs (`HeatmapConfig`); empty if
+                    it does not look at heatmaps
 baseline            the mean pose of its training set, a file beside it; empty if there is none
 confidence          optional: the calibration of its confidence (`confidence.Calibration`)
 ==================  ===============================================================================
@@ -24,6 +25,7 @@ Nothing is ever downloaded, and nothing is unpickled.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -37,7 +39,6 @@ import torch
 from torch import Tensor, nn
 
 from radar_pose_ros import resources
-from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
 
 MANIFEST = "manifest.json"
 ENVIRONMENT_VARIABLE = "RADAR_POSE_WEIGHTS"
@@ -56,6 +57,14 @@ FIELDS: dict[str, type] = {
     "baseline": str,
 }
 OPTIONAL_FIELDS: dict[str, type] = {"confidence": dict}
+# Which class of which module a model is; its configurations are the module's PRESETS.
+NETWORKS = {
+    "millimamba": "MilliMamba",
+    "mixsynthformer": "MixSynthFormer",
+    "deciwatch": "DeciWatch",
+    "mixste": "MixSTE",
+    "diffhpe": "DiffHPE",
+}
 
 
 class WeightsError(ValueError):
@@ -116,7 +125,7 @@ def read_manifest(directory: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def load(name: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(name: str | Path, model: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a network's weights, checked, and what the manifest says of them.
 
     Parameters
@@ -124,6 +133,8 @@ def load(name: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     name : str or Path
         A preset's name, to be looked up in `weights_directory`, or the path of a safetensors file
         with a manifest beside it.
+    model : str
+        Which network it must be, one of `NETWORKS`; any if empty.
 
     Returns
     -------
@@ -136,10 +147,12 @@ def load(name: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     ------
     WeightsError
         If the file is missing or not listed, has another hash than the manifest says, holds NaN
-        or infinite numbers, or does not fit the network of that preset.
+        or infinite numbers, is of another model, or does not fit the network of that preset.
     """
     directory, entry = _find(str(name))
     path = directory / entry["file"]
+    if model and entry["model"] != model:
+        raise WeightsError(f"{path} is a {entry['model']}, not a {model}")
     if not path.is_file():
         raise WeightsError(f"{path} is missing, though {directory / MANIFEST} lists it")
     content = path.read_bytes()
@@ -158,7 +171,7 @@ def load(name: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save(
-    network: MilliMamba,
+    network: nn.Module,
     directory: Path,
     preset: str,
     *,
@@ -166,11 +179,11 @@ def save(
     git_revision: str,
     command: str,
     metrics: Mapping[str, Any],
-    heatmap: Mapping[str, Any],
+    heatmap: Mapping[str, Any] | None = None,
     baseline: str = "",
     confidence: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write ``millimamba_<preset>.safetensors`` and its entry in the folder's manifest.
+    """Write ``<model>_<preset>.safetensors`` and its entry in the folder's manifest.
 
     Numbers are stored in half precision, which takes half the space; a network that loads them
     computes in its own.
@@ -179,7 +192,8 @@ def save(
 
     Parameters
     ----------
-    network : MilliMamba
+    network : nn.Module
+        Of one of the classes of `NETWORKS`.
     directory : Path
         Made if it does not exist.
     preset : str
@@ -195,16 +209,20 @@ def save(
     Raises
     ------
     WeightsError
-        If the network is not of that preset or holds NaN or infinite numbers.
+        If there is no such model, or the network is not of that preset or holds NaN or infinite
+        numbers.
     """
+    kind = type(network).__name__
+    model = {name: model for model, name in NETWORKS.items()}.get(kind, kind)
+    config: Any = network.config
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"millimamba_{preset}.safetensors"
+    path = directory / f"{model}_{preset}.safetensors"
     state = {key: value.detach().cpu().half() for key, value in network.state_dict().items()}
     content = safetensors.torch.save(state)
     entry: dict[str, Any] = {
-        "model": "millimamba",
+        "model": model,
         "preset": preset,
-        "config": _plain(asdict(network.config)),
+        "config": _plain(asdict(config)),
         "file": path.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "parameters": sum(value.numel() for value in state.values()),
@@ -212,7 +230,7 @@ def save(
         "git_revision": git_revision,
         "command": command,
         "metrics": dict(metrics),
-        "heatmap": dict(heatmap),
+        "heatmap": dict(heatmap or {}),
         "baseline": baseline,
         **({"confidence": dict(confidence)} if confidence else {}),
     }
@@ -250,20 +268,24 @@ def _find(name: str) -> tuple[Path, dict[str, Any]]:
 
 def _check_fit(state: Mapping[str, Tensor], entry: Mapping[str, Any], path: Path) -> None:
     """Raise `WeightsError` unless the numbers are finite and those of the preset's network."""
-    if entry["model"] != "millimamba":
-        raise WeightsError(f"{path}: there is no model {entry['model']!r}, only millimamba")
-    if entry["preset"] not in PRESETS:
+    if entry["model"] not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise WeightsError(f"{path}: there is no model {entry['model']!r}, only {known}")
+    module: Any = importlib.import_module(f"radar_pose_ros.models.{entry['model']}")
+    presets: Mapping[str, Any] = module.PRESETS
+    if entry["preset"] not in presets:
         raise WeightsError(
-            f"{path}: there is no preset {entry['preset']!r}, only {', '.join(sorted(PRESETS))}"
+            f"{path}: there is no preset {entry['preset']!r}, only {', '.join(sorted(presets))}"
         )
-    config = _plain(asdict(PRESETS[entry["preset"]]))
+    config = _plain(asdict(presets[entry["preset"]]))
     for field, value in entry["config"].items():
         if config.get(field) != value:
             raise WeightsError(
                 f"{path} was trained with {field} = {value!r}, but preset {entry['preset']} has "
                 f"{config.get(field)!r}: train it anew"
             )
-    expected = _shapes(MilliMamba, entry["preset"])
+    network = getattr(module, NETWORKS[entry["model"]])
+    expected = _shapes(network, presets[entry["preset"]])
     for key in sorted(expected.keys() - state.keys()):
         raise WeightsError(f"{path} lacks {key}, which preset {entry['preset']} has")
     for key, tensor in state.items():
@@ -278,10 +300,10 @@ def _check_fit(state: Mapping[str, Tensor], entry: Mapping[str, Any], path: Path
             raise WeightsError(f"{path}: {key} holds NaN or infinite numbers")
 
 
-def _shapes(network: type[nn.Module], preset: str) -> dict[str, tuple[int, ...]]:
+def _shapes(network: type[nn.Module], config: Any) -> dict[str, tuple[int, ...]]:
     # Not on the device "meta": what torch imports for that takes seconds on a small computer.
     with torch.random.fork_rng(devices=[]):
-        state = network(PRESETS[preset]).state_dict()
+        state = network(config).state_dict()
     return {key: tuple(value.shape) for key, value in state.items()}
 
 

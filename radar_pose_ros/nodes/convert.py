@@ -22,6 +22,7 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from radar_pose_ros import msg
+from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.radar.config import ConfigError, RadarConfig
 from radar_pose_ros.radar.waveform import Waveform
 from radar_pose_ros.skeleton.definitions import Skeleton
@@ -403,3 +404,60 @@ def message_to_pose3d(message: msg.HumanPose3DArray, joints: int) -> list[np.nda
         require(not np.isinf(values).any(), "pose with infinity")
         people.append(values)
     return people
+
+
+def message_to_people(
+    message: msg.HumanPose2DArray | msg.HumanPose3DArray, joints: int
+) -> list[Person]:
+    """Return all that a message says of people, in an image or in space."""
+    planar = isinstance(message, msg.HumanPose2DArray)
+    read = message_to_pose2d if planar else message_to_pose3d
+    people = []
+    for person, values in zip(message.poses, read(message, joints), strict=True):
+        confidence = np.array([k.confidence for k in person.keypoints], np.float64)
+        require(not np.isinf([*confidence, person.confidence]).any(), "pose with infinity")
+        people.append(
+            Person(
+                keypoints=values[:, :2] if planar else values,
+                joint_confidence=confidence,
+                confidence=person.confidence,
+                number=person.id,
+                root_relative=not planar and person.root_relative,
+                origin=np.array([k.origin for k in person.keypoints], np.uint8),
+            )
+        )
+    return people
+
+
+def people_to_message(
+    message_type: type, people: Sequence[Person], head: Header, **about: Any
+) -> Any:
+    """Return a HumanPose2DArray or HumanPose3DArray; covariances are not known.
+
+    Parameters
+    ----------
+    message_type : type
+        Which of them.
+    people : sequence of Person
+    about : Any
+        Other fields of the message.
+    """
+    planar = message_type is msg.HumanPose2DArray
+    message = message_type(header=head, **about)
+    for person in people:
+        pose = msg.HumanPose2D() if planar else msg.HumanPose3D(root_relative=person.root_relative)
+        pose.id, pose.confidence = person.number, float(person.confidence)
+        origin = np.zeros(len(person.keypoints)) if person.origin is None else person.origin
+        for values, confidence, source in zip(
+            person.keypoints.tolist(), person.joint_confidence.tolist(), origin, strict=True
+        ):
+            common = {"confidence": confidence, "origin": int(source)}
+            if planar:
+                keypoint = msg.Keypoint2D(x=values[0], y=values[1], **common)
+            else:
+                point = Point(x=values[0], y=values[1], z=values[2])
+                unknown = np.full(6, np.nan, np.float32)
+                keypoint = msg.Keypoint3D(position=point, covariance=unknown, **common)
+            pose.keypoints.append(keypoint)
+        message.poses.append(pose)
+    return message

@@ -21,7 +21,7 @@ from radar_pose_ros.models.millimamba import PRESETS, MilliMamba, MilliMambaOutp
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode, run
 from radar_pose_ros.nodes.pairing import StampPairing
-from radar_pose_ros.nodes.window import Frame, FrameNumbers, FrameWindow, Heatmap
+from radar_pose_ros.nodes.window import EveryNth, Frame, FrameNumbers, FrameWindow, Heatmap
 from radar_pose_ros.nodes.worker import Mailbox
 from radar_pose_ros.skeleton.definitions import HUPR14
 from radar_pose_ros.skeleton.projection import IMAGE_SIZE_PX
@@ -42,7 +42,7 @@ class MambaPose(ManagedNode):
         """Load the network; fail without trained weights."""
         values = self.values
         device = self._choose_device()
-        state, entry = weights.load(values.weights)
+        state, entry = weights.load(values.weights, "millimamba")
         config = PRESETS[entry["preset"]]
         if config.views != len(RADARS) or config.input_channels != 2:
             raise ValueError(f"preset {entry['preset']} is not for heatmaps of two radars")
@@ -73,6 +73,7 @@ class MambaPose(ManagedNode):
         self._numbers = FrameNumbers()
         # Of each frame, which radars have seen it; the engine holds the rest.
         self._window: FrameWindow[list[bool]] = FrameWindow(self._engine.config.frames, gap_ns)
+        self._chosen = EveryNth(values.every_nth_frame)
         self._engine.clear()
         self._mailbox: Mailbox[Frame] = Mailbox(values.queue_size)
         self.health.watch("pose2d")
@@ -156,7 +157,7 @@ class MambaPose(ManagedNode):
             frames = self._mailbox.take_all(timeout_s=0.2)
             for number, frame in enumerate(frames, start=1):
                 self._add_to_window(frame)
-                if not self._window.is_full:
+                if not (self._window.is_full and self._chosen.takes(self._window.added)):
                     continue
                 waiting = len(frames) - number
                 if waiting and took_s * len(frames) * convert.NANOSECONDS > (frame.period_ns or 0):

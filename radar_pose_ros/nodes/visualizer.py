@@ -18,6 +18,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from radar_pose_ros import msg
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode, run
+from radar_pose_ros.nodes.memory import Memory
 from radar_pose_ros.nodes.transforms import RIG_FRAME
 from radar_pose_ros.preview import power_db
 from radar_pose_ros.skeleton import projection
@@ -27,35 +28,15 @@ RADARS = ("radar_h", "radar_v")
 TRUTH = "ground_truth"
 SURE = (0.0, 0.62, 0.45)  # bluish green and vermilion: told apart with any colour vision
 UNSURE = (0.84, 0.37, 0.0)
+REFINED_SURE = (0.0, 0.45, 0.7)  # blue and reddish purple
+REFINED_UNSURE = (0.8, 0.47, 0.65)
 GREY = (0.72, 0.72, 0.72)
-KEPT_NS = 3 * convert.NANOSECONDS  # poses describe the past: keep what they will be drawn with
-NEAR_NS = convert.NANOSECONDS // 10
-
-
-class Memory:
-    """Things of the last seconds, found by their stamp."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._items: dict[int, Any] = {}
-
-    def add(self, stamp_ns: int, item: Any) -> None:
-        """Keep an item and forget those that are far from it in time, later or earlier."""
-        with self._lock:
-            self._items[stamp_ns] = item
-            self._items = {s: v for s, v in self._items.items() if abs(s - stamp_ns) <= KEPT_NS}
-
-    def nearest(self, stamp_ns: int) -> Any:
-        """Return the item nearest to a stamp; None if that is not near."""
-        with self._lock:
-            if not self._items:
-                return None
-            best = min(self._items, key=lambda s: abs(s - stamp_ns))
-            return self._items[best] if abs(best - stamp_ns) <= NEAR_NS else None
+# Markers of the two kinds of poses: where one is sure of a joint, and where not.
+COLOURS = {"pose2d": (SURE, UNSURE), "refined": (REFINED_SURE, REFINED_UNSURE)}
 
 
 class Visualizer(ManagedNode):
-    """Draws `pose2d`, and beside it `ground_truth` if there is any; see docs/nodes.md."""
+    """Draws `pose2d`, and beside it `refined/pose2d` and `ground_truth`; see docs/nodes.md."""
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("visualizer", **node_arguments)
@@ -71,11 +52,12 @@ class Visualizer(ManagedNode):
         self._truths = Memory()
         self._heatmaps = {radar: Memory() for radar in RADARS}
         self._pose: tuple[msg.HumanPose2DArray, np.ndarray | None] | None = None
-        self._shown = {"pose2d": 0, TRUTH: 0}  # people who were drawn in space last
+        self._shown = dict.fromkeys((*COLOURS, TRUTH), 0)  # people who were drawn in space last
         self.health.watch("pose2d", self.values.input_timeout_s)
         self.health.watch("overlay")
         self.subscribe(msg.SkeletonDefinition, "skeleton", LATCHED, self._take_skeleton)
         self.subscribe(msg.HumanPose2DArray, "pose2d", SENSOR_DATA, self._take_pose)
+        self.subscribe(msg.HumanPose2DArray, "refined/pose2d", SENSOR_DATA, self._take_refined)
         self.subscribe(msg.HumanPose3DArray, TRUTH, SENSOR_DATA, self._take_truth)
         for radar in RADARS:
             topic = f"{radar}/heatmap"
@@ -96,19 +78,12 @@ class Visualizer(ManagedNode):
         return self._skeletons[name]
 
     def _take_pose(self, message: msg.HumanPose2DArray) -> None:
-        skeleton = self._skeleton(message.skeleton)
-        people = convert.message_to_pose2d(message, len(skeleton.joints))
+        people = self._draw("pose2d", message)
         self.health.tick("pose2d")
-        head = Header(stamp=message.header.stamp, frame_id=RIG_FRAME)
-        markers = []
-        for number, person in enumerate(people):
-            points = projection.unproject(person[:, :2], self.values.distance_m)
-            trust = np.nan_to_num(person[:, 2], nan=1.0)
-            points[trust < self.values.min_confidence] = np.nan
-            colours = [self._colour(confidence) for confidence in trust]
-            markers += self._person(head, "pose2d", number, skeleton, points, colours)
-        self._show("pose2d", len(people), markers)
         self._pose = message, people[0] if people else None
+
+    def _take_refined(self, message: msg.HumanPose2DArray) -> None:
+        self._draw("refined", message)
 
     def _take_truth(self, message: msg.HumanPose3DArray) -> None:
         skeleton = self._skeleton(message.skeleton)
@@ -129,10 +104,27 @@ class Visualizer(ManagedNode):
 
     # -- markers -----------------------------------------------------------------------------
 
+    def _draw(self, namespace: str, message: msg.HumanPose2DArray) -> list[np.ndarray]:
+        """Publish the markers of all people in the image plane, and return their poses."""
+        skeleton = self._skeleton(message.skeleton)
+        people = convert.message_to_pose2d(message, len(skeleton.joints))
+        head = Header(stamp=message.header.stamp, frame_id=RIG_FRAME)
+        markers = []
+        for number, person in enumerate(people):
+            points = projection.unproject(person[:, :2], self.values.distance_m)
+            trust = np.nan_to_num(person[:, 2], nan=1.0)
+            points[trust < self.values.min_confidence] = np.nan
+            colours = [self._colour(confidence, *COLOURS[namespace]) for confidence in trust]
+            markers += self._person(head, namespace, number, skeleton, points, colours)
+        self._show(namespace, len(people), markers)
+        return people
+
     @staticmethod
-    def _colour(confidence: float) -> ColorRGBA:
+    def _colour(
+        confidence: float, sure: tuple[float, ...], unsure: tuple[float, ...]
+    ) -> ColorRGBA:
         share = min(max(float(confidence), 0.0), 1.0)
-        red, green, blue = (u + (s - u) * share for s, u in zip(SURE, UNSURE, strict=True))
+        red, green, blue = (u + (s - u) * share for s, u in zip(sure, unsure, strict=True))
         return ColorRGBA(r=red, g=green, b=blue, a=0.9)
 
     def _show(self, namespace: str, people: int, markers: list[Marker]) -> None:

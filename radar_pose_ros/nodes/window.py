@@ -59,6 +59,7 @@ class FrameWindow(Generic[T]):
 
     def __init__(self, frames: int, max_gap_ns: int) -> None:
         self.max_gap_ns = max_gap_ns
+        self.added = 0  # frames so far, in all windows
         self._stamps: deque[int] = deque(maxlen=frames)
         self._items: deque[T] = deque(maxlen=frames)
 
@@ -111,6 +112,7 @@ class FrameWindow(Generic[T]):
 
     def add(self, stamp_ns: int, item: T) -> None:
         """Append a frame."""
+        self.added += 1
         self._stamps.append(stamp_ns)
         self._items.append(item)
 
@@ -118,6 +120,24 @@ class FrameWindow(Generic[T]):
         """Forget all frames."""
         self._stamps.clear()
         self._items.clear()
+
+
+class EveryNth:
+    """Chooses every n-th frame of a stream: the first one, and then one each n frames.
+
+    Where a chosen frame does not come, the next one is taken, and counting goes on from there.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._due = 0
+
+    def takes(self, number: int) -> bool:
+        """Return whether to take the frame of this number; numbers rise."""
+        if number < self._due:
+            return False
+        self._due = number + self.n
+        return True
 
 
 class FrameNumbers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from radar_pose_ros.models import weights
+from radar_pose_ros.models import mixsynthformer, weights
 from radar_pose_ros.models.confidence import Calibration
 from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
 
@@ -74,6 +75,31 @@ def test_round_trip(folder: Path, network: MilliMamba, by_path: bool) -> None:
     assert entry["directory"] == str(folder)
     assert entry["heatmap"]["range_first"] == 31
     assert entry["parameters"] == sum(p.numel() for p in network.parameters())
+
+
+def test_other_networks_are_kept_beside_it(folder: Path) -> None:
+    """Of each model in one manifest; who wants one model is told if it is another."""
+    torch.manual_seed(0)
+    other = mixsynthformer.MixSynthFormer(mixsynthformer.PRESETS["radar_2d"])
+    about = describe()
+    del about["heatmap"]
+    saved = weights.save(other, folder, "radar_2d", **about)
+    assert (saved["model"], saved["heatmap"]) == ("mixsynthformer", {})
+    assert saved["file"] == "mixsynthformer_radar_2d.safetensors"
+    state, entry = weights.load("radar_2d", "mixsynthformer")
+    for key, value in other.state_dict().items():
+        assert torch.equal(state[key], value.half())
+    assert entry["config"]["interval"] == 3
+    assert weights.load("edge", "millimamba")[1]["model"] == "millimamba"
+    with pytest.raises(weights.WeightsError, match="is a millimamba, not a mixsynthformer"):
+        weights.load("edge", "mixsynthformer")
+
+
+def test_every_network_has_presets() -> None:
+    for model, name in weights.NETWORKS.items():
+        module = importlib.import_module(f"radar_pose_ros.models.{model}")
+        assert issubclass(getattr(module, name), torch.nn.Module)
+        assert module.PRESETS
 
 
 def test_saving_again_replaces_the_entry(folder: Path, network: MilliMamba) -> None:

@@ -18,6 +18,7 @@ from std_msgs.msg import Header  # noqa: E402
 
 from radar_pose_ros.nodes import convert  # noqa: E402
 from radar_pose_ros.nodes.convert import InvalidMessageError  # noqa: E402
+from radar_pose_ros.nodes.people import Person  # noqa: E402
 from radar_pose_ros.radar.config import RadarConfig  # noqa: E402
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor  # noqa: E402
 from radar_pose_ros.radar.ti_config import load_cfg  # noqa: E402
@@ -117,6 +118,49 @@ def test_pose_round_trips(rng: np.random.Generator) -> None:
     head = convert.header(NOW_NS, "map")
     truth = convert.pose3d_to_message(joints, head, "hupr14", "simulation")
     np.testing.assert_array_equal(convert.message_to_pose3d(truth, 14)[0], joints)
+
+
+@pytest.mark.parametrize("values", [2, 3])
+def test_people_round_trip(values: int, rng: np.random.Generator) -> None:
+    """All that a message says, of several people; NaN stays NaN."""
+    people = [
+        Person(
+            keypoints=rng.uniform(0, 256, (14, values)),
+            joint_confidence=rng.uniform(0, 1, 14),
+            confidence=0.25 * number,
+            number=number,
+            root_relative=values == 3 and number == 1,
+            origin=rng.integers(0, 3, 14).astype(np.uint8),
+        )
+        for number in (-1, 1, 2)
+    ]
+    people[0].keypoints[4] = np.nan
+    people[1].joint_confidence[5] = np.nan
+    kind = msg.HumanPose2DArray if values == 2 else msg.HumanPose3DArray
+    head = convert.header(NOW_NS, "camera")
+    message = convert.people_to_message(kind, people, head, skeleton="hupr14", model="x")
+    assert (message.header, message.skeleton, message.model) == (head, "hupr14", "x")
+    for person, back in zip(people, convert.message_to_people(message, 14), strict=True):
+        np.testing.assert_allclose(back.keypoints, person.keypoints, rtol=1e-6)
+        np.testing.assert_allclose(back.joint_confidence, person.joint_confidence, rtol=1e-6)
+        np.testing.assert_array_equal(back.origin, person.origin)
+        assert back.confidence == pytest.approx(person.confidence)
+        assert (back.number, back.root_relative) == (person.number, person.root_relative)
+    if values == 3:
+        assert np.isnan(message.poses[0].keypoints[0].covariance).all()
+    message.poses[2].keypoints[0].confidence = float("inf")
+    with pytest.raises(InvalidMessageError, match="infinity"):
+        convert.message_to_people(message, 14)
+
+
+@pytest.mark.parametrize("kind", [msg.Keypoint2D, msg.Keypoint3D])
+def test_origins_have_the_numbers_of_the_refiner(kind: type) -> None:
+    """And what says nothing was observed."""
+    from radar_pose_ros.models.refiner import Origin
+
+    for name in ("OBSERVED", "INTERPOLATED", "PREDICTED"):
+        assert getattr(kind, name) == Origin[name]
+    assert kind().origin == Origin.OBSERVED
 
 
 def test_nobody_is_an_empty_list() -> None:

@@ -247,6 +247,35 @@ def test_live_one_radar_fails_and_comes_back(
         assert pose.missing_sources == missing.tolist()
 
 
+def test_live_every_third_frame(
+    live: LiveGraph, network: Any, weights_file: Path, rng: np.random.Generator
+) -> None:
+    """A third of the poses, and the same ones: the windows hold the other frames as well."""
+    from rclpy.qos import QoSProfile
+
+    from radar_pose_ros import msg
+    from radar_pose_ros.nodes import convert
+
+    start(live, weights_file, every_nth_frame=3)
+    live.diagnostics()
+    poses = live.collect(msg.HumanPose2DArray, "/pose2d", QoSProfile(depth=50))
+    radars = Radars(live)
+    frames = heatmaps(network, 17, rng)
+    begin_ns = time.time_ns()
+    stamps = [begin_ns + k * PERIOD_NS for k in range(17)]
+    for views, stamp_ns in zip(frames, stamps, strict=True):
+        radars.publish(views, stamp_ns)
+    live.wait(lambda: len(poses) >= 3, what="poses")
+    time.sleep(0.5)
+    found = poses_by_stamp(poses)
+    assert set(found) == {stamps[4], stamps[7], stamps[10]}
+    for frame in (4, 7, 10):
+        (person,) = convert.message_to_pose2d(found[stamps[frame]], 14)
+        keypoints_px, confidence = expected(network, frames[frame - 4 : frame + 5])
+        np.testing.assert_allclose(person[:, :2], keypoints_px, atol=0.01)
+        np.testing.assert_allclose(person[:, 2], confidence, atol=1e-4)
+
+
 def test_live_what_is_not_known_is_not_stated(
     live: LiveGraph, network: Any, tmp_path: Path, rng: np.random.Generator
 ) -> None:

@@ -48,6 +48,7 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
         live.node.create_publisher(msg.RadarHeatmap, f"/{r}/heatmap", QoSProfile(depth=10))
         for r in ("radar_h", "radar_v")
     ]
+    refined = live.node.create_publisher(msg.HumanPose2DArray, "/refined/pose2d", qos)
     markers = live.collect(MarkerArray, "/markers", QoSProfile(depth=50))
     pictures = live.collect(Image, "/overlay", QoSProfile(depth=5))
     live.wait(poses.get_subscription_count, what="a subscriber of pose2d")
@@ -77,8 +78,11 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
                 (keypoints, confidence), head, skeleton="hupr14", model="test", image_width=256
             )
         )
+        refined.publish(
+            convert.pose2d_to_message((keypoints, confidence), head, skeleton="hupr14")
+        )
         time.sleep(0.05)
-        return bool(pictures and len(markers) > 1)
+        return bool(pictures and len(markers) > 2)
 
     live.wait(publish, what="markers and a picture")
     live.wait(lambda: publish() and len(pictures) > 1, what="a picture with both radars")
@@ -90,6 +94,9 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
     found = np.array([(p.x, p.y, p.z) for p in spheres.points])
     np.testing.assert_allclose(found, known, atol=1e-9)  # the person stands on that plane
     assert spheres.colors[0].r > 0.8 > spheres.colors[-1].r  # unsure is red, sure is green
+    again = seen["refined", 7]
+    assert again.points == spheres.points  # on the same plane, in other colours
+    assert again.colors[-1].b > 0.69 > again.colors[0].b > again.colors[0].g > spheres.colors[0].b
     lines = seen["pose2d", 5]
     assert len(lines.points) == 2 * (len(HUPR14.edges) - 1)
     truth = np.array([(p.x, p.y, p.z) for p in seen["ground_truth", 7].points])
@@ -102,7 +109,8 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
     poses.publish(convert.pose2d_to_message(None, head, skeleton="hupr14"))
 
     def removed() -> set[int]:
-        return {m.id for array in markers for m in array.markers if m.action == m.DELETE}
+        deleted = [m for array in markers for m in array.markers if m.action == m.DELETE]
+        return {m.id for m in deleted if m.ns == "pose2d"}
 
     live.wait(lambda: removed() == {0, 1}, what="markers that are taken away")
 

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from radar_pose_ros.nodes.window import Frame, FrameNumbers, FrameWindow, Heatmap
+from radar_pose_ros.nodes.window import EveryNth, Frame, FrameNumbers, FrameWindow, Heatmap
 from radar_pose_ros.nodes.worker import Mailbox, Worker
 
 MS = 1_000_000
@@ -40,6 +40,29 @@ def test_window_starts_anew_once_per_jump() -> None:
         assert window.items == [3]
         assert [add(window, begin + k * 100 * MS, 3 + k) for k in (1, 2)] == [0, 0]
         assert window.is_full  # back after one window
+
+
+def test_frames_are_counted_over_all_windows() -> None:
+    window: FrameWindow[int] = FrameWindow(3, max_gap_ns=150 * MS)
+    for k in range(5):
+        add(window, k * 100 * MS, k)
+    window.clear()
+    add(window, 0, 5)
+    assert window.added == 6
+
+
+@pytest.mark.parametrize(
+    ("n", "numbers", "taken"),
+    [
+        (1, range(9, 14), [9, 10, 11, 12, 13]),
+        (3, range(9, 20), [9, 12, 15, 18]),
+        (3, [9, 10, 11, 13, 14, 15, 16, 17], [9, 13, 16]),  # 12 did not come
+        (4, [9, 30, 31, 34], [9, 30, 34]),
+    ],
+)
+def test_every_nth_frame_is_taken(n: int, numbers: list[int], taken: list[int]) -> None:
+    chosen = EveryNth(n)
+    assert [number for number in numbers if chosen.takes(number)] == taken
 
 
 @pytest.mark.parametrize(

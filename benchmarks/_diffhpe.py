@@ -1,0 +1,131 @@
+"""DiffHPE as its specification reads, and as its released program runs: the peer to beat.
+
+Nothing here is clever: every layer as it is described, the condition computed anew at each step,
+one hypothesis after the other. The tests compare the package's network with this one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from radar_pose_ros.models.diffhpe import GROUPS, DiffHPE, GraphLayer, NonLocalLayer, adjacency
+
+
+def predict_noise(network: DiffHPE, poses: Tensor, step: int, keypoints: Tensor) -> Tensor:
+    """Do what the network's ``condition`` and ``forward`` do, one layer after the other.
+
+    Parameters
+    ----------
+    network : DiffHPE
+        In use, not in training.
+    poses, keypoints : Tensor
+        ``(batch, 3, joints, frames)``, ``(batch, 2, joints, frames)``
+    step : int
+    """
+    c = network.config
+    condition = keypoints
+    if c.condition == "mixste":
+        condition = network.mixste.features(keypoints)
+        poses = _pointwise(network.lift, poses)
+    x = F.relu(_pointwise(network.enter, torch.cat((poses, condition), dim=1)))
+    embedded = network.step_mlp(network.table[[step]])
+    skips = []
+    for block in network.blocks:
+        y = x + block.step(embedded)[:, :, None, None]
+        y = _graph_layer(block.temporal, y.permute(0, 1, 3, 2)).permute(0, 1, 3, 2)
+        y = _graph_layer(block.spatial, y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        y = _non_local(block.non_local, y, c.misaligned_pooling)
+        gate, content = _pointwise(block.gate, y).chunk(2, dim=1)
+        y = torch.sigmoid(gate) * torch.tanh(content)
+        residual, skip = _pointwise(block.out, y).chunk(2, dim=1)
+        x = (x + residual) / math.sqrt(2)
+        skips.append(skip)
+    total = torch.stack(skips).sum(0) / math.sqrt(len(skips))
+    return _pointwise(network.leave, F.relu(_pointwise(network.gather, total)))
+
+
+def _pointwise(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear layer to the channels of (batch, channels, joints, frames)."""
+    return F.conv2d(x, layer.weight[:, :, None, None], layer.bias)
+
+
+def _graph_layer(layer: GraphLayer, x: Tensor) -> Tensor:
+    """Graphs of (batch, graphs, features, joints) -> the same."""
+    shape = x.shape
+    x = x.flatten(0, 1).transpose(1, 2)  # (graphs, joints, features)
+    weight, matrix = layer.weight, adjacency().to(x)
+    eye = torch.eye(len(matrix)).to(x)
+    kept = torch.einsum("gjf,jfh->gjh", x, weight[0])
+    given = torch.einsum("gjf,jfh->gjh", x, weight[1])
+    y = (matrix * eye) @ kept + (matrix * (1 - eye)) @ given + layer.bias
+    y = F.relu(F.relu(layer.norm(y.transpose(1, 2))))
+    return y.view(shape)
+
+
+def _non_local(layer: NonLocalLayer, x: Tensor, misaligned: bool) -> Tensor:
+    """(batch, channels, joints, frames) -> the same."""
+    order = [joint for group in GROUPS for joint in group]
+    batch, _, joints, frames = x.shape
+    graphs = x.permute(0, 3, 1, 2).flatten(0, 1)[:, :, order, None]  # (graphs, channels, 17, 1)
+    query, key, value = (
+        _pointwise(part, graphs)[..., 0] for part in (layer.query, layer.key, layer.value)
+    )
+    if misaligned:
+        key, value = F.max_pool1d(key, 2), F.max_pool1d(value, 2)
+    else:
+        sizes = [len(group) for group in GROUPS]
+        key, value = (
+            torch.stack([part.amax(-1) for part in t.split(sizes, -1)], -1) for t in (key, value)
+        )
+    pairs = torch.cat(
+        (
+            query[..., None].expand(-1, -1, -1, key.shape[-1]),
+            key[:, :, None].expand(-1, -1, joints, -1),
+        ),
+        dim=1,
+    )  # (graphs, 64, 17, 8)
+    weight = layer.affinity.flatten()[None, :, None, None]
+    affinity = F.relu(F.conv2d(pairs, weight))[:, 0] / key.shape[-1]
+    seen = (affinity @ value.transpose(1, 2)).transpose(1, 2)[..., None]
+    y = graphs + layer.norm(_pointwise(layer.out, seen)[..., 0])[..., None]
+    back = [order.index(joint) for joint in range(joints)]
+    return y[:, :, back, 0].unflatten(0, (batch, frames)).permute(0, 2, 3, 1)
+
+
+@torch.no_grad()
+def sample_literal(
+    network: DiffHPE,
+    keypoints: Tensor,
+    hypotheses: int = 5,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Sample a window as the paper has it: all steps, one hypothesis at a time.
+
+    Parameters
+    ----------
+    keypoints : Tensor
+        ``(1, 2, joints, frames)``
+
+    Returns
+    -------
+    Tensor
+        ``(1, hypotheses, 3, joints, frames)``
+    """
+    diffusion, c = network.config.diffusion, network.config
+    found = []
+    for _ in range(hypotheses):
+        x = torch.randn(1, 3, c.joints, c.frames, generator=generator)
+        for step in range(diffusion.steps)[::-1]:
+            beta, left = diffusion.betas[step], diffusion.signal[step]
+            noise = predict_noise(network, x, step, keypoints)
+            x = (x - float(beta / (1 - left) ** 0.5) * noise) / float(1 - beta) ** 0.5
+            if step > 0:
+                before = diffusion.signal[step - 1]
+                fresh = torch.randn(x.shape, generator=generator)
+                x = x + float((1 - before) / (1 - left) * beta) ** 0.5 * fresh
+        found.append(x)
+    return torch.stack(found, dim=1)

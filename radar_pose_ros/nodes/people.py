@@ -1,0 +1,102 @@
+"""People in a message as arrays, and how sure one may be of them between two messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Confidence in what is only predicted halves in this time [choice]: in 0.1 s, until the next pose
+# of a radar, it loses a quarter, and in a second nearly everything.
+HALF_LIFE_S = 0.25
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person of a message.
+
+    Parameters
+    ----------
+    keypoints : ndarray of float64, shape (joints, 2) or (joints, 3)
+        px in an image, or m; NaN where not known.
+    joint_confidence : ndarray of float64, shape (joints,)
+        0..1; NaN where not stated.
+    confidence : float
+        Of the person, likewise.
+    number : int
+        The message's id: the same for the same person over time; -1 if not tracked.
+    root_relative : bool
+        In space: whether positions are relative to the root.
+    origin : ndarray of uint8, shape (joints,), optional
+        Where joints come from, in the messages' numbers; None: all were observed.
+    """
+
+    keypoints: np.ndarray
+    joint_confidence: np.ndarray
+    confidence: float
+    number: int = -1
+    root_relative: bool = False
+    origin: np.ndarray | None = None
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which joints have a position, bool (joints,)."""
+        return np.isfinite(self.keypoints).all(axis=1)
+
+
+def by_key(people: Sequence[Person]) -> dict[int, Person]:
+    """Return people by what tells them apart over time: their number, else -1 - their place.
+
+    Who has no known joint is not there.
+    """
+    return {
+        person.number if person.number >= 0 else -1 - place: person
+        for place, person in enumerate(people)
+        if person.known.any()
+    }
+
+
+class Sightings:
+    """When somebody and each of the joints were seen, and how surely.
+
+    Parameters
+    ----------
+    tolerance_s : float
+        What was seen so long ago was seen now: half a frame.
+    """
+
+    def __init__(self, tolerance_s: float) -> None:
+        self.tolerance_s = tolerance_s
+        self._times_s: list[float] = []
+        self._seen: list[np.ndarray] = []  # bool (joints + 1,): the last one is the person
+        self._confidence: list[np.ndarray] = []
+
+    def add(self, time_s: float, person: Person) -> None:
+        """Note a person who is seen, later than the last time."""
+        self._times_s.append(time_s)
+        self._seen.append(np.append(person.known, True))
+        self._confidence.append(np.append(person.joint_confidence, person.confidence))
+
+    def forget(self, before_s: float) -> None:
+        """Forget what was seen before this time."""
+        count = sum(time_s < before_s for time_s in self._times_s)
+        for column in (self._times_s, self._seen, self._confidence):
+            del column[:count]
+
+    def confidence(self, time_s: float) -> tuple[np.ndarray, float]:
+        """Return the confidence of the joints, (joints,), and of the person, at any time.
+
+        Between two sightings it goes straight from the one's to the other's; after the last one it
+        halves every `HALF_LIFE_S`. What was never seen has 0.
+        """
+        times_s = np.array(self._times_s)
+        table = np.array(self._confidence)
+        result = np.zeros(table.shape[1])
+        for column, seen in enumerate(np.array(self._seen).T):
+            if seen.any():
+                at_s, values = times_s[seen], table[seen, column]
+                age_s = time_s - at_s[-1]
+                decay = 0.5 ** (age_s / HALF_LIFE_S) if age_s > self.tolerance_s else 1.0
+                result[column] = np.interp(time_s, at_s, values) * decay
+        return result[:-1], float(result[-1])

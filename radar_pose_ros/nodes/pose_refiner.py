@@ -1,0 +1,207 @@
+"""Node pose_refiner: poses at any rate in, poses at a fixed rate out."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from radar_pose_ros import msg
+from radar_pose_ros.nodes import convert, refining
+from radar_pose_ros.nodes.base import LATCHED, SENSOR_DATA, ManagedNode, run
+from radar_pose_ros.nodes.pacing import Pacer, StreamClock
+from radar_pose_ros.nodes.people import Person
+from radar_pose_ros.nodes.refining import NamedModel, PeopleRefiner, RefinedFrame
+from radar_pose_ros.nodes.worker import Mailbox
+
+TYPES = {"pose2d": (msg.HumanPose2DArray, 2), "pose3d": (msg.HumanPose3DArray, 3)}
+# What waits for the next keyframe comes out at once where a stream ends.
+REFINED = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+IDLE_S = 0.2
+
+
+class Input(NamedTuple):
+    """A checked message."""
+
+    stamp_ns: int
+    arrived_s: float  # by the steady clock
+    people: list[Person]
+    missing_sources: list[str]
+    joints: int
+    about: dict[str, Any]  # fields that its refined poses have too
+    frame_id: str
+
+
+class PoseRefiner(ManagedNode):
+    """Runs a refiner per person and publishes at an even pace; see docs/nodes.md."""
+
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__("pose_refiner", **node_arguments)
+        self._named: NamedModel | None = None
+        self._joints: dict[str, int] = {}  # of each skeleton that is known
+
+    # -- transitions -------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Load the network, or take the method; check that the numbers fit together."""
+        v = self.values
+        self._type, values = TYPES[v.poses]
+        if v.weights:
+            self._named = refining.load_network(v.weights, values, v.predict)
+        else:
+            self._named = refining.interpolation(
+                v.method, v.keyframe_interval, v.window, v.predict
+            )
+        model = self._named.model
+        self._make_refiner = refining.refiner_factory(
+            model, values, v.rate_hz, v.blend, v.max_gap_s
+        )
+        latency_s = self._make_refiner(1).latency_s
+        self._comfortable = model.interval + math.floor(v.max_jitter_s * v.rate_hz)
+        self.health.show("model", self._named.name)
+        self.health.show("latency_ms", f"{0.0 if v.predict else latency_s * 1e3:.1f}")
+        self._poses = self.create_publisher(self._type, f"refined/{v.poses}", REFINED)
+
+    def activate(self) -> None:
+        """Listen, and start the thread that refines."""
+        v = self.values
+        self._people: PeopleRefiner | None = None
+        self._now: Input | None = None  # what was refined last
+        self._flushed = True  # whether nothing waits for more poses
+        self._stream = StreamClock()
+        self._pacer: Pacer[Any] = Pacer(1.0 / v.rate_hz, self._comfortable)
+        self._mailbox: Mailbox[Input] = Mailbox(v.queue_size)
+        self.health.watch(f"refined/{v.poses}")
+        self.start_worker("refiner", self._refine)
+        self.health.watch(v.poses, v.input_timeout_s)
+        self.subscribe(msg.SkeletonDefinition, "skeleton", LATCHED, self._take_skeleton)
+        self.subscribe(self._type, v.poses, SENSOR_DATA, self._take)
+
+    def cleanup(self) -> None:
+        """Release the network."""
+        self._named = None
+        self.drop_publishers("_poses")
+
+    # -- input: the executor's thread --------------------------------------------------------
+
+    def _take_skeleton(self, message: msg.SkeletonDefinition) -> None:
+        self._joints[message.name] = len(convert.message_to_skeleton(message).joints)
+
+    def _take(self, message: Any) -> None:
+        arrived_s = time.monotonic()
+        name = message.skeleton
+        convert.require(name in self._joints, "skeleton not defined yet", f"{name!r}")
+        joints = self._joints[name]
+        assert self._named is not None
+        convert.require(
+            self._named.joints in (0, joints),
+            "skeleton of another size than the network's",
+            f"{joints} joints instead of {self._named.joints}",
+        )
+        people = convert.message_to_people(message, joints)
+        self.health.tick(self.values.poses)
+        about = {"skeleton": name, "model": f"{self._named.name} of {message.model}"}
+        if self.values.poses == "pose2d":
+            about |= {"image_width": message.image_width, "image_height": message.image_height}
+        taken = Input(
+            convert.to_nanoseconds(message.header.stamp),
+            arrived_s,
+            people,
+            list(message.missing_sources),
+            joints,
+            about,
+            message.header.frame_id,
+        )
+        self.health.drop("poses for which there was no time", self._mailbox.put(taken))
+
+    # -- output: the refiner's thread --------------------------------------------------------
+
+    def _refine(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            for taken in self._mailbox.take_all(self._wait_s()):
+                begin_s = time.monotonic()
+                self._push(taken)
+                self.health.show("refinement_ms", f"{(time.monotonic() - begin_s) * 1e3:.1f}")
+            now_s = time.monotonic()
+            if not self._flushed and now_s - self._now.arrived_s > self.values.input_timeout_s:
+                self._flush("streams ended by silence")
+            if self.values.predict and self._people is not None and not self._flushed:
+                self._send(self._people.ahead(self._stream.now_ns(now_s)), now_s)
+            for message in self._pacer.take(now_s):
+                self._poses.publish(message)
+                self.health.tick(f"refined/{self.values.poses}")
+
+    def _wait_s(self) -> float:
+        """Return how long to wait for a pose before the next frame is due."""
+        now_s = time.monotonic()
+        wait_s = min(IDLE_S, self._pacer.wait_s(now_s))
+        if self.values.predict and not self._flushed:
+            due_s = (self._people.next_ns - self._stream.now_ns(now_s)) / convert.NANOSECONDS
+            # what is due and cannot be told yet waits for a pose
+            wait_s = min(wait_s, due_s) if due_s > 0 else wait_s
+        return wait_s
+
+    def _push(self, taken: Input) -> None:
+        """Refine a pose, and send what became final."""
+        now = self._now
+        if now is None or (now.about, now.frame_id) != (taken.about, taken.frame_id):
+            self._flush("streams ended by another skeleton, image or model")
+            self._people = PeopleRefiner(
+                partial(self._make_refiner, taken.joints), self.values.max_gap_s
+            )
+        restarts, repeats = self._people.restarts, self._people.repeats
+        frames = self._people.push(taken.stamp_ns, taken.people, taken.missing_sources)
+        self._now, self._flushed = taken, False
+        self._send(frames, taken.arrived_s)
+        self.health.drop("poses of the same instant", self._people.repeats - repeats)
+        if self._people.restarts > restarts:
+            self._stream.clear()
+            self._pacer.flush()
+            self._say_restart((taken.stamp_ns - now.stamp_ns) / convert.NANOSECONDS)
+        self._stream.see(taken.stamp_ns, taken.arrived_s)
+
+    def _say_restart(self, step_s: float) -> None:
+        self.health.count("streams begun anew after a gap or a jump in time")
+        self.get_logger().warning(
+            f"poses are {step_s:.3f} s apart: a new stream begins", throttle_duration_sec=1.0
+        )
+
+    def _flush(self, counter: str) -> None:
+        """Send what still waits for more poses: nothing follows on it."""
+        if not self._flushed:
+            self.health.count(counter)
+            self._send(self._people.flush(), time.monotonic())
+            self._pacer.flush()
+        self._stream.clear()
+        self._flushed = True
+
+    def _send(self, frames: Iterable[RefinedFrame], now_s: float) -> None:
+        """Hand frames to the pacer as messages."""
+        messages = [
+            convert.people_to_message(
+                self._type,
+                frame.people,
+                convert.header(frame.stamp_ns, self._now.frame_id),
+                missing_sources=frame.missing_sources,
+                **self._now.about,
+            )
+            for frame in frames
+        ]
+        self._pacer.put(messages, now_s)
+        if self.values.predict:  # each comes when it is due
+            self._pacer.flush()
+
+
+def main() -> int:
+    """Run the node."""
+    return run(PoseRefiner)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,305 @@
+"""The refiners of all people in a stream, on one grid of frames, and the model they share."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from radar_pose_ros.models import weights
+from radar_pose_ros.models.mixsynthformer import PRESETS, MixSynthFormer
+from radar_pose_ros.models.refiner import (
+    InterpolationModel,
+    NetworkModel,
+    Origin,
+    RefinedPoses,
+    Refiner,
+    WindowModel,
+)
+from radar_pose_ros.nodes.pacing import NANOSECONDS
+from radar_pose_ros.nodes.people import Person, Sightings, by_key
+
+
+class RefinedFrame(NamedTuple):
+    """What is known of an instant: who is there, and which sensors did not see it."""
+
+    stamp_ns: int
+    people: list[Person]
+    missing_sources: list[str]
+
+
+class NamedModel(NamedTuple):
+    """What refines, its name for messages, and the joints of a pose; 0 if any number will do."""
+
+    model: WindowModel
+    name: str
+    joints: int
+
+
+def load_network(name: str, values: int, predict: bool) -> NamedModel:
+    """Return a trained network.
+
+    Parameters
+    ----------
+    name : str
+        See `weights.load`.
+    values : int
+        Numbers of a joint that it must take: 2 in an image, 3 in space.
+    predict : bool
+        Whether it must predict.
+
+    Raises
+    ------
+    ValueError
+        If there are no such weights, or they are for something else.
+    """
+    state, entry = weights.load(name, "mixsynthformer")
+    config = PRESETS[entry["preset"]]
+    label = f"mixsynthformer/{entry['preset']}@{entry['sha256'][:8]}"
+    if config.values != values:
+        raise ValueError(f"{label} takes {config.values} values of a joint, not {values}")
+    if predict and not config.future_frames:
+        raise ValueError(f"{label} predicts no frames: take another, or set predict to false")
+    network = MixSynthFormer(config)
+    network.load_state_dict(state)
+    torch.set_num_threads(1)  # a window is too small for more
+    model = NetworkModel(network)
+    # Once from nothing, so that memory is taken before poses come.
+    if not np.isfinite(model.refine(np.zeros((config.keyframes, config.joints, values)))).all():
+        raise ValueError(f"{label} estimates NaN: the file is damaged")
+    return NamedModel(model, label, config.joints)
+
+
+def interpolation(method: str, interval: int, segments: int, predict: bool) -> NamedModel:
+    """Return an interpolation; to predict it goes on as it went, for a keyframe interval."""
+    model = InterpolationModel(method, interval, segments, interval if predict else 0)
+    return NamedModel(model, method, 0)
+
+
+def refiner_factory(
+    model: WindowModel, values: int, rate_hz: float, blend: int, gap_s: float
+) -> Callable[[int], Refiner]:
+    """Return a function that makes a refiner for that many joints.
+
+    Parameters
+    ----------
+    model : WindowModel
+    values : int
+        Numbers of a joint.
+    rate_hz : float
+    blend : int
+        Windows whose mean a frame is; 0 for as many as cover it.
+    gap_s : float
+        For so long somebody may be away. The refiner itself waits for a frame more, so that it
+        never gives up first.
+    """
+
+    def make(joints: int) -> Refiner:
+        return Refiner(
+            model, joints, values, rate_hz, blend=blend or None, gap_s=gap_s + 1 / rate_hz
+        )
+
+    return make
+
+
+@dataclass
+class _Track:
+    """One person over time."""
+
+    refiner: Refiner
+    sightings: Sightings
+    last: Person  # as last seen
+    seen_s: float  # then
+    pushed_s: float  # when the refiner was last told anything
+    following: int = 0  # the frame after the last one that the refiner gave
+    began: bool = False  # whether it gave any
+
+
+class PeopleRefiner:
+    """Turns poses of people at irregular times into frames at a fixed rate.
+
+    Frames begin with the first person's first pose. Who comes later joins the same frames, as
+    soon as the first window is full: the first pose is taken for that of the nearest frame, by
+    half a frame at most. Without anybody frames go on, empty, and begin anew with the next person.
+
+    Parameters
+    ----------
+    make_refiner : callable
+        Returns a new `Refiner`; all are alike.
+    gap_s : float
+        Poses farther apart than this, or out of order, start anew; a person who was not seen for
+        longer is gone.
+
+    Attributes
+    ----------
+    restarts, repeats : int
+        How often it started anew, and poses of the same stamp as the last, which are ignored.
+    """
+
+    def __init__(self, make_refiner: Callable[[], Refiner], gap_s: float) -> None:
+        probe = make_refiner()
+        self.rate_hz, self.values = probe.rate_hz, probe.values
+        self.gap_s = gap_s
+        self.restarts = self.repeats = 0
+        self._make_refiner = make_refiner
+        self._inputs: deque[tuple[int, list[str]]] = deque()  # stamp and missing sources
+        self._reset()
+
+    def _reset(self) -> None:
+        self._tracks: dict[int, _Track] = {}
+        self._waiting: dict[int, list[Person]] = {}
+        self._start_ns: int | None = None  # of frame 0
+        self._last_ns: int | None = None  # of the last message
+        self._next = 0  # frame to give next
+        self._inputs.clear()
+
+    @property
+    def next_ns(self) -> int | None:
+        """Stamp of the frame that comes next; None before the first message."""
+        return None if self._start_ns is None else self._stamp_ns(self._next)
+
+    def push(
+        self, stamp_ns: int, people: Sequence[Person], missing_sources: Sequence[str] = ()
+    ) -> list[RefinedFrame]:
+        """Take the poses of an instant; return the frames that they make final.
+
+        Frames are given once and in order; those that `ahead` gave do not come again.
+        """
+        frames = []
+        if self._last_ns is not None:
+            step_ns = stamp_ns - self._last_ns
+            if step_ns == 0:
+                self.repeats += 1
+                return []
+            if not 0 < step_ns <= self.gap_s * NANOSECONDS:
+                self.restarts += 1
+                frames += self.flush()
+        if self._start_ns is None:
+            self._start_ns = stamp_ns
+        self._last_ns = stamp_ns
+        self._inputs.append((stamp_ns, list(missing_sources)))
+        self._forget_gone(stamp_ns)
+        there = by_key(people)
+        if there and not self._tracks:  # up to here nobody was there
+            frames += self._give(math.ceil(self._place(stamp_ns) - 0.5))
+            self._start_ns, self._next = stamp_ns, 0
+        for key in [key for key in there if key not in self._tracks]:
+            self._begin(key, there[key], round(self._place(stamp_ns)) / self.rate_hz)
+        time_s = self._time_s(stamp_ns)
+        for key, track in self._tracks.items():
+            if time_s > track.pushed_s:
+                self._tell(track, time_s, there.get(key))
+        return frames + self._give(self._horizon(stamp_ns))
+
+    def ahead(self, until_ns: int) -> list[RefinedFrame]:
+        """Return the frames up to a stamp that are not final yet, as far as they can be told."""
+        if self._start_ns is None:
+            return []
+        until_s = self._time_s(until_ns)
+        told = [(t, t.refiner.preview(until_s)) for t in self._tracks.values() if t.began]
+        end = min((track.following + len(frames) for track, frames in told), default=0)
+        for track, frames in told:
+            self._collect(track, frames, end)
+        return self._give(end)
+
+    def flush(self) -> list[RefinedFrame]:
+        """Return what is not final yet, as it is, and start anew."""
+        for track in self._tracks.values():
+            self._finish(track, track.refiner.flush())
+        frames = self._give(max(self._waiting, default=-1) + 1)
+        self._reset()
+        return frames
+
+    # -- people ------------------------------------------------------------------------------
+
+    def _begin(self, key: int, person: Person, time_s: float) -> None:
+        track = _Track(self._make_refiner(), Sightings(0.5 / self.rate_hz), person, time_s, time_s)
+        self._tracks[key] = track
+        self._tell(track, time_s, person)
+
+    def _tell(self, track: _Track, time_s: float, person: Person | None) -> None:
+        """Let a person's refiner know what was seen of them, None for nothing."""
+        keypoints = np.full_like(track.last.keypoints, np.nan)
+        if person is not None:
+            keypoints = person.keypoints
+            track.last, track.seen_s = person, time_s
+            track.sightings.add(time_s, person)
+        track.pushed_s = time_s
+        self._finish(track, track.refiner.push(time_s, keypoints))
+
+    def _forget_gone(self, stamp_ns: int) -> None:
+        now_s = self._time_s(stamp_ns)
+        for key, track in list(self._tracks.items()):
+            if now_s - track.seen_s > self.gap_s + 1e-6:
+                self._finish(track, track.refiner.flush())
+                del self._tracks[key]
+
+    def _finish(self, track: _Track, frames: RefinedPoses) -> None:
+        """Take a person's final frames."""
+        if len(frames):
+            track.following = round(frames.times_s[-1] * self.rate_hz) + 1
+            track.began = True
+            self._collect(track, frames, track.following)
+            track.sightings.forget(frames.times_s[-1] - self.gap_s)
+
+    def _collect(self, track: _Track, frames: RefinedPoses, end: int) -> None:
+        """Put a person into the frames before this number that were not given yet."""
+        for time_s, pose, origin in zip(frames.times_s, frames.poses, frames.origin, strict=True):
+            number = round(time_s * self.rate_hz)
+            missing = origin == Origin.MISSING
+            if not self._next <= number < end or missing.all():
+                continue
+            joints, confidence = track.sightings.confidence(time_s)
+            person = replace(
+                track.last,
+                keypoints=pose,
+                joint_confidence=np.where(missing, 0.0, joints),
+                confidence=confidence,
+                origin=np.where(missing, Origin.OBSERVED, origin).astype(np.uint8),
+            )
+            self._waiting.setdefault(number, []).append(person)
+
+    # -- frames ------------------------------------------------------------------------------
+
+    def _stamp_ns(self, number: int) -> int:
+        assert self._start_ns is not None
+        return self._start_ns + round(number * NANOSECONDS / self.rate_hz)
+
+    def _time_s(self, stamp_ns: int) -> float:
+        """Return the time since frame 0."""
+        assert self._start_ns is not None
+        return (stamp_ns - self._start_ns) / NANOSECONDS
+
+    def _place(self, stamp_ns: int) -> float:
+        """Return a stamp as the number of a frame, with its fraction."""
+        return self._time_s(stamp_ns) * self.rate_hz
+
+    def _horizon(self, stamp_ns: int) -> int:
+        """Return the first frame that is not final for everybody."""
+        if not self._tracks:  # looked, and nobody was there
+            return math.floor(self._place(stamp_ns) + 1e-6) + 1
+        return min((t.following for t in self._tracks.values() if t.began), default=0)
+
+    def _give(self, end: int) -> list[RefinedFrame]:
+        """Return the frames before this number that were not given yet."""
+        frames = []
+        for number in range(self._next, end):
+            stamp_ns = self._stamp_ns(number)
+            people = self._waiting.pop(number, [])
+            frames.append(RefinedFrame(stamp_ns, people, self._missing_sources(stamp_ns)))
+        self._next = max(self._next, end)
+        return frames
+
+    def _missing_sources(self, stamp_ns: int) -> list[str]:
+        """Return what the messages before and after lack, or the one within half a frame."""
+        half_ns = 0.5 * NANOSECONDS / self.rate_hz
+        while len(self._inputs) > 1 and self._inputs[1][0] <= stamp_ns:
+            self._inputs.popleft()
+        near = [sources for at_ns, sources in self._inputs if abs(at_ns - stamp_ns) <= half_ns]
+        around = near[:1] or [sources for _, sources in list(self._inputs)[:2]]
+        return sorted(set().union(*around))

@@ -1,0 +1,188 @@
+"""Hypotheses: choices among them, and whether an ellipsoid of 90 % holds 90 %."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scipy.stats
+from tolerances import assert_close
+
+from radar_pose_ros.models import hypotheses
+from radar_pose_ros.models.hypotheses import SpreadCalibration
+
+JOINTS = 4
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def project(points_m: np.ndarray) -> np.ndarray:
+    """A pinhole of focal length 1000 px."""
+    depth = np.where(points_m[..., 2:] > 0, points_m[..., 2:], np.nan)
+    return 1000 * points_m[..., :2] / depth
+
+
+def test_average(rng) -> None:
+    poses = rng.standard_normal((5, 2, 3, JOINTS, 3))
+    assert_close(hypotheses.average(poses), poses.sum(0) / 5)
+
+
+def test_reprojection_chooses_by_joint_and_frame(rng) -> None:
+    """Each joint of each frame is right in one hypothesis, another one each time."""
+    true = rng.uniform(-1, 1, (6, JOINTS, 3))
+    root = np.tile([0.1, 0.2, 5.0], (6, 1))
+    right = rng.integers(0, 5, (6, JOINTS))
+    poses = true + rng.uniform(0.1, 0.3, (5, 6, JOINTS, 3))
+    np.put_along_axis(poses, right[None, ..., None], true[None], axis=0)
+    seen = project(true + root[:, None])
+    assert_close(hypotheses.best_by_reprojection(poses, seen, project, root), true)
+    # a joint that was not seen: the mean
+    seen[2, 1] = np.nan
+    found = hypotheses.best_by_reprojection(poses, seen, project, root)
+    assert_close(found[2, 1], poses[:, 2, 1].mean(0))
+    assert_close(found[2, 2], true[2, 2])
+
+
+def test_reprojection_does_not_see_depth() -> None:
+    """Two hypotheses on one ray are equally good; the first is taken."""
+    poses = np.array([[[0.1, 0.1, 1.0]], [[0.2, 0.2, 2.0]], [[0.1, 0.2, 1.0]]])
+    found = hypotheses.best_by_reprojection(poses, [[100.0, 100.0]], project)
+    assert_close(found, poses[0])
+    behind = hypotheses.best_by_reprojection(-poses, [[100.0, 100.0]], project)
+    assert_close(behind, -poses.mean(0))
+
+
+def test_oracle_chooses_by_window() -> None:
+    """Hypothesis h is off by |h - w| in window w, on one joint of four: on all means alike."""
+    true = np.zeros((3, 5, JOINTS, 3))
+    poses = np.zeros((4, *true.shape))
+    for h in range(4):
+        for w in range(3):
+            poses[h, w, :, 2, 0] = h - w
+    best = hypotheses.oracle(poses, true)
+    assert_close(best, true)
+    worst = hypotheses.oracle(poses, true, worst=True)
+    assert worst[:, 0, 2, 0].tolist() == [3, 2, -2]  # the first of two that are alike
+
+
+def test_covariance_of_known_samples() -> None:
+    """Five samples along x: variance 2.5 of 0 to 4; with half of it a sphere."""
+    poses = np.zeros((5, 1, 3))
+    poses[:, 0, 0] = np.arange(5.0)
+    floor = hypotheses.FLOOR_M**2 * np.eye(3)
+    assert_close(hypotheses.covariance(poses, 0.0)[0], np.diag([2.5, 0, 0]) + floor)
+    expected = np.diag([1.25 + 2.5 / 6, 2.5 / 6, 2.5 / 6]) + floor
+    assert_close(hypotheses.covariance(poses, 0.5)[0], expected)
+    # by the formula: tr S^2 = tr^2 S = 6.25, n = 4
+    share = (6.25 / 3 + 6.25) / ((4 + 1 / 3) * 6.25 * 2 / 3)
+    expected = np.diag([(1 - share) * 2.5, 0, 0]) + share * 2.5 / 3 * np.eye(3) + floor
+    assert_close(hypotheses.covariance(poses)[0], expected)
+
+
+def test_shrinking_comes_nearer_to_the_truth(rng) -> None:
+    """In the mean square, of five samples of a covariance that is no sphere."""
+    true = np.diag([0.04, 0.01, 0.02])
+    poses = rng.standard_normal((5, 20_000, 3)) * np.sqrt(np.diag(true))
+    errors = [
+        ((hypotheses.covariance(poses, share) - true) ** 2).sum((-2, -1)).mean()
+        for share in (0.0, None, 1.0)
+    ]
+    assert errors[1] < 0.7 * errors[0]
+    assert errors[1] < 1.5 * errors[2]
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_covariance_has_full_rank(count: int, rng) -> None:
+    """Two or three samples span a line or a plane, and even equal ones leave the floor."""
+    found = hypotheses.covariance(rng.standard_normal((count, 7, JOINTS, 3)))
+    assert found.shape == (7, JOINTS, 3, 3)
+    assert np.linalg.eigvalsh(found).min() > 1e-2
+    alike = hypotheses.covariance(np.ones((count, 1, 3)))
+    assert_close(alike[0], hypotheses.FLOOR_M**2 * np.eye(3))
+
+
+def test_squared_distance() -> None:
+    assert_close(hypotheses.squared_distance([2.0, 3.0, 0.0], np.diag([4.0, 1.0, 9.0])), 10.0)
+
+
+def test_expected_factor_is_hotellings() -> None:
+    """By the table F(3, 2) has its 90 % at 9.16, chi-square with 3 at 6.251."""
+    assert hypotheses.expected_factor(5) == pytest.approx(1.2 * 6 * 9.16 / 6.251, rel=1e-3)
+    assert hypotheses.expected_factor(100_000) == pytest.approx(1.0, abs=1e-3)
+    with pytest.raises(ValueError, match="at least 4 hypotheses, got 3"):
+        hypotheses.expected_factor(3)
+
+
+@pytest.mark.parametrize("count", [5, 10])
+def test_expected_factor_covers_normal_samples(count: int, rng) -> None:
+    """The truth is one more sample: 90 % lie in the ellipsoid, with no calibration."""
+    mixing = np.array([[0.3, 0.0, 0.0], [0.1, 0.2, 0.0], [-0.1, 0.1, 0.4]])
+    samples = rng.standard_normal((count + 1, 40_000, 3)) @ mixing.T
+    spread = hypotheses.covariance(samples[1:], 0.0) * hypotheses.expected_factor(count)
+    squared = hypotheses.squared_distance(samples[0] - samples[1:].mean(0), spread)
+    inside = (squared <= scipy.stats.chi2.ppf(0.9, 3)).mean()
+    assert inside == pytest.approx(0.9, abs=4 * np.sqrt(0.09 / 40_000))
+
+
+def test_calibration_holds_on_other_poses(rng) -> None:
+    """A network three times too sure of one joint, and twice too unsure of another."""
+    scale = np.array([0.1, 0.3, 0.05, 0.1])[:, None]
+    poses = rng.standard_normal((5, 20_000, JOINTS, 3)) * [[0.1], [0.1], [0.1], [0.1]]
+    true = rng.standard_normal((20_000, JOINTS, 3)) * scale
+    first, second = slice(0, 10_000), slice(10_000, None)
+    calibration = hypotheses.fit(poses[:, first], true[first])
+    assert calibration.hypotheses == 5
+    factors = np.array(calibration.factors)
+    assert factors[1] > 3 * factors[0] > 2 * factors[2]
+    assert factors[3] == pytest.approx(factors[0], rel=0.1)
+    found = hypotheses.coverage(poses[:, second], true[second], calibration)
+    assert found == pytest.approx(np.full(JOINTS, 0.9), abs=0.015)
+
+
+def test_calibration_of_a_root_that_never_moves(rng) -> None:
+    poses = rng.standard_normal((5, 200, 2, 3))
+    true = rng.standard_normal((200, 2, 3))
+    poses[:, :, 0] = true[:, 0] = 0
+    calibration = hypotheses.fit(poses, true)
+    assert calibration.factors[0] == 1e-3
+    found = calibration.covariance(poses)
+    assert np.linalg.eigvalsh(found[:, 0]).min() > 0
+
+
+def test_calibration_round_trip() -> None:
+    calibration = SpreadCalibration((1.5, 2.25), 5)
+    fields = json.loads(json.dumps(calibration.as_dict()))
+    assert SpreadCalibration.of_weights(fields) == calibration
+    with pytest.raises(ValueError, match=r"no calibration of a spread: .*'sharpness'"):
+        SpreadCalibration.of_weights({**fields, "sharpness": 1})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: hypotheses.covariance(np.zeros((1, 2, 3))), "at least 2 hypotheses, got 1"),
+        (lambda: hypotheses.covariance(np.zeros((5, 2, 3)), 2.0), "shrinkage must be 0 to 1"),
+        (lambda: hypotheses.average(np.zeros((5, 2))), r"got \(5, 2\)"),
+        (lambda: hypotheses.fit(np.zeros((5, 4, 2, 3)), np.zeros((4, 3, 3))), "do not fit"),
+        (lambda: hypotheses.fit(np.zeros((5, 4, 2, 3)), np.zeros((4, 2, 3))), "in 4 poses: too f"),
+        (lambda: SpreadCalibration((1.0, 0.0), 5), "factors of a calibration must be positive"),
+        (lambda: SpreadCalibration((1.0,), 5, 1.0), r"level .* must lie in \(0, 1\), got 1.0"),
+        (
+            lambda: SpreadCalibration((1.0,), 5).covariance(np.zeros((6, 1, 3))),
+            r"calibrated are 5 hypotheses of 1 joints, got an array of shape \(6, 1, 3\)",
+        ),
+        (
+            lambda: hypotheses.best_by_reprojection(
+                np.zeros((5, 2, 3)), np.zeros((3, 2)), project
+            ),
+            r"keypoints must be \(2, 2\), got \(3, 2\)",
+        ),
+    ],
+)
+def test_wrong_arguments_are_named(make, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,62 @@
+"""People as arrays, and confidence between two sightings, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from tolerances import assert_close
+
+from radar_pose_ros.nodes.people import HALF_LIFE_S, Person, Sightings, by_key
+
+NAN = math.nan
+
+
+def person(*known: bool, confidence: tuple[float, ...] = (), number: int = -1) -> Person:
+    keypoints = np.array([(1.0, 2.0) if k else (NAN, NAN) for k in known])
+    return Person(keypoints, np.array(confidence or [0.5] * len(known)), 0.5, number)
+
+
+def test_people_are_told_apart_by_number_or_by_place() -> None:
+    people = [person(True), person(True, number=7), person(False, False), person(True)]
+    assert by_key(people) == {-1: people[0], 7: people[1], -4: people[3]}
+
+
+def test_confidence_goes_straight_from_one_sighting_to_the_next() -> None:
+    """Never outside of the two; a joint that was not seen at one of them is not held by that."""
+    sightings = Sightings(0.01)
+    sightings.add(1.0, person(True, True, confidence=(0.2, 0.9)))
+    sightings.add(1.1, person(True, False, confidence=(0.6, 0.05)))
+    sightings.add(1.2, person(True, True, confidence=(0.4, 0.7)))
+    for time_s, expected in ((1.0, (0.2, 0.9)), (1.05, (0.4, 0.85)), (1.15, (0.5, 0.75))):
+        joints, whole = sightings.confidence(time_s)
+        assert_close(joints, expected)
+        assert whole == 0.5
+
+
+def test_confidence_halves_after_the_last_sighting() -> None:
+    sightings = Sightings(0.02)
+    sightings.add(0.0, person(True, True, False, confidence=(0.8, 0.6, 0.3)))
+    sightings.add(0.1, person(True, False, False, confidence=(0.4, 0.1, 0.3)))
+    joints, whole = sightings.confidence(0.1 + 2 * HALF_LIFE_S)
+    assert_close(joints, [0.1, 0.6 * 0.5 ** (0.1 / HALF_LIFE_S + 2), 0.0])  # the last: never seen
+    assert_close(whole, 0.125)
+    assert_close(sightings.confidence(0.115)[0][0], 0.4)  # within half a frame it was seen
+
+
+def test_a_confidence_that_was_not_stated_stays_unknown() -> None:
+    sightings = Sightings(0.01)
+    sightings.add(0.0, person(True, True, confidence=(NAN, 0.5)))
+    joints, _ = sightings.confidence(0.3)
+    assert math.isnan(joints[0])
+    assert joints[1] == pytest.approx(0.5 * 0.5 ** (0.3 / HALF_LIFE_S))
+
+
+def test_old_sightings_are_forgotten() -> None:
+    sightings = Sightings(0.01)
+    for k in range(10):
+        sightings.add(k * 0.1, person(True, confidence=(k / 10,)))
+    sightings.forget(0.45)
+    assert_close(sightings.confidence(0.2)[0], [0.5])
+    assert_close(sightings.confidence(0.65)[0], [0.65])

@@ -1,0 +1,303 @@
+"""Refined people on one grid of frames, against motions whose answer is known on paper."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tolerances import assert_close
+
+from radar_pose_ros.models import weights
+from radar_pose_ros.models.interpolation import METHODS
+from radar_pose_ros.models.mixsynthformer import PRESETS, MixSynthFormer
+from radar_pose_ros.models.refiner import Origin
+from radar_pose_ros.nodes import parameters
+from radar_pose_ros.nodes.people import HALF_LIFE_S, Person
+from radar_pose_ros.nodes.refining import (
+    PeopleRefiner,
+    RefinedFrame,
+    interpolation,
+    load_network,
+    refiner_factory,
+)
+
+MS = 1_000_000
+START_NS = 1_700_000_000_000_000_000
+JOINTS = 4
+
+
+def subject(
+    predict: bool = False, blend: int = 1, segments: int = 2, gap_s: float = 0.5
+) -> PeopleRefiner:
+    model = interpolation("linear", 3, segments, predict).model
+    make = refiner_factory(model, 2, 30.0, blend, gap_s)
+    return PeopleRefiner(partial(make, JOINTS), gap_s)
+
+
+def place(stamp_ns: int, who: int = 0) -> np.ndarray:
+    """Return where a person's joints are, (joints, 2): they move at constant velocities."""
+    velocity = np.array([[30.0 + 10 * k, -20.0 * k] for k in range(JOINTS)])
+    return 100.0 * who + 50.0 + velocity * ((stamp_ns - START_NS) / 1e9)
+
+
+def seen(stamp_ns: int, who: int = 0, confidence: float = 0.8) -> Person:
+    return Person(place(stamp_ns, who), np.full(JOINTS, confidence), confidence, who)
+
+
+def stamps(count: int, first_ns: int = START_NS) -> list[int]:
+    return [first_ns + k * 100 * MS for k in range(count)]
+
+
+def assert_even(frames: list[RefinedFrame], first_ns: int) -> None:
+    steps = [round(k * 1e9 / 30) for k in range(len(frames))]
+    assert [frame.stamp_ns - first_ns for frame in frames] == steps
+
+
+def assert_on_the_line(frames: list[RefinedFrame], who: int = 0) -> None:
+    for frame in frames:
+        (person,) = (p for p in frame.people if p.number == who)
+        np.testing.assert_allclose(person.keypoints, place(frame.stamp_ns, who), atol=1e-5)
+
+
+def test_frames_lie_on_an_even_grid_and_on_the_line() -> None:
+    """At irregular times; each frame once, in order, from the first pose on."""
+    rng = np.random.default_rng(0)
+    times = [START_NS + k * 100 * MS + int(rng.uniform(-20, 20) * MS) for k in range(20)]
+    refiner = subject()
+    frames = [frame for at in times for frame in refiner.push(at, [seen(at)])]
+    frames += refiner.flush()
+    assert len(frames) > 3 * 18
+    assert_even(frames, times[0])
+    assert_on_the_line(frames)
+    assert refiner.restarts == 0
+
+
+def test_confidence_and_origin_of_each_joint() -> None:
+    """A joint is away for two poses: predicted while it is, interpolated once it is back."""
+    refiner = subject()
+    frames = []
+    for k, at in enumerate(stamps(9)):
+        person = seen(at, confidence=0.5 + 0.05 * k)
+        if k in (4, 5):
+            person.keypoints[2] = np.nan
+            person.joint_confidence[2] = 0.02
+        frames += refiner.push(at, [person])
+    table = np.array([frame.people[0].joint_confidence for frame in frames])
+    origin = np.array([frame.people[0].origin for frame in frames])
+    numbers = np.arange(len(frames))
+    assert_close(table[:, 0], 0.5 + 0.05 * numbers / 3)
+    assert_close([f.people[0].confidence for f in frames], 0.5 + 0.05 * numbers / 3)
+    np.testing.assert_array_equal(origin[:, 0], np.where(numbers % 3, 1, 0))
+    away = np.arange(10, 16)  # final with the poses without it: predicted, at 0.65 and falling
+    assert (origin[away, 2] == Origin.PREDICTED).all()
+    assert_close(table[away, 2], 0.65 * 0.5 ** ((away - 9) / 30 / HALF_LIFE_S))
+    back = np.arange(16, 18)  # between the sightings of frame 9 and frame 18
+    assert (origin[back, 2] == Origin.INTERPOLATED).all()
+    assert_close(table[back, 2], 0.65 + (back - 9) / 9 * 0.15)
+    assert_on_the_line(frames[16:])
+
+
+def test_an_unknown_joint_is_nan_without_confidence() -> None:
+    refiner = subject()
+    frames = []
+    for at in stamps(5):
+        person = seen(at)
+        person.keypoints[1] = np.nan
+        frames += refiner.push(at, [person])
+    assert frames
+    for frame in frames:
+        (person,) = frame.people
+        assert np.isnan(person.keypoints[1]).all()
+        assert person.joint_confidence[1] == 0.0
+        assert person.origin is not None and person.origin[1] == Origin.OBSERVED
+
+
+def test_people_keep_their_numbers_and_share_the_frames() -> None:
+    """The second comes 43 ms after the third pose of the first, and leaves again."""
+    refiner = subject()
+    times = sorted([*stamps(20), START_NS + 343 * MS])
+    frames = []
+    for at in times:
+        there = [seen(at)] + ([seen(at, 1)] if 343 * MS <= at - START_NS <= 900 * MS else [])
+        frames += refiner.push(at, there)
+    assert_even(frames, START_NS)
+    assert_on_the_line(frames)
+    numbers = {frame.stamp_ns: [p.number for p in frame.people] for frame in frames}
+    with_both = [at - START_NS for at, people in numbers.items() if people == [0, 1]]
+    assert all(people in ([0], [0, 1]) for people in numbers.values())
+    assert 343 * MS < min(with_both) < 600 * MS  # once a window is full
+    assert 1300 * MS < max(with_both) <= 1434 * MS  # held for the gap of half a second
+    # From the second keyframe on; of the one after 900 ms nothing is known but that.
+    late = [f for f in frames if 433 * MS < f.stamp_ns - START_NS < 834 * MS and len(f.people) > 1]
+    assert len(late) > 8
+    assert_on_the_line(late, 1)
+
+
+def test_nobody_is_an_empty_frame_and_the_next_person_begins_anew() -> None:
+    """Frames go on at the same rate without anybody; who was away too long is forgotten."""
+    refiner = subject()
+    nobody, first, empty, second = stamps(31)[:5], stamps(31)[5:12], stamps(31)[12:22], 2217 * MS
+    frames = [f for at in nobody for f in refiner.push(at, [])]
+    assert_even(frames, START_NS)
+    assert len(frames) == 13 and not any(frame.people for frame in frames)
+    more = [f for at in first for f in refiner.push(at, [seen(at)])]
+    more += [f for at in empty for f in refiner.push(at, [])]
+    filled = [f for f in more if f.stamp_ns < first[0]]
+    assert [f.stamp_ns - START_NS for f in filled] == [433_333_333, 466_666_667]
+    rest = more[2:]
+    assert_even(rest, first[0])
+    there = [f.stamp_ns - first[0] for f in rest if f.people]
+    assert there == [round(k * 1e9 / 30) for k in range(34)]  # 0.6 s, and half a second held
+    assert_on_the_line(rest[:19])
+    assert rest[-1].stamp_ns == empty[-1]
+    again = [START_NS + second + k * 100 * MS for k in range(8)]
+    last = [f for at in again for f in refiner.push(at, [seen(at)])]
+    there = [f for f in last if f.people]
+    assert_even(there, again[0])
+    assert_on_the_line(there)
+    assert refiner.restarts == 0
+
+
+@pytest.mark.parametrize("jump_ms", [-3_600_000, -50, 800, 3_600_000])
+def test_a_jump_flushes_and_begins_anew(jump_ms: int) -> None:
+    refiner = subject(blend=2)
+    before = stamps(10)
+    frames = [f for at in before for f in refiner.push(at, [seen(at)])]
+    assert len(frames) == 25  # those up to the last keyframe but one, and no more
+    after = stamps(10, before[-1] + jump_ms * MS)
+    old, new = [], []
+    for at in after:
+        for frame in refiner.push(at, [seen(at)]):
+            (old if len(frames) + len(old) < 28 else new).append(frame)
+    assert refiner.restarts == 1
+    assert_even(frames + old, START_NS)
+    assert_even(new, after[0])
+    assert_on_the_line(frames + old + new)
+
+
+def test_the_same_stamp_twice_counts_once() -> None:
+    refiner = subject()
+    frames = []
+    for at in stamps(6):
+        frames += refiner.push(at, [seen(at)])
+        frames += refiner.push(at, [seen(at + MS)])
+    assert refiner.repeats == 6
+    assert_even(frames, START_NS)
+    assert_on_the_line(frames)
+
+
+def test_missing_sources_are_those_of_the_messages_around() -> None:
+    refiner = subject(segments=1)
+    lacking = [[], ["radar_v"], [], [], ["radar_h", "radar_v"], []]
+    frames = []
+    for at, sources in zip(stamps(6), lacking, strict=True):
+        frames += refiner.push(at, [seen(at)], sources)
+    one, both = ["radar_v"], ["radar_h", "radar_v"]
+    expected = [[], one, one, one, one, one, [], [], [], [], both, both, both, both, both, []]
+    assert [frame.missing_sources for frame in frames] == expected
+
+
+def test_latency_without_prediction() -> None:
+    """A frame is final with the keyframe after it, or one later with two windows."""
+    for blend, behind in ((1, 0), (2, 3)):
+        refiner = subject(blend=blend)
+        for k, at in enumerate(stamps(8)):
+            frames = refiner.push(at, [seen(at)])
+            if k >= 3:
+                newest = round((frames[-1].stamp_ns - START_NS) * 30 / 1e9)
+                assert (newest, len(frames)) == (3 * k - behind, 3)
+
+
+def test_prediction_leaves_no_latency() -> None:
+    """Each frame when it is due, once; a constant velocity goes on for a keyframe interval."""
+    refiner = subject(predict=True)
+    frames = []
+    for at in stamps(12):
+        given = refiner.push(at, [seen(at)])
+        for wait_ms in (0, 34, 67):
+            given += refiner.ahead(at + wait_ms * MS)
+            frames += given
+            if at - START_NS >= 300 * MS:
+                assert len(given) == 1
+                assert 0 <= at + wait_ms * MS - given[0].stamp_ns < MS
+            given = []
+    assert_even(frames, START_NS)
+    assert_on_the_line(frames)
+    origin = np.array([frame.people[0].origin for frame in frames])
+    kinds = np.array([Origin.OBSERVED, Origin.PREDICTED, Origin.PREDICTED])
+    np.testing.assert_array_equal(origin[12:, 0], np.tile(kinds, 20)[: len(origin) - 12])
+    confidence = np.array([frame.people[0].joint_confidence[0] for frame in frames])
+    decay = 0.5 ** (np.arange(3) / 30 / HALF_LIFE_S)
+    assert_close(confidence[12:], np.tile(0.8 * decay, 20)[: len(confidence) - 12])
+    assert refiner.ahead(stamps(12)[-1] + 9_000 * MS)[-1].stamp_ns - stamps(12)[-1] == 100 * MS
+
+
+def test_prediction_waits_for_a_late_pose_and_catches_up() -> None:
+    """Three frames beyond the last keyframe and no more; then those that were due, in order."""
+    refiner = subject(predict=True)
+    frames = []
+    for at in stamps(6):
+        frames += refiner.push(at, [seen(at)]) + refiner.ahead(at)
+    last = stamps(6)[-1]
+    frames += refiner.ahead(last + 300 * MS)
+    assert frames[-1].stamp_ns == last + 100 * MS
+    assert refiner.ahead(last + 400 * MS) == []
+    assert refiner.next_ns == last + 133_333_333
+    late = last + 300 * MS
+    frames += refiner.push(late, [seen(late)]) + refiner.ahead(late + 50 * MS)
+    assert_even(frames, START_NS)
+    assert_on_the_line(frames)
+    assert frames[-1].stamp_ns == late + 33_333_333
+
+
+def test_choices_are_methods_of_interpolation() -> None:
+    """Not those that filter: their settings have units, px or m."""
+    choices = parameters.load("pose_refiner")["method"].choices
+    assert set(choices) == set(METHODS) - {"one_euro", "savgol"}
+    for method in choices:
+        frames = interpolation(method, 3, 4, False).model.refine(np.zeros((5, JOINTS, 2)))
+        assert frames.shape == (13, JOINTS, 2)
+
+
+# -- networks --------------------------------------------------------------------------------
+
+
+def save(folder: Path, preset: str) -> Path:
+    torch.manual_seed(0)
+    entry = weights.save(
+        MixSynthFormer(PRESETS[preset]),
+        folder,
+        preset,
+        training_data={"name": "none", "licence": "none"},
+        git_revision="0",
+        command="test",
+        metrics={"split": "none"},
+    )
+    return folder / entry["file"]
+
+
+def test_a_network_is_loaded_and_named(tmp_path: Path) -> None:
+    """Fresh weights are linear interpolation, in half precision's rounding."""
+    file = save(tmp_path, "radar_2d_live")
+    network = load_network(str(file), 2, predict=True)
+    digest = weights.load(file)[1]["sha256"][:8]
+    assert network.name == f"mixsynthformer/radar_2d_live@{digest}"
+    assert (network.joints, network.model.interval) == (14, 3)
+    keyframes = np.random.default_rng(0).uniform(50, 200, (6, 14, 2))
+    expected = interpolation("linear", 3, 5, False).model.refine(keyframes)
+    np.testing.assert_allclose(network.model.refine(keyframes)[:16], expected, atol=0.2)
+
+
+def test_networks_for_something_else_are_refused(tmp_path: Path) -> None:
+    file = save(tmp_path, "radar_2d_fast")
+    with pytest.raises(ValueError, match="takes 2 values of a joint, not 3"):
+        load_network(str(file), 3, predict=False)
+    with pytest.raises(ValueError, match="predicts no frames"):
+        load_network(str(file), 2, predict=True)
+    with pytest.raises(weights.WeightsError, match="is a millimamba, not a mixsynthformer"):
+        load_network("edge", 2, predict=False)
+    with pytest.raises(weights.WeightsError, match="there are no weights 'radar_2d'"):
+        load_network("radar_2d", 2, predict=False)
