@@ -1,0 +1,385 @@
+"""Windows that networks learn to lift from: joints in a camera's image, and the truth behind them.
+
+Movements are seen by cameras that are drawn for each window, or, where a data set has its own
+views (Human3.6M), by those. What a detector would make of the image is drawn, too, and which
+joints are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radar_pose_ros.datasets import cmu_mocap, human36m, simulated_poses
+from radar_pose_ros.datasets.camera_views import CameraView
+from radar_pose_ros.datasets.pose_sequences import PoseSequence, split_by_subject
+from radar_pose_ros.metrics.pose3d import relative_to_root
+from radar_pose_ros.simulation.body import SPLITS
+from radar_pose_ros.simulation.cameras import (
+    CameraRanges,
+    PinholeCamera,
+    normalise,
+    random_camera,
+)
+from radar_pose_ros.simulation.detector_noise import DetectorNoise, disturb
+from radar_pose_ros.simulation.occlusions import PATTERNS, fill_missing, occlude
+from radar_pose_ros.skeleton.definitions import H36M17
+
+OCCLUSIONS = ("none", *PATTERNS)
+Source = PoseSequence | CameraView
+
+# A drawn camera is aimed at the middle of where somebody is during this time [choice].
+_AIM_S = 4.0
+# Keeps the random streams of windows to be measured apart from those to be learnt from.
+_FIXED = 0x66697865
+
+
+@dataclass(frozen=True)
+class ViewData:
+    """Which movements to learn from, and how bad the detector is.
+
+    Parameters
+    ----------
+    rate_hz : float
+        Frames per second; those of Human3.6M keep their own.
+    simulated : dict of str to int
+        People to simulate per split, no split being missing.
+    seconds : float
+        Length of a simulated movement.
+    seed : int
+        Of simulated movements, and of the cameras of windows that are measured.
+    held_out : dict of str to list of str
+        Recorded subjects of the splits "validation" and "test"; all others are for training.
+    noise : DetectorNoise
+        Pixels, of an image 1000 wide.
+    occlusion : str
+        Joints missing in training: "none", or one of `occlusions.PATTERNS`.
+    occluded_ratio : float
+        In this share of the windows.
+    mirrored : bool
+        Every second training window is a mirror image; not those of a data set's own views.
+    """
+
+    rate_hz: float = 50.0
+    simulated: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    seconds: float = 20.0
+    seed: int = 0
+    held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    noise: DetectorNoise = field(default_factory=DetectorNoise)
+    occlusion: str = "none"
+    occluded_ratio: float = 1.0
+    mirrored: bool = True
+
+    def __post_init__(self) -> None:
+        missing = [split for split in SPLITS if split not in self.simulated]
+        if missing:
+            raise ValueError(f"data: simulated has no entry {', '.join(missing)}")
+        unknown = set(self.held_out) - {"validation", "test"}
+        if unknown:
+            raise ValueError(f"data: held_out is for validation and test, not {min(unknown)!r}")
+        if self.occlusion not in OCCLUSIONS:
+            raise ValueError(
+                f"data: occlusion {self.occlusion!r} is none of {', '.join(OCCLUSIONS)}"
+            )
+        if not self.rate_hz > 0 or not 0 <= self.occluded_ratio <= 1:
+            raise ValueError("data: rate_hz must be positive and occluded_ratio 0 to 1")
+
+
+def load(data: ViewData, split: str, root: Path | None = None) -> list[Source]:
+    """Return the movements of a split.
+
+    Parameters
+    ----------
+    data : ViewData
+    split : {"train", "validation", "test"}
+    root : Path, optional
+        ``cmu_60hz.npz``, which is added to the simulated people; or a folder with Human3.6M in
+        VideoPose3D's files and its ``cameras.yaml`` (`datasets.human36m`), which takes their
+        place. There S8 is held out for validation, and detections are used if a file of them is
+        in the folder.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As the data sets raise them, or if there is no such split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}, there are {', '.join(SPLITS)}")
+    if root is not None and root.is_dir():
+        return list(_human36m(root, split))
+    people = simulated_poses.simulate_sequences(
+        data.simulated[split], data.seconds, data.rate_hz, split, data.seed
+    )
+    if root is not None:
+        recorded = cmu_mocap.load_sequences(root)
+        everyone = {name for names in data.held_out.values() for name in names}
+        known, _ = split_by_subject(recorded, sorted(everyone))
+        if split != "train":
+            _, known = split_by_subject(recorded, data.held_out.get(split, ()))
+        people += known
+    return [piece for person in people for piece in person.resampled(data.rate_hz).whole_pieces()]
+
+
+def _human36m(root: Path, split: str) -> list[CameraView]:
+    held_out = ("S8",)  # choice: the authors choose their model on the test subjects
+    subjects = {
+        "train": tuple(s for s in human36m.TRAIN_SUBJECTS if s not in held_out),
+        "validation": held_out,
+        "test": human36m.TEST_SUBJECTS,
+    }[split]
+    sequences = human36m.load(root / "data_3d_h36m.npz", subjects)
+    detected = sorted(root.glob("data_2d_h36m_*.npz"))
+    keypoints = human36m.load_keypoints(detected[0]) if detected else None
+    return human36m.views(sequences, human36m.load_cameras(root / "cameras.yaml"), keypoints)
+
+
+class Batch(NamedTuple):
+    """Windows.
+
+    Attributes
+    ----------
+    keypoints : Tensor
+        float32 ``(batch, 2, joints, frames)``, normalised, 0 where a joint is missing.
+    poses : Tensor
+        float32 ``(batch, 3, joints, frames)``, metres in the camera's frame, from the hip.
+    """
+
+    keypoints: Tensor
+    poses: Tensor
+
+
+class ViewBatches:
+    """Random windows of movements as random cameras see them; the same for the same step.
+
+    Parameters
+    ----------
+    sources : sequence of PoseSequence or CameraView
+    frames : int
+        Length of a window.
+    batch : int
+        Windows per step, of all processes together.
+    data : ViewData
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If nothing is as long as a window.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], frames: int, batch: int, data: ViewData, seed: int
+    ) -> None:
+        self.sources = [source for source in sources if len(source.joints_m) >= frames]
+        if not self.sources:
+            raise ValueError(f"no movement has the {frames} frames of a window")
+        self.frames, self.batch, self.data, self.seed = frames, batch, data, seed
+        self._ends = np.cumsum([len(source.joints_m) - frames + 1 for source in self.sources])
+
+    def __call__(self, step: int, mine: slice = slice(None)) -> Batch:
+        """Return the windows of a step, or of these of them."""
+        windows = [
+            self._window(np.random.default_rng([self.seed, step, number]))
+            for number in range(self.batch)[mine]
+        ]
+        return stack(windows)
+
+    def _window(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        place = int(rng.integers(self._ends[-1]))
+        number = int(np.searchsorted(self._ends, place, side="right"))
+        first = place - (int(self._ends[number - 1]) if number else 0)
+        source, data = self.sources[number], self.data
+        mirror = data.mirrored and rng.random() < 0.5
+        pixels, joints_m, size = _seen(source, first, self.frames, rng, mirror)
+        if isinstance(source, PoseSequence):
+            pixels = disturb(pixels, H36M17, data.rate_hz, data.noise, rng)
+        if data.occlusion != "none" and rng.random() < data.occluded_ratio:
+            pixels = occlude(pixels, data.occlusion, rng)
+        return normalise(pixels, size), relative_to_root(joints_m)
+
+
+def _seen(
+    source: Source, first: int, frames: int, rng: np.random.Generator, mirror: bool
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Return pixels, joints in the camera's frame, and the image's size, of some frames."""
+    window = slice(first, first + frames)
+    if isinstance(source, CameraView):
+        return source.keypoints_px[window], source.joints_m[window], source.camera.size_px
+    camera = _aimed(source, first, frames, rng)
+    joints_m = source.joints_m[window]
+    if mirror:  # about the plane through the camera's axis
+        seen = camera.to_camera(joints_m)[:, H36M17.mirrored()] * [-1.0, 1.0, 1.0]
+        joints_m = camera.to_world(seen)
+    return camera.project(joints_m), camera.to_camera(joints_m), camera.size_px
+
+
+def _aimed(
+    sequence: PoseSequence, first: int, frames: int, rng: np.random.Generator
+) -> PinholeCamera:
+    around = max(round(_AIM_S * sequence.rate_hz / 2), frames // 2)
+    middle = first + frames // 2
+    return random_camera(
+        sequence.joints_m[max(middle - around, 0) : middle + around], rng, CameraRanges()
+    )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows that stay what they are, to be measured.
+
+    Attributes
+    ----------
+    sources : tuple of str
+        By window, the movement that it is from.
+    pixels : ndarray, shape (windows, frames, joints, 2)
+        As detected, no pattern of missing joints applied; NaN is unknown.
+    joints_m : ndarray, shape (windows, frames, joints, 3)
+        The truth in the camera's frame.
+    cameras : tuple of PinholeCamera
+        By window.
+    """
+
+    sources: tuple[str, ...]
+    pixels: np.ndarray
+    joints_m: np.ndarray
+    cameras: tuple[PinholeCamera, ...]
+
+    @property
+    def poses_m(self) -> np.ndarray:
+        """The truth relative to the hip, (windows, frames, joints, 3)."""
+        return relative_to_root(self.joints_m)
+
+    def keypoints(self, occlusion: str = "none", seed: int = 0) -> Tensor:
+        """Return the network's input under a pattern of missing joints.
+
+        Parameters
+        ----------
+        occlusion : str
+            One of `OCCLUSIONS`; the same joints are missing whenever it is drawn.
+        seed : int
+
+        Returns
+        -------
+        Tensor
+            float32 ``(windows, 2, joints, frames)``
+        """
+        sizes = [camera.size_px for camera in self.cameras]
+        pairs = zip(self.seen(occlusion, seed), sizes, strict=True)
+        found = [normalise(pixels, size) for pixels, size in pairs]
+        return _channels_first(fill_missing(np.stack(found)))
+
+    def seen(self, occlusion: str = "none", seed: int = 0) -> np.ndarray:
+        """Return the same in pixels, (windows, frames, joints, 2), NaN where missing."""
+        if occlusion == "none":
+            return self.pixels
+        number = OCCLUSIONS.index(occlusion)
+        return np.stack(
+            [
+                occlude(pixels, occlusion, np.random.default_rng([_FIXED, seed, number, place]))
+                for place, pixels in enumerate(self.pixels)
+            ]
+        )
+
+    def project(self, points_m: np.ndarray) -> np.ndarray:
+        """Return the pixels of points in the cameras' frames, shape (..., windows, n, m, 3)."""
+        found = [
+            camera.project(camera.to_world(points_m[..., number, :, :, :]))
+            for number, camera in enumerate(self.cameras)
+        ]
+        return np.stack(found, axis=-4)
+
+
+def fixed_windows(
+    sources: Sequence[Source],
+    frames: int,
+    data: ViewData,
+    *,
+    cameras: int = 4,
+    most: int | None = None,
+) -> Windows:
+    """Cut movements into windows one after the other, each seen by one of their cameras.
+
+    A movement without views of its own has as many cameras as are asked for, in turn; each goes
+    with the person from window to window. Training draws its own: it has never seen these.
+
+    Parameters
+    ----------
+    sources : sequence of PoseSequence or CameraView
+    frames : int
+        Length of a window; what is left over at a movement's end is left out.
+    data : ViewData
+    cameras : int
+    most : int, optional
+        So many windows at most, evenly chosen.
+
+    Raises
+    ------
+    ValueError
+        If nothing is as long as a window.
+    """
+    places = [
+        (source, first)
+        for source in sources
+        for first in range(0, len(source.joints_m) - frames + 1, frames)
+    ]
+    if not places:
+        raise ValueError(f"no movement has the {frames} frames of a window")
+    if most is not None and most < len(places):
+        places = [places[k] for k in np.linspace(0, len(places) - 1, most).round().astype(int)]
+    names, pixels, joints, used = [], [], [], []
+    for source, first in places:
+        name = np.frombuffer(source.name.encode(), np.uint8).tolist()
+        if isinstance(source, CameraView):
+            camera = source.camera
+            seen = source.keypoints_px[first : first + frames]
+            truth = source.joints_m[first : first + frames]
+        else:
+            turn = first // frames
+            stream = [_FIXED, data.seed, *name, turn % cameras]
+            camera = _aimed(source, first, frames, np.random.default_rng(stream))
+            world = source.joints_m[first : first + frames]
+            noise = np.random.default_rng([*stream, turn])
+            seen = disturb(camera.project(world), H36M17, data.rate_hz, data.noise, noise)
+            truth = camera.to_camera(world)
+        names.append(source.name.partition("@")[0])
+        pixels.append(seen)
+        joints.append(truth)
+        used.append(camera)
+    return Windows(tuple(names), np.stack(pixels), np.stack(joints), tuple(used))
+
+
+def lift(network: Callable[[Tensor], Tensor], keypoints: Tensor, batch: int = 16) -> np.ndarray:
+    """Apply something that lifts, some windows at a time.
+
+    Parameters
+    ----------
+    network : callable
+        ``(batch, 2, joints, frames)`` to ``(batch, [hypotheses,] 3, joints, frames)``.
+    keypoints : Tensor
+        ``(windows, 2, joints, frames)``
+
+    Returns
+    -------
+    ndarray of float64, shape ([hypotheses,] windows, frames, joints, 3)
+    """
+    with torch.no_grad():
+        found = torch.cat([network(part) for part in keypoints.split(batch)])
+    poses = found.transpose(-1, -3).double().cpu().numpy()
+    return np.moveaxis(poses, 1, 0) if poses.ndim == 5 else poses
+
+
+def stack(windows: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
+    """Return (frames, joints, 2) normalised and (frames, joints, 3) metres as a batch."""
+    keypoints, poses = (np.stack(part) for part in zip(*windows, strict=True))
+    return Batch(_channels_first(fill_missing(keypoints)), _channels_first(poses))
+
+
+def _channels_first(values: np.ndarray) -> Tensor:
+    """(windows, frames, joints, n) -> float32 (windows, n, joints, frames)."""
+    return torch.from_numpy(np.ascontiguousarray(values.swapaxes(1, 3), np.float32))

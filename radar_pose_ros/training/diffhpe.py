@@ -1,0 +1,609 @@
+"""Training and evaluation of DiffHPE and of MixSTE, which it is compared with and conditioned on.
+
+Joints are in metres, in the camera's frame, relative to the hip. What networks see and what is
+behind it comes from `camera_windows`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+from radar_pose_ros import measurements
+from radar_pose_ros.metrics import pose3d
+from radar_pose_ros.models import diffhpe, hypotheses, mixste, weights
+from radar_pose_ros.models.diffhpe import FAST, DiffHPE, DiffHPEConfig, Lifter
+from radar_pose_ros.models.diffusion import Sampler
+from radar_pose_ros.models.hypotheses import SpreadCalibration
+from radar_pose_ros.models.mixste import MixSTE, MixSTEConfig
+from radar_pose_ros.simulation.detector_noise import DetectorNoise
+from radar_pose_ros.skeleton.definitions import H36M17
+from radar_pose_ros.training import camera_windows, processes
+from radar_pose_ros.training.camera_windows import (
+    OCCLUSIONS,
+    Batch,
+    Source,
+    ViewBatches,
+    ViewData,
+    Windows,
+    fixed_windows,
+    lift,
+)
+from radar_pose_ros.training.loop import FitResult, LoopConfig, fit
+
+RECIPES = Path(__file__).with_name("recipes") / "diffhpe"
+PRESETS: dict[str, MixSTEConfig | DiffHPEConfig] = {
+    "mixste": mixste.PRESETS["paper"],
+    **diffhpe.PRESETS,
+}
+# What is maximised on validation.
+SCORE = "validation_minus_mpjpe_mm"
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be followed: says which file, which entry, what is allowed."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the outcome of a training, but for the condition's weights.
+
+    Parameters
+    ----------
+    preset : {"mixste", "2d", "wrapper"}
+        Which network.
+    data : ViewData
+    batch : int
+        Windows per step, of all processes together.
+    loop : LoopConfig
+    validation_windows : int
+        By which the best weights are chosen.
+    hypotheses : int
+        Poses per window.
+    sampler : Sampler
+        For validation and calibration.
+    segment_weight, symmetry_weight : float
+        Of DiffHPE's optional losses on the poses that an estimate of the noise implies: by how
+        much bones change their lengths over time, and differ between left and right. The authors
+        leave both at 0.
+    model : dict
+        What is to be other than in the preset, by the fields' names in its configuration.
+    """
+
+    preset: str
+    data: ViewData
+    batch: int
+    loop: LoopConfig
+    validation_windows: int = 100
+    hypotheses: int = 5
+    sampler: Sampler = FAST
+    segment_weight: float = 0.0
+    symmetry_weight: float = 0.0
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset {self.preset!r} is none of {', '.join(PRESETS)}")
+        if min(self.batch, self.validation_windows, self.hypotheses) < 1:
+            raise ValueError("batch, validation_windows and hypotheses must be at least 1")
+        _ = self.network
+
+    @property
+    def network(self) -> MixSTEConfig | DiffHPEConfig:
+        """The network's configuration."""
+        return replace(PRESETS[self.preset], **self.model)
+
+    @property
+    def network_preset(self) -> str:
+        """The preset's name among those of its network."""
+        return "paper" if self.preset == "mixste" else self.preset
+
+    @property
+    def is_preset(self) -> bool:
+        """Whether the network is a preset as it is, so that its weights can be loaded by name."""
+        return self.network == PRESETS[self.preset]
+
+    @property
+    def frames(self) -> int:
+        """Length of a window."""
+        return self.network.frames
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read a recipe; `RecipeError` names the file and what is wrong in it.
+
+        A recipe that names another one as its ``base``, a file beside it, need only say what is
+        different there.
+        """
+        try:
+            return cls.of(_read_recipe(path))
+        except KeyError as error:
+            raise RecipeError(f"{path}: there is no entry {error}") from error
+        except (TypeError, ValueError, yaml.YAMLError) as error:
+            raise RecipeError(f"{path}: {error}") from error
+
+    @classmethod
+    def of(cls, entries: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of plain entries, as YAML or JSON have them."""
+        made = dict(entries)
+        data = dict(made["data"])
+        noise = dict(data.get("noise", {}))
+        noise["joint_factors"] = tuple(noise.get("joint_factors", ()))
+        made["data"] = ViewData(**{**data, "noise": DetectorNoise(**noise)})
+        made["loop"] = LoopConfig(**made["loop"])
+        if "sampler" in made:
+            made["sampler"] = Sampler(**made["sampler"])
+        return cls(**made)
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    entries = dict(yaml.safe_load(path.read_text()))
+    base = entries.pop("base", None)
+    return entries if base is None else _merge(_read_recipe(path.parent / base), entries)
+
+
+def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
+        merged[name] = _merge(base[name], value) if both else value
+    return merged
+
+
+def build(config: MixSTEConfig | DiffHPEConfig, condition: MixSTE | None = None) -> nn.Module:
+    """Return a network with random weights, but for the condition's.
+
+    Raises
+    ------
+    ValueError
+        If a Wrapper is given no condition, or one of another configuration.
+    """
+    if isinstance(config, MixSTEConfig):
+        return MixSTE(config)
+    if config.condition == "mixste" and condition is None:
+        raise ValueError("the preset wrapper wants the weights of a trained MixSTE")
+    return DiffHPE(config, condition)
+
+
+def estimator(
+    network: nn.Module, count: int, sampler: Sampler, seed: int = 0
+) -> Callable[[Tensor], Tensor]:
+    """Return what lifts windows: a supervised network, or a sampler with as many hypotheses.
+
+    The same windows in the same order get the same noise.
+    """
+    network.eval()
+    if isinstance(network, MixSTE):
+        return network
+    assert isinstance(network, DiffHPE)
+    lifter, generator = Lifter(network, count, sampler), torch.Generator().manual_seed(seed)
+    return lambda keypoints: lifter.lift(keypoints, generator)
+
+
+def noise_losses(
+    network: nn.Module, model: DiffHPE, batch: Batch, recipe: Recipe
+) -> dict[str, Tensor]:
+    """Return DiffHPE's losses for a batch, each sample at a step of its own.
+
+    Parameters
+    ----------
+    network : nn.Module
+        What is called: ``model``, or what spreads it over processes.
+    """
+    diffusion = model.config.diffusion
+    poses = batch.poses
+    step = torch.randint(0, diffusion.steps, (len(poses),), device=poses.device)
+    noise = torch.randn_like(poses)
+    noisy = diffusion.noised(poses, step, noise)
+    said = network(noisy, step, model.condition(batch.keypoints)).float()
+    losses = {"loss": (said - noise).square().mean()}
+    if recipe.segment_weight or recipe.symmetry_weight:
+        left = torch.as_tensor(diffusion.signal, dtype=poses.dtype, device=poses.device)[step]
+        left = left[:, None, None, None]
+        implied = (noisy - (1 - left).sqrt() * said) / left.sqrt()
+        segments, symmetry = bone_losses(implied)
+        weighted = recipe.segment_weight * segments + recipe.symmetry_weight * symmetry
+        losses = {
+            "loss": losses["loss"] + weighted,
+            "noise": losses["loss"],
+            "segments": segments,
+            "symmetry": symmetry,
+        }
+    return losses
+
+
+def bone_losses(poses: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how much bones change over time, and differ between the sides, in square metres.
+
+    Parameters
+    ----------
+    poses : Tensor
+        ``(batch, 3, joints, frames)``
+
+    Returns
+    -------
+    tuple of Tensor
+        The mean variance of a bone's length over the frames, and the mean square of the
+        difference between left and right.
+    """
+    parents = torch.tensor([a for a, _ in H36M17.edges])
+    children = torch.tensor([b for _, b in H36M17.edges])
+    lengths = (poses[:, :, children] - poses[:, :, parents]).norm(dim=1)  # (batch, bones, frames)
+    place = {child: number for number, (_, child) in enumerate(H36M17.edges)}
+    left, right = ([place[pair[k]] for pair in H36M17.left_right] for k in (0, 1))
+    gap = lengths[:, left] - lengths[:, right]
+    return lengths.var(dim=-1, unbiased=False).mean(), gap.square().mean()
+
+
+def validation_scores(model: nn.Module, windows: Windows, recipe: Recipe) -> dict[str, float]:
+    """Return the error on validation windows, of the mean of the hypotheses."""
+    poses = lift(estimator(model, recipe.hypotheses, recipe.sampler), windows.keypoints())
+    poses = poses.mean(0) if poses.ndim == 5 else poses
+    error_mm = 1e3 * pose3d.mpjpe(poses, windows.poses_m)
+    return {SCORE: -error_mm, "validation_mpjpe_mm": error_mm}
+
+
+def fit_recipe(
+    recipe: Recipe,
+    training: Sequence[Source],
+    validation: Sequence[Source],
+    directory: Path,
+    *,
+    condition: MixSTE | None = None,
+    resume: bool = False,
+    report: Callable[[str], None] = print,
+    device: str = "cpu",
+) -> tuple[nn.Module, FitResult]:
+    """Train on movements ``training``, and keep what is best on ``validation``.
+
+    Curves, checkpoints and the recipe go to ``directory``.
+
+    Parameters
+    ----------
+    condition : MixSTE, optional
+        Trained; for the preset "wrapper".
+
+    Returns
+    -------
+    network : MixSTE or DiffHPE
+    result : FitResult
+
+    Raises
+    ------
+    ValueError
+        If no movement is as long as a window, a condition is missing, or it is to resume a
+        training by another recipe.
+    """
+    torch.manual_seed(recipe.loop.seed)
+    model = build(recipe.network, condition).to(device)
+    data = recipe.data
+    batches = ViewBatches(training, recipe.frames, recipe.batch, data, recipe.loop.seed)
+    windows = fixed_windows(validation, recipe.frames, data, most=recipe.validation_windows)
+    _keep_recipe(recipe, directory / "recipe.json", resume)
+
+    def losses(network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        if isinstance(model, DiffHPE):
+            return noise_losses(network, model, batch, recipe)
+        return {"loss": (network(batch.keypoints).float() - batch.poses).square().mean()}
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        on_cpu = network if device == "cpu" else _copied(network, recipe)
+        return validation_scores(on_cpu, windows, recipe)
+
+    result = fit(
+        model,
+        lambda step: batches(step, processes.share(recipe.batch)),
+        losses,
+        validate,
+        recipe.loop,
+        directory,
+        best_by=SCORE,
+        resume=resume,
+        report=report,
+    )
+    model.load_state_dict(result.state)
+    return model.cpu().eval(), result
+
+
+def _copied(network: nn.Module, recipe: Recipe) -> nn.Module:
+    config = recipe.network
+    bare = MixSTE(config) if isinstance(config, MixSTEConfig) else DiffHPE(config)
+    bare.load_state_dict({key: value.cpu() for key, value in network.state_dict().items()})
+    return bare
+
+
+def _keep_recipe(recipe: Recipe, path: Path, resume: bool) -> None:
+    settings = json.loads(json.dumps(asdict(recipe)))
+    if resume and path.exists() and json.loads(path.read_text()) != settings:
+        raise ValueError(
+            f"{path.parent} holds a training by another recipe, see {path.name} there"
+        )
+    if processes.rank() == 0:
+        measurements.write_json(path, settings)
+
+
+def calibrate(
+    model: DiffHPE, recipe: Recipe, validation: Sequence[Source], most: int = 400
+) -> SpreadCalibration:
+    """Measure on validation movements what the spread of the hypotheses is worth."""
+    windows = fixed_windows(validation, recipe.frames, recipe.data, most=most)
+    poses = lift(estimator(model, recipe.hypotheses, recipe.sampler), windows.keypoints())
+    return hypotheses.fit(poses, windows.poses_m)
+
+
+def save(
+    model: nn.Module,
+    recipe: Recipe,
+    result: FitResult,
+    training: Sequence[Source],
+    directory: Path,
+    *,
+    command: str,
+    calibration: SpreadCalibration | None = None,
+) -> dict[str, Any]:
+    """Write a network's weights and their entry in the folder's manifest.
+
+    To what `weights.save` writes come, for DiffHPE, ``sampling``, how it was validated, and
+    ``spread``, the calibration.
+
+    Returns
+    -------
+    dict
+        The entry.
+
+    Raises
+    ------
+    WeightsError
+        If the network is no preset as it is.
+    """
+    subjects = {source.subject for source in training}
+    entry = weights.save(
+        model,
+        directory,
+        recipe.network_preset,
+        training_data={
+            "description": f"{len(training)} movements of {len(subjects)} people, seen by "
+            "random cameras",
+            "seed": recipe.data.seed,
+            "licence": "; ".join(sorted({_licence(source) for source in training})),
+        },
+        git_revision=_revision(),
+        command=command,
+        metrics={"split": "validation", "steps": result.step, **result.scores},
+    )
+    if isinstance(model, DiffHPE):
+        entry["sampling"] = {"hypotheses": recipe.hypotheses, **asdict(recipe.sampler)}
+    if calibration is not None:
+        entry["spread"] = calibration.as_dict()
+    listed = [e for e in weights.read_manifest(directory) if e["file"] != entry["file"]]
+    measurements.write_json(directory / weights.MANIFEST, {"weights": [*listed, entry]})
+    return entry
+
+
+def load(name: Path | str) -> tuple[MixSTE | DiffHPE, dict[str, Any]]:
+    """Return a trained network and its manifest entry.
+
+    Raises
+    ------
+    WeightsError
+        As `weights.load`, or if it is another network.
+    """
+    state, entry = weights.load(name)
+    network: MixSTE | DiffHPE
+    if entry["model"] == "mixste":
+        network = MixSTE(mixste.PRESETS[entry["preset"]])
+    elif entry["model"] == "diffhpe":
+        network = DiffHPE(diffhpe.PRESETS[entry["preset"]])
+    else:
+        raise weights.WeightsError(f"{name} is a {entry['model']}, not a mixste or diffhpe")
+    network.load_state_dict(state)
+    return network.eval(), entry
+
+
+def _licence(source: Source) -> str:
+    return getattr(source, "licence", "Human3.6M: academic use only")
+
+
+def _revision() -> str:
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+def measure(estimate_m: np.ndarray, true_m: np.ndarray) -> dict[str, float]:
+    """Return the measures of the paper in millimetres, and the one after alignment.
+
+    Parameters
+    ----------
+    estimate_m, true_m : ndarray, shape (windows, frames, joints, 3)
+        Relative to the hip.
+    """
+    return {
+        "mpjpe_mm": 1e3 * pose3d.mpjpe(estimate_m, true_m),
+        "p_mpjpe_mm": 1e3 * pose3d.p_mpjpe(estimate_m, true_m),
+        "symmetry_gap_mm": 1e3 * pose3d.symmetry_gap(estimate_m),
+        "segment_consistency_mm": 1e3 * pose3d.segment_consistency(estimate_m),
+    }
+
+
+def strategies(poses_m: np.ndarray, windows: Windows, occlusion: str) -> dict[str, np.ndarray]:
+    """Return what is made of hypotheses, by the strategy's name.
+
+    Parameters
+    ----------
+    poses_m : ndarray, shape (hypotheses, windows, frames, joints, 3)
+    windows : Windows
+    occlusion : str
+        Of what the network saw: joints that were missing have no reprojection.
+    """
+    true, seen = windows.poses_m, windows.seen(occlusion)
+    root = windows.joints_m[:, :, H36M17.root]
+    return {
+        "average": hypotheses.average(poses_m),
+        "reprojection": hypotheses.best_by_reprojection(poses_m, seen, windows.project, root),
+        "best": hypotheses.oracle(poses_m, true),
+        "worst": hypotheses.oracle(poses_m, true, worst=True),
+    }
+
+
+def recipe_path(preset: str) -> Path:
+    """Return the recipe that is shipped for a preset."""
+    return RECIPES / ("mixste.yaml" if preset == "mixste" else f"diffhpe_{preset}.yaml")
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``radar-pose train diffhpe``."""
+    _add_common_arguments(parser)
+    parser.add_argument("--preset", default="2d", choices=sorted(PRESETS))
+    parser.add_argument(
+        "--recipe", type=Path, help="recipe file (default: the one shipped for the preset)"
+    )
+    parser.add_argument(
+        "--mixste", type=Path, metavar="FILE", help="trained weights that the preset wrapper wants"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/diffhpe"), help="curves, checkpoints and weights"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where the network is trained: cpu, cuda (default: %(default)s here)",
+    )
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Carry out ``radar-pose train diffhpe``, in one process or as one of several."""
+    recipe = Recipe.load(arguments.recipe or recipe_path(arguments.preset))
+    if not recipe.is_preset:
+        raise RecipeError(
+            f"{arguments.recipe} changes the preset {recipe.preset!r}: its weights could not be "
+            "loaded again. Such recipes are for `radar-pose reproduce`"
+        )
+    torch.set_num_threads(arguments.threads)
+    condition = _condition(arguments.mixste) if arguments.mixste else None
+    training = camera_windows.load(recipe.data, "train", arguments.data)
+    validation = camera_windows.load(recipe.data, "validation", arguments.data)
+    with processes.joined():
+        writes = processes.rank() == 0
+        model, result = fit_recipe(
+            recipe,
+            training,
+            validation,
+            arguments.out,
+            condition=condition,
+            resume=arguments.resume,
+            device=arguments.device,
+        )
+    if writes:
+        command = f"radar-pose train diffhpe --preset {recipe.preset}"
+        for option in ("recipe", "data", "mixste"):
+            given = getattr(arguments, option)
+            command += f" --{option} {given.name}" if given else ""
+        calibration = calibrate(model, recipe, validation) if isinstance(model, DiffHPE) else None
+        save(
+            model,
+            recipe,
+            result,
+            training,
+            arguments.out,
+            command=command,
+            calibration=calibration,
+        )
+        print(f"weights of step {result.step} are in {arguments.out}: {result.scores}")
+    return 0
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``radar-pose evaluate diffhpe``."""
+    _add_common_arguments(parser)
+    parser.add_argument("--weights", type=Path, required=True, help="safetensors file")
+    parser.add_argument(
+        "--windows", type=int, default=400, help="measured at most (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=int, help="of the sampler; 50 is as trained (default: the weights')"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Carry out ``radar-pose evaluate diffhpe``."""
+    torch.set_num_threads(arguments.threads)
+    network, entry = load(arguments.weights)
+    recipe = Recipe.load(recipe_path("mixste" if isinstance(network, MixSTE) else entry["preset"]))
+    settings = dict(entry.get("sampling", {"hypotheses": 1}))
+    count, sampler = settings.pop("hypotheses"), Sampler(**settings)
+    if arguments.steps and isinstance(network, DiffHPE):
+        literal = arguments.steps == network.config.diffusion_steps
+        sampler = Sampler() if literal else replace(sampler, steps=arguments.steps)
+    test = camera_windows.load(recipe.data, "test", arguments.data)
+    windows = fixed_windows(test, network.config.frames, recipe.data, most=arguments.windows)
+    spread = entry.get("spread")
+    calibration = SpreadCalibration.of_weights(spread) if spread else None
+    results = rows(network, windows, count, sampler, calibration)
+    print(measurements.table(results))
+    if arguments.json:
+        measurements.write_results(arguments.json, results)
+    return 0
+
+
+def rows(
+    network: nn.Module,
+    windows: Windows,
+    count: int,
+    sampler: Sampler,
+    calibration: SpreadCalibration | None = None,
+) -> list[dict[str, Any]]:
+    """Return the measures under every pattern of missing joints, as rows of results."""
+    true, found = windows.poses_m, []
+    for occlusion in OCCLUSIONS:
+        poses = lift(estimator(network, count, sampler), windows.keypoints(occlusion))
+        chosen = {"": poses} if poses.ndim == 4 else strategies(poses, windows, occlusion)
+        for strategy, estimate in chosen.items():
+            prefix = ".".join(filter(None, ("test", occlusion, strategy)))
+            found += [
+                measurements.result(f"{prefix}.{name}", value, "mm")
+                for name, value in measure(estimate, true).items()
+            ]
+        if poses.ndim == 5 and calibration is not None:
+            held = hypotheses.coverage(poses, true, calibration)[1:].mean()  # the root is exact
+            found.append(measurements.result(f"test.{occlusion}.coverage_90", float(held)))
+    return found
+
+
+def _condition(path: Path) -> MixSTE:
+    network, _ = load(path)
+    if not isinstance(network, MixSTE):
+        raise RecipeError(f"--mixste: {path} holds no MixSTE")
+    return network
+
+
+def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="cmu_60hz.npz, which is added to simulated people, or a folder with Human3.6M in "
+        "VideoPose3D's files, which takes their place",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=measurements.cores_available(), help="of the network"
+    )

@@ -1,0 +1,578 @@
+"""Training and evaluation of MixSynthFormer, and of DeciWatch's design beside it.
+
+On simulated people and recorded movements with simulated errors of a detector, or on DeciWatch's
+files of poses that detectors gave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+from radar_pose_ros import measurements
+from radar_pose_ros.metrics import pose3d
+from radar_pose_ros.models import deciwatch, mixsynthformer, weights
+from radar_pose_ros.models.deciwatch import DeciWatch, DeciWatchConfig
+from radar_pose_ros.models.interpolation import interpolate
+from radar_pose_ros.models.mixsynthformer import MixSynthFormer, MixSynthFormerConfig
+from radar_pose_ros.simulation.body import SPLITS
+from radar_pose_ros.simulation.detector_noise import DetectorNoise
+from radar_pose_ros.training import pose_tracks, processes
+from radar_pose_ros.training.loop import FitResult, LoopConfig, fit
+from radar_pose_ros.training.millimamba import RECIPES as ALL_RECIPES
+from radar_pose_ros.training.millimamba import RecipeError, _read_recipe, count
+from radar_pose_ros.training.pose_tracks import (
+    Batch,
+    Track,
+    TrackBatches,
+    TrackData,
+    refine_sequence,
+)
+
+RECIPES = ALL_RECIPES / "mixsynthformer"
+PRESETS: dict[str, MixSynthFormerConfig | DeciWatchConfig] = {
+    **mixsynthformer.PRESETS,
+    **deciwatch.PRESETS,
+}
+
+# Windows on which a training is validated; and the streams of random numbers of validation and
+# test: the same errors of the detector for whatever is compared.
+_VALIDATION_WINDOWS = 512
+_VALIDATION_SEED = 0x76616C
+_TEST_SEED = 0x74657374
+
+# Interpolators and filters to compare with. The filters' settings are choices; One-Euro's slope is
+# in Hz per m/s, or per px/s.
+BASELINES: dict[str, dict[str, Any]] = {
+    "nearest": {},
+    "linear": {},
+    "quadratic": {},
+    "cubic": {},
+    "one_euro": {"cutoff_hz": 1.5, "slope": 1.0},
+    "savgol": {"window": 5, "degree": 2},
+}
+# What is predicted is measured at these times [paper].
+HORIZONS_S = (0.08, 0.16, 0.32, 0.4)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the outcome of a training.
+
+    Parameters
+    ----------
+    preset : str
+        Name of the network's configuration, MixSynthFormer's or DeciWatch's.
+    data : TrackData
+    batch : int
+        Windows per step, of all processes together.
+    loop : LoopConfig
+    objective : {"all", "future"}
+        "all": the mean absolute difference over all frames and numbers [code]; for DeciWatch the
+        same of the denoised keyframes is added [paper]. "future": the mean distance of the joints
+        in the predicted frames [paper].
+    detected : dict of str to str
+        "dataset" and "estimator" of DeciWatch's files to train on; empty for simulated errors.
+    model : dict
+        What is to be other than in the preset, by the fields' names.
+    """
+
+    preset: str
+    data: TrackData
+    batch: int
+    loop: LoopConfig
+    objective: Literal["all", "future"] = "all"
+    detected: Mapping[str, str] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset {self.preset!r} is none of {', '.join(sorted(PRESETS))}")
+        if self.objective not in ("all", "future"):
+            raise ValueError(f"objective {self.objective!r} is none of all, future")
+        if self.detected and set(self.detected) != {"dataset", "estimator"}:
+            raise ValueError("detected wants dataset and estimator")
+        network = self.network  # or the error of what does not fit
+        if self.objective == "future" and not network.future_frames:
+            raise ValueError(f"preset {self.preset} predicts no future frames")
+
+    @property
+    def network(self) -> MixSynthFormerConfig | DeciWatchConfig:
+        """The network's configuration."""
+        return replace(PRESETS[self.preset], **self.model)
+
+    @property
+    def is_preset(self) -> bool:
+        """Whether the network is a preset as it is, so that its weights can be loaded by name."""
+        return self.network == PRESETS[self.preset]
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read a recipe; `RecipeError` names the file and what is wrong in it.
+
+        A recipe that names another one as its ``base``, a file beside it, need only say what is
+        different there.
+        """
+        try:
+            entries = _read_recipe(path)
+            data = dict(entries["data"])
+            data["noise"] = DetectorNoise(**data.get("noise", {}))
+            data["simulated"] = {**dict.fromkeys(SPLITS, 0), **data.get("simulated", {})}
+            entries["data"] = TrackData(**data)
+            entries["loop"] = LoopConfig(**entries["loop"])
+            return cls(**entries)
+        except KeyError as error:
+            raise RecipeError(f"{path}: there is no entry {error}") from error
+        except (TypeError, ValueError, yaml.YAMLError) as error:
+            raise RecipeError(f"{path}: {error}") from error
+
+
+def build(config: MixSynthFormerConfig | DeciWatchConfig) -> MixSynthFormer | DeciWatch:
+    """Return a network of that configuration, with fresh weights."""
+    if isinstance(config, DeciWatchConfig):
+        return DeciWatch(config)
+    return MixSynthFormer(config)
+
+
+def tracks_of(
+    recipe: Recipe, split: str, root: Path | None = None, mocap: Path | None = None
+) -> list[Track]:
+    """Return the movements of a split, "train", "validation" or "test".
+
+    DeciWatch's files have no validation split: every tenth of the training's subjects is held
+    back for it, the last one where there are fewer.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to train on, or the recipe is for DeciWatch's files and no folder is
+        given.
+    """
+    if not recipe.detected:
+        return pose_tracks.load(recipe.data, split, mocap)
+    if root is None:
+        raise ValueError("this recipe is for DeciWatch's files: give their folder, --data DIR")
+    tracks = pose_tracks.load_detected(
+        root,
+        recipe.detected["dataset"],
+        recipe.detected["estimator"],
+        "test" if split == "test" else "train",
+    )
+    if split == "test":
+        return tracks
+    held_back = set(sorted({track.subject for track in tracks})[::-10])
+    return [track for track in tracks if (track.subject in held_back) == (split == "validation")]
+
+
+def loss_terms(network: nn.Module, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
+    """Return the loss of a batch of windows, in units of the network's ``scale``."""
+    config = recipe.network
+    if recipe.objective == "future":
+        estimate = network(batch.keyframes)
+        ahead = slice(-config.future_frames, None)
+        return {"loss": (estimate - batch.truth)[:, ahead].norm(dim=-1).mean() / config.scale}
+    if isinstance(config, DeciWatchConfig):
+        recovered, denoised = network(batch.keyframes, both=True)
+        truth = batch.truth[:, :: config.interval]
+        recovery = (recovered - batch.truth).abs().mean() / config.scale
+        denoising = (denoised - truth).abs().mean() / config.scale
+        return {"loss": recovery + denoising, "recovery": recovery, "denoising": denoising}
+    return {"loss": (network(batch.keyframes) - batch.truth).abs().mean() / config.scale}
+
+
+@torch.no_grad()
+def validation_scores(
+    network: nn.Module, batches: TrackBatches, recipe: Recipe
+) -> dict[str, float]:
+    """Return the mean distance of joints from the truth, and its negative in units of ``scale``.
+
+    The latter serves to choose the best weights.
+    """
+    device = next(network.parameters()).device
+    future = recipe.network.future_frames if recipe.objective == "future" else 0
+    errors = []
+    for step in range(max(1, _VALIDATION_WINDOWS // batches.batch)):
+        keyframes, truth = batches(step)
+        error = (network(keyframes.to(device)).cpu() - truth).norm(dim=-1)
+        errors.append(error[:, -future:].mean())
+    mean = float(torch.stack(errors).mean())
+    return {"validation_error": mean, "validation_score": -mean / recipe.network.scale}
+
+
+def fit_recipe(
+    recipe: Recipe,
+    training: Sequence[Track],
+    validation: Sequence[Track],
+    directory: Path,
+    *,
+    resume: bool = False,
+    report: Callable[[str], None] = print,
+    device: str = "cpu",
+) -> tuple[MixSynthFormer | DeciWatch, FitResult]:
+    """Train on movements, and choose the weights that are best on others.
+
+    Curves, checkpoints and the recipe go to ``directory``.
+
+    Raises
+    ------
+    ValueError
+        If no movement is as long as a window, or it is to resume a training by another recipe.
+    """
+    torch.manual_seed(recipe.loop.seed)
+    model = build(recipe.network).to(device)
+    batches = TrackBatches(training, recipe.network, recipe.batch, recipe.data, recipe.loop.seed)
+    held_back = TrackBatches(
+        validation, recipe.network, 64, recipe.data, _VALIDATION_SEED, varied=False
+    )
+    _keep_recipe(recipe, directory / "recipe.json", resume)
+    result = fit(
+        model,
+        lambda step: batches(step, processes.share(recipe.batch)),
+        lambda network, batch, step: loss_terms(network, batch, recipe),
+        lambda network: validation_scores(network, held_back, recipe),
+        recipe.loop,
+        directory,
+        best_by="validation_score",
+        resume=resume,
+        report=report,
+    )
+    model.load_state_dict(result.state)
+    return model.eval(), result
+
+
+def _keep_recipe(recipe: Recipe, path: Path, resume: bool) -> None:
+    settings = json.loads(json.dumps(asdict(recipe)))
+    if resume and path.exists() and json.loads(path.read_text()) != settings:
+        raise ValueError(
+            f"{path.parent} holds a training by another recipe, see {path.name} there"
+        )
+    if processes.rank() == 0:
+        measurements.write_json(path, settings)
+
+
+class Case(NamedTuple):
+    """A movement to measure on.
+
+    Attributes
+    ----------
+    track : Track
+    keyframes : ndarray, shape (keyframes, joints, values)
+        What all methods are given.
+    truth : ndarray, shape (frames, joints, values)
+        From the first keyframe to the last.
+    """
+
+    track: Track
+    keyframes: np.ndarray
+    truth: np.ndarray
+
+
+def cases(tracks: Sequence[Track], interval: int, data: TrackData) -> list[Case]:
+    """Return what to measure on: the same detections for every method and every seed.
+
+    Movements shorter than two keyframes and three frames are left out.
+    """
+    found = []
+    for number, track in enumerate(tracks):
+        last = (len(track) - 1) // interval
+        if last < 1 or last * interval < 2:
+            continue
+        frames = slice(0, last * interval + 1)
+        truth = track.truth[frames]
+        detected = None if track.detected is None else track.detected[frames]
+        rng = np.random.default_rng([_TEST_SEED, number])
+        keyframes = pose_tracks.detections(truth, detected, track, interval, data, rng)
+        if data.root_relative:
+            truth = pose_tracks.relative(truth, track.skeleton)
+        found.append(Case(track, keyframes, truth))
+    return found
+
+
+def estimate_by_method(case: Case, interval: int, method: str) -> np.ndarray:
+    """Return all frames of a case by one of `BASELINES`, shape (frames, joints, values)."""
+    step_s = interval / case.track.rate_hz
+    times_s = np.arange(len(case.keyframes)) * step_s
+    # exactly the last keyframe's time, whatever the rounding
+    at_s = np.minimum(np.arange(len(case.truth)) / case.track.rate_hz, times_s[-1])
+    return interpolate(times_s, case.keyframes, at_s, method, **BASELINES[method]).poses
+
+
+def measure(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Return how far an estimate of a movement is off.
+
+    Parameters
+    ----------
+    estimate, truth : ndarray, shape (frames, joints, values)
+        In metres or, with two values, in an image.
+
+    Returns
+    -------
+    dict
+        ``mpjpe_mm``, ``p_mpjpe_mm`` and ``accel_mm`` (per frame squared); in an image ``error``
+        and ``accel``, in its unit.
+    """
+    if truth.shape[-1] == 3:
+        return {
+            "mpjpe_mm": 1e3 * pose3d.mpjpe(estimate, truth),
+            "p_mpjpe_mm": 1e3 * pose3d.p_mpjpe(estimate, truth),
+            "accel_mm": pose3d.acceleration_error_mm(estimate, truth),
+        }
+    difference = estimate - truth
+    return {
+        "error": float(np.linalg.norm(difference, axis=-1).mean()),
+        "accel": float(np.linalg.norm(np.diff(difference, n=2, axis=0), axis=-1).mean()),
+    }
+
+
+def measure_all(
+    found: Sequence[Case], estimate: Callable[[Case], np.ndarray]
+) -> dict[str, list[float]]:
+    """Return each measure of each case, by measure."""
+    rows = [measure(estimate(case), case.truth) for case in found]
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+
+@torch.no_grad()
+def measure_prediction(
+    tracks: Sequence[Track], config: MixSynthFormerConfig, data: TrackData, method: str | nn.Module
+) -> dict[str, list[float]]:
+    """Return the mean distance of joints at each of `HORIZONS_S`, in mm, for each movement.
+
+    Parameters
+    ----------
+    tracks : sequence of Track
+        Those that are shorter than a window are left out.
+    config : MixSynthFormerConfig
+        Says how long the past is; a window begins every half second.
+    data : TrackData
+    method : nn.Module or {"zero_velocity", "constant_velocity"}
+
+    Returns
+    -------
+    dict
+        "mpjpe_mm_80" and so on, by milliseconds.
+    """
+    found: dict[str, list[float]] = {f"mpjpe_mm_{round(1e3 * s)}": [] for s in HORIZONS_S}
+    for number, track in enumerate(tracks):
+        starts = range(0, len(track) - config.frames + 1, max(1, round(track.rate_hz / 2)))
+        if not starts:
+            continue
+        rng = np.random.default_rng([_TEST_SEED, number])
+        past = slice(0, config.past_frames)
+        windows = [track.truth[start : start + config.frames] for start in starts]
+        keyframes = np.stack(
+            [
+                pose_tracks.detections(w[past], None, track, config.interval, data, rng)
+                for w in windows
+            ]
+        )
+        if data.root_relative:
+            windows = [pose_tracks.relative(window, track.skeleton) for window in windows]
+        ahead = np.stack(windows)[:, config.past_frames :]
+        if isinstance(method, nn.Module):
+            device = next(method.parameters()).device
+            estimate = method(torch.from_numpy(keyframes).to(device)).cpu().numpy()
+            estimate = estimate[:, config.past_frames :]
+        else:
+            velocity = (keyframes[:, -1:] - keyframes[:, -2:-1]) / config.interval
+            steps = np.arange(1, config.future_frames + 1)[:, None, None]
+            still = method == "zero_velocity"
+            estimate = keyframes[:, -1:] + (0.0 if still else steps * velocity)
+        error_mm = 1e3 * np.linalg.norm(estimate - ahead, axis=-1).mean(axis=(0, 2))
+        for horizon_s, name in zip(HORIZONS_S, found, strict=True):
+            found[name].append(float(error_mm[round(horizon_s * track.rate_hz) - 1]))
+    return found
+
+
+def results_of(
+    model: MixSynthFormer | DeciWatch, recipe: Recipe, tracks: Sequence[Track]
+) -> list[dict[str, Any]]:
+    """Return rows of results: the network, and what it has to be better than."""
+    config = model.config
+    rows: list[dict[str, Any]] = []
+    if isinstance(config, MixSynthFormerConfig) and recipe.objective == "future":
+        methods: dict[str, str | nn.Module] = {"": model}
+        methods |= {f"_{name}": name for name in ("zero_velocity", "constant_velocity")}
+        for name, method in methods.items():
+            measured = measure_prediction(tracks, config, recipe.data, method)
+            rows += _rows(measured, name)
+        return rows
+    found = cases(tracks, config.interval, recipe.data)
+    rows += _rows(measure_all(found, lambda case: refine_sequence(model, case.keyframes)), "")
+    for name in BASELINES:
+        by_method = partial(estimate_by_method, interval=config.interval, method=name)
+        rows += _rows(measure_all(found, by_method), f"_{name}")
+    return rows
+
+
+def _rows(measured: Mapping[str, Sequence[float]], suffix: str) -> list[dict[str, Any]]:
+    return [
+        measurements.result(
+            f"test.{name}{suffix}",
+            float(np.mean(values)),
+            "mm" if "_mm" in name else "",
+            against=f"mean over {len(values)} movements",
+        )
+        for name, values in measured.items()
+    ]
+
+
+def save(
+    model: MixSynthFormer | DeciWatch,
+    recipe: Recipe,
+    result: FitResult,
+    training: Sequence[Track],
+    directory: Path,
+    command: str = "",
+) -> None:
+    """Write the weights and their manifest entry to ``directory``.
+
+    ``command`` is what to call again to get them; by default that of the preset's own recipe.
+    """
+    minutes = sum(len(track) / track.rate_hz for track in training) / 60
+    licences = sorted({track.licence for track in training if track.licence})
+    errors = (
+        f"detections by {recipe.detected['estimator']}"
+        if recipe.detected
+        else "simulated errors of a detector"
+    )
+    weights.save(
+        model,
+        directory,
+        recipe.preset,
+        training_data={
+            "description": f"{len(training)} movements, {minutes:.0f} minutes, {errors}",
+            "subjects": len({track.subject for track in training}),
+            "licence": "; ".join(licences) or "not known",
+        },
+        git_revision=_revision(),
+        command=command or f"radar-pose train mixsynthformer --preset {recipe.preset}",
+        metrics={"split": "validation", "steps": result.step, **result.scores},
+    )
+
+
+def _revision() -> str:
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``radar-pose train mixsynthformer``."""
+    _add_common_arguments(parser)
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/mixsynthformer"), help="curves and weights"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Carry out ``radar-pose train mixsynthformer``, in one process or as one of several."""
+    recipe = _recipe(arguments)
+    if not recipe.is_preset:
+        raise RecipeError(
+            f"{arguments.recipe} changes the preset {recipe.preset!r}: its weights could not be "
+            "loaded again. Such recipes are for `radar-pose reproduce`"
+        )
+    torch.set_num_threads(arguments.threads)
+    training, validation = (
+        tracks_of(recipe, split, arguments.data, arguments.mocap)
+        for split in ("train", "validation")
+    )
+    with processes.joined():
+        writes = processes.rank() == 0
+        model, result = fit_recipe(
+            recipe,
+            training,
+            validation,
+            arguments.out,
+            resume=arguments.resume,
+            device=arguments.device,
+        )
+    if writes:
+        command = f"radar-pose train mixsynthformer --preset {recipe.preset}"
+        for option in ("recipe", "data", "mocap"):
+            if getattr(arguments, option):
+                command += f" --{option} {getattr(arguments, option).name}"
+        save(model, recipe, result, training, arguments.out, command)
+        print(f"weights of step {result.step} are in {arguments.out}: {result.scores}")
+    return 0
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``radar-pose evaluate mixsynthformer``."""
+    _add_common_arguments(parser)
+    parser.add_argument("--weights", help="safetensors file (default: the shipped ones)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Carry out ``radar-pose evaluate mixsynthformer``.
+
+    Raises
+    ------
+    ValueError
+        If there is no movement to measure on.
+    """
+    torch.set_num_threads(arguments.threads)
+    state, entry = weights.load(arguments.weights or arguments.preset)
+    recipe = _recipe(arguments)
+    model = build(PRESETS[entry["preset"]])
+    model.load_state_dict(state)
+    tracks = tracks_of(recipe, "test", arguments.data, arguments.mocap)
+    if not tracks:
+        raise ValueError("there is no movement to test on: this recipe wants --mocap FILE")
+    rows = results_of(model.to(arguments.device).eval(), recipe, tracks)
+    print(measurements.table(rows))
+    if arguments.json:
+        measurements.write_results(arguments.json, rows)
+    return 0
+
+
+def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preset",
+        default="radar_2d",
+        choices=sorted(path.stem for path in RECIPES.glob("*.yaml")),
+    )
+    parser.add_argument(
+        "--recipe", type=Path, help="recipe file (default: the one shipped for the preset)"
+    )
+    parser.add_argument("--data", type=Path, help="folder of DeciWatch's files, if one has them")
+    parser.add_argument(
+        "--mocap", type=Path, metavar="FILE", help="recorded movements, cmu_60hz.npz"
+    )
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where the network computes: cpu, cuda (default: %(default)s here)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=count,
+        default=measurements.cores_available(),
+        help="threads of the network",
+    )
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    return Recipe.load(arguments.recipe or RECIPES / f"{arguments.preset}.yaml")

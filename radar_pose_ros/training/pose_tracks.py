@@ -1,0 +1,448 @@
+"""What networks that refine poses learn from: true movements, and what a detector made of them.
+
+Detections are a file's, where there is one (DeciWatch's), or drawn: `simulation.detector_noise`
+makes the true keyframes as bad as a detector's. Gaps are filled as the refiner fills them, so that
+a network is trained on what it will see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from radar_pose_ros.datasets import cmu_mocap, deciwatch, simulated_poses
+from radar_pose_ros.datasets.pose_sequences import PoseSequence
+from radar_pose_ros.models.refiner import fill
+from radar_pose_ros.simulation.body import SPLITS
+from radar_pose_ros.simulation.detector_noise import DetectorNoise, disturb
+from radar_pose_ros.skeleton import definitions
+from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, JHMDB15, LSP14
+from radar_pose_ros.skeleton.projection import IMAGE_SIZE_PX, project
+
+# Sub-JHMDB's videos.
+_JHMDB_RATE_HZ = 30.0
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person's movement, every joint known in every frame.
+
+    Parameters
+    ----------
+    name, subject : str
+    rate_hz : float
+    skeleton : str
+        Name of the skeleton.
+    truth : ndarray of float32, shape (frames, joints, values)
+        Metres, pixels, or shares of an image's sides.
+    detected : ndarray of float32, shape (frames, joints, values), optional
+        What a detector said of each frame, NaN where nothing; drawn if it is not known.
+    licence : str
+    """
+
+    name: str
+    subject: str
+    rate_hz: float
+    skeleton: str
+    truth: np.ndarray = field(repr=False)
+    detected: np.ndarray | None = field(default=None, repr=False)
+    licence: str = ""
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+@dataclass(frozen=True)
+class TrackData:
+    """Which movements to learn from, in which coordinates, and how bad detections are.
+
+    Parameters
+    ----------
+    rate_hz : float
+        Frames per second; files of detections keep their own.
+    image : bool
+        Poses are HUPR14 in the rig's image, pixels; otherwise H36M17 in metres.
+    root_relative : bool
+        True and detected poses are taken relative to their roots, as published.
+    simulated : dict of str to int
+        People to simulate per split, no split being missing.
+    seconds : float
+        Length of a simulated movement.
+    seed : int
+        Of the simulated movements.
+    held_out : dict of str to list of str
+        Recorded subjects of the splits "validation" and "test"; all others are for training.
+    noise : DetectorNoise
+        In metres or pixels.
+    turned : bool
+        Training movements are turned about the vertical at random.
+    mirrored : bool
+        Every second training window is a mirror image.
+    """
+
+    rate_hz: float
+    image: bool = False
+    root_relative: bool = False
+    simulated: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    seconds: float = 20.0
+    seed: int = 0
+    held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    noise: DetectorNoise = field(default_factory=DetectorNoise)
+    turned: bool = True
+    mirrored: bool = True
+
+    def __post_init__(self) -> None:
+        missing = [split for split in SPLITS if split not in self.simulated]
+        if missing:
+            raise ValueError(f"data: simulated has no entry {', '.join(missing)}")
+        unknown = set(self.held_out) - {"validation", "test"}
+        if unknown:
+            raise ValueError(f"data: held_out is for validation and test, not {min(unknown)!r}")
+        if not self.rate_hz > 0:
+            raise ValueError(f"data: rate_hz must be positive, got {self.rate_hz}")
+        if self.image and self.turned:
+            raise ValueError("data: poses in an image cannot be turned about the vertical")
+
+
+def load(data: TrackData, split: str, mocap: Path | None = None) -> list[Track]:
+    """Return the movements of a split: simulated ones, and recorded ones of a file of CMU's.
+
+    Raises
+    ------
+    ValueError
+        If there is no such split, or somebody held out is not in the file.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}, there are {', '.join(SPLITS)}")
+    sequences = simulated_poses.simulate_sequences(
+        data.simulated[split], data.seconds, data.rate_hz, split, data.seed
+    )
+    tracks = [track for sequence in sequences for track in _tracks(sequence, data)]
+    return tracks + (_recorded(data, split, mocap) if mocap else [])
+
+
+def _tracks(sequence: PoseSequence, data: TrackData) -> list[Track]:
+    if sequence.rate_hz != data.rate_hz:
+        sequence = sequence.resampled(data.rate_hz)
+    found = []
+    for piece in sequence.converted((HUPR14 if data.image else H36M17).name).whole_pieces():
+        truth = project(piece.joints_m).astype(np.float32) if data.image else piece.joints_m
+        found.append(
+            Track(
+                piece.name,
+                piece.subject,
+                data.rate_hz,
+                piece.skeleton,
+                truth,
+                licence=piece.licence,
+            )
+        )
+    return found
+
+
+def _recorded(data: TrackData, split: str, mocap: Path) -> list[Track]:
+    if data.image:  # in the image only as seen by the rig
+        clips = cmu_mocap.load(mocap, rate_hz=data.rate_hz)
+        tracks = [
+            Track(
+                f"{clip.motions[0]}@{number}",
+                clip.subject,
+                data.rate_hz,
+                HUPR14.name,
+                project(clip.joints_m).astype(np.float32),
+                licence="see datasets.cmu_mocap",
+            )
+            for number, clip in enumerate(clips)
+        ]
+    else:
+        sequences = cmu_mocap.load_sequences(mocap)
+        tracks = [track for sequence in sequences for track in _tracks(sequence, data)]
+    subjects = {track.subject for track in tracks}
+    held_out = {name for names in data.held_out.values() for name in names}
+    if held_out - subjects:
+        raise ValueError(
+            f"{mocap}: no movement of {', '.join(sorted(held_out - subjects))}, there are "
+            f"{', '.join(sorted(subjects))}"
+        )
+    wanted = subjects - held_out if split == "train" else set(data.held_out.get(split, ()))
+    return [track for track in tracks if track.subject in wanted]
+
+
+def load_detected(root: Path, dataset: str, estimator: str, split: str) -> list[Track]:
+    """Return movements and detections of DeciWatch's files, "train" or "test".
+
+    Poses in an image are in shares of its width and height, as MixSynthFormer's released code has
+    them; those of 3DPW ("pw3d") are in LSP14. Frames without truth are left out, with all before
+    the last such frame.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `datasets.deciwatch.load_pairs`.
+    """
+    truth_path = root / "groundtruth_poses" / dataset / f"{dataset}_gt_{split}.npz"
+    detected_path = (
+        root / "detected_poses" / dataset / estimator / f"{dataset}_{estimator}_{split}.npz"
+    )
+    if dataset == "jhmdb":
+        true_images = deciwatch.load_images(truth_path)
+        seen_images = deciwatch.load_images(detected_path)
+        if [(s.name, len(s.keypoints_px)) for s in true_images] != [
+            (s.name, len(s.keypoints_px)) for s in seen_images
+        ]:
+            raise ValueError(f"{detected_path} does not hold the sequences of {truth_path}")
+        tracks = []
+        for true, seen in zip(true_images, seen_images, strict=True):
+            size = np.array(true.size_px, np.float32)
+            if not size.all():
+                raise ValueError(
+                    f"{truth_path}: {true.name} does not say how large its images are"
+                )
+            tracks.append(
+                Track(
+                    true.name,
+                    true.name,
+                    _JHMDB_RATE_HZ,
+                    JHMDB15.name,
+                    true.keypoints_px / size,
+                    seen.keypoints_px / size,
+                )
+            )
+    else:
+        name = {"pw3d": "3dpw"}.get(dataset, dataset)
+        pairs = deciwatch.load_pairs(truth_path, detected_path, name)
+        if dataset == "pw3d":  # its files have 17 joints, its networks 14
+            pairs = [(a.converted(LSP14.name), b.converted(LSP14.name)) for a, b in pairs]
+        tracks = [
+            Track(
+                true.name,
+                true.subject,
+                true.rate_hz,
+                true.skeleton,
+                true.joints_m,
+                detected.joints_m,
+                licence=true.licence,
+            )
+            for detected, true in pairs
+        ]
+    return [_known_end(track) for track in tracks]
+
+
+def _known_end(track: Track) -> Track:
+    unknown = np.flatnonzero(np.isnan(track.truth).any(axis=(1, 2)))
+    first = int(unknown[-1]) + 1 if len(unknown) else 0
+    detected = None if track.detected is None else track.detected[first:]
+    return Track(
+        track.name,
+        track.subject,
+        track.rate_hz,
+        track.skeleton,
+        track.truth[first:],
+        detected,
+        track.licence,
+    )
+
+
+def root_joints(skeleton: str) -> list[int]:
+    """Return the joints in whose middle a skeleton's root is."""
+    order = definitions.get(skeleton)
+    if order.root >= 0:
+        return [order.root]
+    return [order.index("left_hip"), order.index("right_hip")]
+
+
+def relative(poses: np.ndarray, skeleton: str) -> np.ndarray:
+    """Return poses (frames, joints, values) relative to their roots."""
+    return poses - poses[:, root_joints(skeleton)].mean(axis=1, keepdims=True)
+
+
+def detections(
+    truth: np.ndarray,
+    detected: np.ndarray | None,
+    track: Track,
+    interval: int,
+    data: TrackData,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return whole keyframes: what a detector says of every ``interval``-th frame, gaps filled.
+
+    Parameters
+    ----------
+    truth, detected : ndarray, shape (frames, joints, values)
+        Of the frames from the first keyframe to the last; without ``detected`` it is drawn.
+    track : Track
+        Says which joints they are, at which rate.
+    interval : int
+    data : TrackData
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of float32, shape (keyframes, joints, values)
+        Relative to the root if ``data`` wants that.
+    """
+    if detected is not None:
+        keyframes = detected[::interval]
+    else:
+        keyframes = disturb(
+            truth[::interval],
+            definitions.get(track.skeleton),
+            track.rate_hz / interval,
+            data.noise,
+            rng,
+        )
+    if np.isnan(keyframes).any(axis=2).all():  # a detector that never saw anything: no sample
+        keyframes = truth[::interval]
+    filled = fill(keyframes)
+    return (relative(filled, track.skeleton) if data.root_relative else filled).astype(np.float32)
+
+
+class Batch(NamedTuple):
+    """Windows.
+
+    Attributes
+    ----------
+    keyframes : Tensor
+        float32, ``(batch, keyframes, joints, values)``.
+    truth : Tensor
+        float32, ``(batch, frames, joints, values)``.
+    """
+
+    keyframes: Tensor
+    truth: Tensor
+
+
+class TrackBatches:
+    """Random windows, turned and mirrored; the same for the same step.
+
+    Parameters
+    ----------
+    tracks : sequence of Track
+    config : MixSynthFormerConfig or DeciWatchConfig
+        Says what a window is.
+    batch : int
+        Windows per step, of all processes together.
+    data : TrackData
+    seed : int
+    varied : bool
+        Whether to turn and mirror.
+
+    Raises
+    ------
+    ValueError
+        If no track is as long as a window.
+    """
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        config: Any,
+        batch: int,
+        data: TrackData,
+        seed: int,
+        varied: bool = True,
+    ) -> None:
+        self.tracks = [track for track in tracks if len(track) >= config.frames]
+        if not self.tracks:
+            raise ValueError(f"no movement has the {config.frames} frames of a window")
+        self.config, self.data = config, data
+        self.batch, self.seed, self.varied = batch, seed, varied
+        counts = [len(track) - config.frames + 1 for track in self.tracks]
+        self._ends = np.cumsum(counts)  # windows up to the end of each track
+
+    def __call__(self, step: int, mine: slice = slice(None)) -> Batch:
+        """Return the windows of a step, or of these of them."""
+        windows = [
+            self._window(np.random.default_rng([self.seed, step, number]))
+            for number in range(self.batch)[mine]
+        ]
+        keyframes, truth = (np.stack(part) for part in zip(*windows, strict=True))
+        return Batch(torch.from_numpy(keyframes), torch.from_numpy(truth))
+
+    def _window(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        c = self.config
+        place = int(rng.integers(self._ends[-1]))
+        number = int(np.searchsorted(self._ends, place, side="right"))
+        track = self.tracks[number]
+        first = place - (int(self._ends[number - 1]) if number else 0)
+        past = slice(first, first + c.interval * c.segments + 1)
+        truth = track.truth[first : first + c.frames]
+        detected = None if track.detected is None else track.detected[past]
+        if self.varied:
+            vary = _variation(track, self.data, rng)
+            truth = vary(truth)
+            detected = None if detected is None else vary(detected)
+        known = truth[: past.stop - first]
+        keyframes = detections(known, detected, track, c.interval, self.data, rng)
+        if self.data.root_relative:
+            truth = relative(truth, track.skeleton)
+        return keyframes, truth.astype(np.float32)
+
+
+def _variation(
+    track: Track, data: TrackData, rng: np.random.Generator
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Draw how a window is turned and mirrored; returns what does it."""
+    angle = rng.uniform(0, 2 * np.pi) if data.turned else 0.0
+    mirror = data.mirrored and rng.random() < 0.5
+    cosine, sine = np.cos(angle), np.sin(angle)
+    turn = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]], np.float32)
+    order = definitions.get(track.skeleton).mirrored()
+    # in an image from its other side, in space about the origin
+    width = 0.0 if track.truth.shape[-1] == 3 else float(IMAGE_SIZE_PX if data.image else 1)
+
+    def vary(poses: np.ndarray) -> np.ndarray:
+        if data.turned:
+            poses = poses @ turn.T
+        if mirror:
+            poses = poses[:, order].copy()
+            poses[..., 0] = width - poses[..., 0]
+        return poses
+
+    return vary
+
+
+@torch.inference_mode()
+def refine_sequence(network: nn.Module, keyframes: np.ndarray, batch: int = 64) -> np.ndarray:
+    """Refine a whole sequence: windows from every keyframe on, the mean where they overlap.
+
+    As the evaluation of MixSynthFormer and DeciWatch, but to the last keyframe. The same as a
+    `refiner.Refiner` without taper, except that a keyframe's own frame counts in the window that
+    begins there, too, for which a stream does not wait.
+
+    Parameters
+    ----------
+    network : nn.Module
+        `MixSynthFormer` or `DeciWatch`.
+    keyframes : ndarray, shape (keyframes, joints, values)
+        Finite. Of a sequence that is shorter than a window the first one is taken for those that
+        would have come before it.
+    batch : int
+        Windows at a time.
+
+    Returns
+    -------
+    ndarray of float64, shape (frames, joints, values)
+        From the first keyframe to the last.
+    """
+    c: Any = network.config
+    lacking = max(0, c.segments + 1 - len(keyframes))
+    padded = np.concatenate([np.repeat(keyframes[:1], lacking, axis=0), keyframes])
+    past = c.interval * c.segments + 1
+    total = np.zeros(((len(padded) - 1) * c.interval + 1, *keyframes.shape[1:]))
+    weight = np.zeros((len(total), 1, 1))
+    device = next(network.parameters()).device
+    windows = torch.from_numpy(padded).float().unfold(0, c.segments + 1, 1).movedim(-1, 1)
+    for start in range(0, len(windows), batch):
+        estimates = network(windows[start : start + batch].contiguous().to(device)).cpu().numpy()
+        for k, estimate in enumerate(estimates, start=start):
+            frames = slice(k * c.interval, k * c.interval + past)
+            total[frames] += estimate[:past]
+            weight[frames] += 1
+    return (total / weight)[lacking * c.interval :]

@@ -1,0 +1,360 @@
+"""Training and evaluation of DiffHPE and MixSTE, on networks too small to be good at it."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from radar_pose_ros.datasets.pose_sequences import PoseSequence
+from radar_pose_ros.models import diffhpe as diffhpe_model
+from radar_pose_ros.models import mixste as mixste_model
+from radar_pose_ros.models import weights
+from radar_pose_ros.models.diffhpe import DiffHPE
+from radar_pose_ros.models.diffusion import Sampler
+from radar_pose_ros.models.mixste import MixSTE
+from radar_pose_ros.training import camera_windows, diffhpe
+from radar_pose_ros.training.camera_windows import Batch, ViewBatches, fixed_windows
+from radar_pose_ros.training.diffhpe import PRESETS, RECIPES, SCORE, Recipe, RecipeError
+
+FRAMES = 9
+SMALL_MIXSTE = {"frames": FRAMES, "width": 16, "depth": 1}
+SMALL = {
+    "frames": FRAMES,
+    "width": 16,
+    "blocks": 2,
+    "step_channels": 16,
+    "mixste_width": 16,
+    "mixste_depth": 1,
+}
+
+
+def entries(preset: str, **changes: object) -> dict:
+    """The shipped recipe, tiny."""
+    path = diffhpe.recipe_path(preset)
+    made = diffhpe._read_recipe(path)
+    made["model"] = SMALL_MIXSTE if preset == "mixste" else SMALL
+    made["data"] |= {"rate_hz": 25, "seconds": 3.0, "held_out": {}}
+    made["data"]["simulated"] = {"train": 2, "validation": 1, "test": 1}
+    made["loop"] |= {"steps": 4, "warmup_steps": 1, "validate_every": 2}
+    return made | {"batch": 4, "validation_windows": 6, "hypotheses": 3} | changes
+
+
+def recipe(preset: str, **changes: object) -> Recipe:
+    return Recipe.of(copy.deepcopy(entries(preset, **changes)))
+
+
+@pytest.fixture(scope="module")
+def people() -> dict:
+    data = recipe("mixste").data
+    return {split: camera_windows.load(data, split) for split in ("train", "validation", "test")}
+
+
+@pytest.fixture
+def condition() -> MixSTE:
+    torch.manual_seed(0)
+    return MixSTE(recipe("mixste").network)
+
+
+@pytest.fixture
+def small_presets(monkeypatch):
+    """All presets tiny, and known to what saves weights."""
+    for preset, name in (("mixste", "MixSTE"), ("diffhpe", "DiffHPE")):
+        monkeypatch.setitem(weights.NETWORKS, preset, name)
+    configs = {preset: recipe(preset).network for preset in PRESETS}
+    for preset, config in configs.items():
+        monkeypatch.setitem(PRESETS, preset, config)
+    monkeypatch.setitem(mixste_model.PRESETS, "paper", configs["mixste"])
+    for preset in ("2d", "wrapper"):
+        monkeypatch.setitem(diffhpe_model.PRESETS, preset, configs[preset])
+
+
+def tiny_file(folder, preset: str, **changes: object):
+    path = folder / f"{preset}.yaml"
+    path.write_text(yaml.safe_dump({**entries(preset, **changes), "model": {}}))
+    return path
+
+
+# -- recipes -------------------------------------------------------------------------------------
+
+
+def test_shipped_recipes_are_valid() -> None:
+    assert sorted(path.stem for path in RECIPES.glob("*.yaml")) == [
+        "diffhpe_2d",
+        "diffhpe_wrapper",
+        "mixste",
+    ]
+    for preset in PRESETS:
+        found = Recipe.load(diffhpe.recipe_path(preset))
+        assert found.preset == preset and found.is_preset
+        assert found.data.noise.white == 2.5
+        assert json.loads(json.dumps(dataclasses.asdict(found))) == json.loads(
+            json.dumps(dataclasses.asdict(Recipe.of(dataclasses.asdict(found))))
+        )
+
+
+def test_networks_of_recipes() -> None:
+    assert recipe("2d").network == dataclasses.replace(PRESETS["2d"], **SMALL)
+    assert not recipe("2d").is_preset
+    assert recipe("wrapper").network.mixste == dataclasses.replace(
+        recipe("mixste").network, head=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"preset": "3d"}, "'3d' is none of mixste, 2d, wrapper"),
+        ({"batch": 0}, "must be at least 1"),
+        ({"model": {"wdth": 3}}, "wdth"),
+        ({"sampler": {"method": "euler"}}, "'euler' is none of ancestral"),
+        ({"colour": 3}, "colour"),
+        ({"data": {"simulated": {"train": 1}}}, "no entry validation, test"),
+    ],
+)
+def test_wrong_recipes_are_named(tmp_path, change, message) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(entries("2d") | change))
+    with pytest.raises(RecipeError, match=message) as error:
+        Recipe.load(path)
+    assert str(path) in str(error.value)
+
+
+def test_missing_entries_are_named(tmp_path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("preset: 2d")
+    with pytest.raises(RecipeError, match="there is no entry 'data'"):
+        Recipe.load(path)
+
+
+# -- losses --------------------------------------------------------------------------------------
+
+
+def test_noise_loss_of_a_network_that_says_nothing_is_one(people) -> None:
+    """The mean square of noise of standard deviation 1."""
+    torch.manual_seed(0)
+    small = recipe("2d")
+    model = DiffHPE(small.network)
+    torch.nn.init.zeros_(model.leave.bias)
+    batch = ViewBatches(people["train"], FRAMES, 32, small.data, 0)(0)
+    losses = diffhpe.noise_losses(model, model, batch, small)
+    assert list(losses) == ["loss"]
+    assert losses["loss"].item() == pytest.approx(1.0, abs=0.05)
+
+
+def test_bone_losses_of_a_body_that_is_one(people) -> None:
+    """A rigid, symmetric body has none; stretched by a tenth in half of the frames it has."""
+    poses = ViewBatches(people["train"], FRAMES, 8, recipe("2d").data, 0)(0).poses
+    segments, symmetry = diffhpe.bone_losses(poses)
+    assert float(segments) < 1e-6 and float(symmetry) < 1e-5
+    even = poses[..., :8].clone()
+    even[..., ::2] *= 1.1
+    grown, _ = diffhpe.bone_losses(even)
+    a, b = np.array(diffhpe.H36M17.edges).T
+    squares = (poses[:, :, b] - poses[:, :, a]).square().sum(1).mean()
+    assert float(grown) == pytest.approx(float(squares) * 0.05**2, rel=0.02)
+    longer = poses.clone()
+    longer[:, :, 12:14] += longer[:, :, [12]] - longer[:, :, [11]]  # the left upper arm, twice
+    _, gap = diffhpe.bone_losses(longer)
+    upper = (poses[:, :, 12] - poses[:, :, 11]).square().sum(1).mean()
+    assert float(gap) == pytest.approx(float(upper) / 6, rel=0.02)
+
+
+def test_regularisers_are_for_what_the_noise_implies(people) -> None:
+    """A network that says the noise exactly implies the true poses, which are bodies."""
+
+    class Exact(DiffHPE):
+        def forward(self, poses, step, condition):
+            left = torch.as_tensor(self.config.diffusion.signal, dtype=poses.dtype)[step]
+            left = left[:, None, None, None]
+            return (poses - left.sqrt() * self.truth) / (1 - left).sqrt()
+
+    small = recipe("2d", segment_weight=1.0, symmetry_weight=1.0)
+    batch = ViewBatches(people["train"], FRAMES, 8, small.data, 0)(0)
+    model = Exact(small.network)
+    model.truth = batch.poses
+    losses = diffhpe.noise_losses(model, model, batch, small)
+    assert set(losses) == {"loss", "noise", "segments", "symmetry"}
+    assert all(float(loss) < 1e-4 for loss in losses.values())
+
+
+# -- training ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_training_and_its_resumption(preset, people, condition, tmp_path, monkeypatch) -> None:
+    """Interrupted after a checkpoint, it gives the weights of an uninterrupted one."""
+    small = recipe(preset)
+    trained = {"condition": condition if preset == "wrapper" else None, "report": len}
+    data = people["train"], people["validation"]
+    model, result = diffhpe.fit_recipe(small, *data, tmp_path / "whole", **trained)
+    assert result.scores[SCORE] == -result.scores["validation_mpjpe_mm"]
+    assert 50 < result.scores["validation_mpjpe_mm"] < 2000
+    call, calls = ViewBatches.__call__, []
+
+    def until_step_3(self, step, mine=slice(None)):
+        calls.append(step)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return call(self, step, mine)
+
+    monkeypatch.setattr(ViewBatches, "__call__", until_step_3)
+    with pytest.raises(KeyboardInterrupt):
+        diffhpe.fit_recipe(small, *data, tmp_path / "parts", **trained)
+    again, _ = diffhpe.fit_recipe(small, *data, tmp_path / "parts", resume=True, **trained)
+    assert calls == [0, 1, 2, 3, 2, 3]
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, msg=name)
+    with pytest.raises(ValueError, match="holds a training by another recipe"):
+        diffhpe.fit_recipe(
+            dataclasses.replace(small, batch=8), *data, tmp_path / "parts", resume=True, **trained
+        )
+
+
+def test_the_condition_stays_as_it_was_trained(people, condition, tmp_path) -> None:
+    before = {k: v.clone() for k, v in condition.state_dict().items()}
+    model, _ = diffhpe.fit_recipe(
+        recipe("wrapper"),
+        people["train"],
+        people["validation"],
+        tmp_path,
+        condition=condition,
+        report=len,
+    )
+    for name, value in model.mixste.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    with pytest.raises(ValueError, match="wrapper wants the weights of a trained MixSTE"):
+        diffhpe.build(recipe("wrapper").network)
+
+
+def test_mixste_learns(people) -> None:
+    """On windows that it has seen it is soon much better than their mean pose."""
+    torch.manual_seed(0)
+    small = recipe("mixste")
+    model = MixSTE(small.network)
+    batches = ViewBatches(people["train"], FRAMES, 16, small.data, 0)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    fixed: Batch = batches(0)
+    mean = (fixed.poses - fixed.poses.mean((0, 3), keepdim=True)).norm(dim=1).mean()
+    for _ in range(100):
+        error = (model(fixed.keypoints) - fixed.poses).norm(dim=1).mean()
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+    assert float(error.detach()) < 0.85 * float(mean)
+
+
+# -- measuring -----------------------------------------------------------------------------------
+
+
+def test_measures_of_known_errors(people) -> None:
+    windows = fixed_windows(people["test"], FRAMES, recipe("2d").data)
+    true = windows.poses_m
+    exact = diffhpe.measure(true, true)
+    assert exact["mpjpe_mm"] == 0 and exact["p_mpjpe_mm"] < 1e-6
+    assert exact["symmetry_gap_mm"] < 3 and exact["segment_consistency_mm"] < 3
+    moved = diffhpe.measure(1.1 * true + [0.0, 0.03, 0.04], true)
+    assert moved["p_mpjpe_mm"] < 1e-6
+    assert moved["symmetry_gap_mm"] == pytest.approx(1.1 * exact["symmetry_gap_mm"])
+    shifted = diffhpe.measure(true + [0.0, 0.03, 0.04], true)
+    assert shifted["mpjpe_mm"] == pytest.approx(50)
+
+
+def test_strategies_are_ordered(people) -> None:
+    """Best before average before worst; by reprojection what was right is found."""
+    windows = fixed_windows(people["test"], FRAMES, recipe("2d").data)
+    rng = np.random.default_rng(0)
+    true = windows.poses_m
+    poses = true + 0.1 * rng.standard_normal((5, *true.shape)) * rng.uniform(
+        0.5, 2, (5, len(true), 1, 1, 1)
+    )
+    right = rng.integers(0, 5, true.shape[:-1])
+    np.put_along_axis(poses, right[None, ..., None], true[None], axis=0)
+    exact = dataclasses.replace(windows, pixels=windows.project(windows.joints_m))
+    made = diffhpe.strategies(poses, exact, "none")
+    errors = {name: diffhpe.measure(value, true)["mpjpe_mm"] for name, value in made.items()}
+    assert errors["reprojection"] < 1e-6
+    assert errors["average"] < errors["best"] < errors["worst"]
+
+
+def test_calibration_of_a_network(people) -> None:
+    small = recipe("2d")
+    torch.manual_seed(0)
+    model = DiffHPE(small.network).eval()
+    found = diffhpe.calibrate(model, small, people["validation"] + people["train"])
+    assert found.hypotheses == 3 and len(found.factors) == 17
+
+
+# -- from the command line -----------------------------------------------------------------------
+
+
+def run(add, command, *options) -> int:
+    parser = argparse.ArgumentParser()
+    add(parser)
+    return command(parser.parse_args([*map(str, options), "--threads", "1"]))
+
+
+def test_train_then_evaluate(small_presets, tmp_path, capsys) -> None:
+    """MixSTE, the Wrapper that goes by it, and its numbers under every pattern."""
+    out = tmp_path / "out"
+    options = ["--out", out, "--recipe"]
+    train = diffhpe.add_train_arguments, diffhpe.train
+    data = entries("mixste")["data"] | {
+        "simulated": {"train": 1, "validation": 6, "test": 1},
+        "seconds": 6.0,
+    }
+    assert run(*train, *options, tiny_file(tmp_path, "mixste", data=data)) == 0
+    trained = out / "mixste_paper.safetensors"
+    wrapper = tiny_file(tmp_path, "wrapper", data=data)
+    assert run(*train, *options, wrapper, "--mixste", trained) == 0
+    network, entry = diffhpe.load(out / "diffhpe_wrapper.safetensors")
+    assert isinstance(network, DiffHPE)
+    mixste, _ = diffhpe.load(trained)
+    for name, value in network.mixste.state_dict().items():
+        assert torch.equal(value, mixste.state_dict()[name]), name
+    assert entry["config"]["frames"] == FRAMES and entry["config"]["diffusion_steps"] == 50
+    assert Sampler(**{k: v for k, v in entry["sampling"].items() if k != "hypotheses"})
+    assert len(entry["spread"]["factors"]) == 17
+    assert entry["command"].endswith("--recipe wrapper.yaml --mixste mixste_paper.safetensors")
+    assert "simulated" in entry["training_data"]["licence"]
+
+    numbers = tmp_path / "numbers.json"
+    people = [PoseSequence("a", "a", "", 25.0, "h36m17", _walk(), "none")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(camera_windows, "load", lambda *_: people)
+        arguments = ["--weights", out / "diffhpe_wrapper.safetensors", "--json", numbers]
+        evaluate = diffhpe.add_evaluate_arguments, diffhpe.evaluate
+        assert run(*evaluate, *arguments, "--windows", 2) == 0
+        assert run(*evaluate, "--weights", trained, "--windows", 2) == 0
+    values = {row["id"]: row["value"] for row in json.loads(numbers.read_text())["results"]}
+    for pattern in camera_windows.OCCLUSIONS:
+        assert values[f"test.{pattern}.best.mpjpe_mm"] <= values[f"test.{pattern}.worst.mpjpe_mm"]
+        assert 0 <= values[f"test.{pattern}.coverage_90"] <= 1
+    assert "test.random.p_mpjpe_mm" in capsys.readouterr().out
+
+
+def _walk() -> np.ndarray:
+    data = recipe("2d").data
+    return camera_windows.load(data, "test")[0].joints_m[:20]
+
+
+def test_only_presets_are_trained_for_use(tmp_path) -> None:
+    path = tmp_path / "other.yaml"
+    path.write_text(yaml.safe_dump(entries("2d")))
+    with pytest.raises(RecipeError, match="changes the preset '2d'"):
+        run(diffhpe.add_train_arguments, diffhpe.train, "--recipe", path)
+
+
+def test_other_weights_are_no_condition(small_presets, tmp_path) -> None:
+    small = Recipe.of({**entries("2d"), "model": {}})
+    model = DiffHPE(small.network)
+    result = diffhpe.FitResult(model.state_dict(), {"mpjpe": 1.0}, 1)
+    diffhpe.save(model, small, result, [], tmp_path, command="")
+    with pytest.raises(RecipeError, match="holds no MixSTE"):
+        diffhpe._condition(tmp_path / "diffhpe_2d.safetensors")

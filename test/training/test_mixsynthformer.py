@@ -1,0 +1,325 @@
+"""Training and evaluation of MixSynthFormer on data small enough to be made on the spot."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tolerances import assert_close
+
+from radar_pose_ros.models import deciwatch, mixsynthformer, weights
+from radar_pose_ros.models.mixsynthformer import MixSynthFormer
+from radar_pose_ros.training import mixsynthformer as training
+from radar_pose_ros.training.mixsynthformer import (
+    BASELINES,
+    PRESETS,
+    RECIPES,
+    Case,
+    Recipe,
+    RecipeError,
+    cases,
+    estimate_by_method,
+    fit_recipe,
+    loss_terms,
+    measure,
+    measure_prediction,
+    tracks_of,
+)
+from radar_pose_ros.training.pose_tracks import Batch, Track, TrackData
+
+TINY = {
+    "data": {"simulated": {"train": 2, "validation": 1, "test": 2}, "seconds": 4.0},
+    "batch": 2,
+    # so slow that it stays near what it began as
+    "loop": {"steps": 2, "warmup_steps": 1, "validate_every": 2, "learning_rate": 1e-6},
+}
+
+
+def tiny(path, preset: str, **changes):
+    """Write a recipe that takes a second."""
+    recipe = {"base": str(RECIPES / f"{preset}.yaml"), **TINY, **changes}
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def test_shipped_recipes_are_valid() -> None:
+    """Each is for the preset of its name, and as it is."""
+    paths = sorted(RECIPES.glob("*.yaml"))
+    assert len(paths) > 8
+    for path in paths:
+        recipe = Recipe.load(path)
+        assert path.stem == recipe.preset
+        assert recipe.is_preset
+        values = 2 if recipe.data.image or recipe.preset.startswith("jhmdb") else 3
+        assert recipe.network.values == values
+
+
+def test_published_settings() -> None:
+    """Batch and learning rate of the tasks for which there are files."""
+    published = {
+        "jhmdb_simplepose": (256, 1e-3),
+        "h36m_fcn": (256, 1e-3),
+        "pw3d_spin": (256, 1e-3),
+        "pw3d_eft": (256, 1e-3),
+        "pw3d_pare": (256, 5e-3),
+        "aist_spin": (512, 1e-3),
+    }
+    for preset, (batch, rate) in published.items():
+        recipe = Recipe.load(RECIPES / f"{preset}.yaml")
+        assert (recipe.batch, recipe.loop.learning_rate) == (batch, rate)
+        assert "_".join(recipe.detected.values()) == preset
+
+
+def test_names_of_presets_do_not_repeat() -> None:
+    assert not set(mixsynthformer.PRESETS) & set(deciwatch.PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"preset": "huge"}, "preset 'huge' is none of aist_spin, "),
+        ({"objective": "past"}, "'past' is none of all, future"),
+        ({"objective": "future"}, "radar_2d predicts no future frames"),
+        ({"detected": {"dataset": "h36m"}}, "wants dataset and estimator"),
+        ({"model": {"wdth": 3}}, "wdth"),
+        ({"data": {"noise": {"white": -1}}}, "white must be from 0"),
+        ({"loop": {"steps": 0}}, "at least 1"),
+    ],
+)
+def test_wrong_recipes_are_named(tmp_path, change: dict, message: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump({"base": str(RECIPES / "radar_2d.yaml"), **change}))
+    with pytest.raises(RecipeError, match=message) as error:
+        Recipe.load(path)
+    assert str(path) in str(error.value)
+
+
+# -- losses --------------------------------------------------------------------------------------
+
+
+def test_losses_by_hand() -> None:
+    """A fresh network of ours is linear interpolation: what it is off by is known."""
+    recipe = Recipe.load(RECIPES / "radar_2d.yaml")
+    network = MixSynthFormer(recipe.network).eval()
+    keyframes = torch.full((2, 9, 14, 2), 100.0)
+    truth = torch.full((2, 25, 14, 2), 100.0)
+    truth[0, 3] += 25.6  # one frame of fifty, by a tenth of the image
+    loss = loss_terms(network, Batch(keyframes, truth), recipe)["loss"]
+    assert loss.item() == pytest.approx(0.1 / 50, rel=1e-3)
+
+
+def test_loss_of_the_future_is_the_joints_distance_there() -> None:
+    recipe = Recipe.load(RECIPES / "h36m_prediction.yaml")
+    network = MixSynthFormer(recipe.network).eval()
+    keyframes = torch.zeros(1, 10, 17, 3)
+    truth = torch.zeros(1, 20, 17, 3)
+    truth[:, :10] = 9.0  # the past does not count
+    truth[:, 15, :, :2] = torch.tensor([0.3, 0.4])
+    loss = loss_terms(network, Batch(keyframes, truth), recipe)["loss"]
+    assert loss.item() == pytest.approx(0.5 / 10)
+
+
+def test_deciwatch_has_two_losses() -> None:
+    recipe = dataclasses.replace(
+        Recipe.load(RECIPES / "mocap_3d.yaml"), preset="deciwatch_mocap_3d"
+    )
+    network = training.build(recipe.network).eval()
+    keyframes = torch.zeros(1, 11, 17, 3)
+    truth = torch.zeros(1, 101, 17, 3)
+    truth[:, 50] = 1.0  # a keyframe
+    terms = {k: v.item() for k, v in loss_terms(network, Batch(keyframes, truth), recipe).items()}
+    assert terms["recovery"] == pytest.approx(1 / 101)
+    assert terms["denoising"] == pytest.approx(1 / 11)
+    assert terms["loss"] == pytest.approx(1 / 101 + 1 / 11)
+
+
+# -- measures ------------------------------------------------------------------------------------
+
+
+def moving(frames: int, acceleration: float = 0.0, rate_hz: float = 25.0) -> Track:
+    """Somebody who moves along x at 1 m/s and faster; the pose itself stays."""
+    time_s = np.arange(frames) / rate_hz
+    pose = np.random.default_rng(0).normal(size=(17, 3))
+    place = (time_s + acceleration / 2 * time_s**2)[:, None, None] * [1.0, 0, 0]
+    return Track("a", "somebody", rate_hz, "h36m17", (pose + place).astype(np.float32))
+
+
+def test_measure_in_space_and_in_an_image() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(6, 17, 3))
+    shifted = truth + [0.03, 0.04, 0.0]
+    found = measure(shifted, truth)
+    assert_close(found["mpjpe_mm"], 50.0)
+    np.testing.assert_allclose([found["p_mpjpe_mm"], found["accel_mm"]], 0.0, atol=1e-6)
+    bump = truth.copy()
+    bump[3] += [0.0, 0.0, 0.001]  # second differences: 1, -2, 1 mm in three of four instants
+    assert_close(measure(bump, truth)["accel_mm"], 1.0)
+    flat = measure(bump[..., 1:], truth[..., 1:])
+    assert_close([flat["error"], flat["accel"]], [0.001 / 6, 0.001])
+
+
+def test_cases_are_the_same_for_all_and_end_at_a_keyframe() -> None:
+    recipe = Recipe.load(RECIPES / "mocap_3d.yaml")
+    tracks = [moving(38), moving(9)]
+    (one,) = cases(tracks, 10, recipe.data)
+    assert one.keyframes.shape == (4, 17, 3) and one.truth.shape == (31, 17, 3)
+    (again,) = cases(tracks, 10, recipe.data)
+    np.testing.assert_array_equal(one.keyframes, again.keyframes)
+
+
+@pytest.mark.parametrize("method", BASELINES)
+def test_baselines_fill_every_frame(method: str) -> None:
+    """Of a line at rest all methods give the line; moving, the splines do."""
+    subject = moving(41)
+    still = Case(subject, np.repeat(subject.truth[:1], 5, axis=0), subject.truth)
+    np.testing.assert_allclose(
+        estimate_by_method(still, 10, method), np.repeat(subject.truth[:1], 41, axis=0), atol=1e-6
+    )
+    if method in ("linear", "quadratic", "cubic", "savgol"):
+        case = Case(subject, subject.truth[::10], subject.truth)
+        np.testing.assert_allclose(estimate_by_method(case, 10, method), subject.truth, atol=1e-6)
+
+
+def test_prediction_baselines_by_hand() -> None:
+    """At 1 m/s the last pose is 80 mm behind after 80 ms; a velocity misses the acceleration."""
+    config = PRESETS["h36m_prediction"]
+    data = TrackData(25.0)
+    still = measure_prediction([moving(60)], config, data, "zero_velocity")
+    for name, wanted in zip(still, (80.0, 160.0, 320.0, 400.0), strict=True):
+        np.testing.assert_allclose(still[name], [wanted], rtol=1e-4)
+    constant = measure_prediction([moving(60)], config, data, "constant_velocity")
+    np.testing.assert_allclose(list(constant.values()), 0.0, atol=1e-2)
+    # n steps of dt at 2 m/s^2: n^2 dt^2 of the truth, - n dt^2 of a velocity from the last step
+    faster = measure_prediction([moving(60, 2.0)], config, data, "constant_velocity")
+    wanted = [1e3 * (n**2 + n) / 25**2 for n in (2, 4, 8, 10)]
+    np.testing.assert_allclose([v[0] for v in faster.values()], wanted, rtol=1e-3)
+
+
+def test_a_fresh_network_predicts_the_last_pose() -> None:
+    config = PRESETS["h36m_prediction"]
+    network = MixSynthFormer(config).eval()
+    got = measure_prediction([moving(60)], config, TrackData(25.0), network)
+    assert_close(
+        np.float32(list(got.values())),
+        np.float32(
+            list(
+                measure_prediction([moving(60)], config, TrackData(25.0), "zero_velocity").values()
+            )
+        ),
+    )
+
+
+# -- the whole way -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["radar_2d_live", "pose_3d_fast", "h36m_prediction"])
+def test_train_then_evaluate(tmp_path, capsys, preset: str) -> None:
+    path = tiny(tmp_path / "tiny.yaml", preset)
+    common = ["--preset", preset, "--recipe", str(path), "--threads", "1", "--device", "cpu"]
+    parser = argparse.ArgumentParser()
+    training.add_train_arguments(parser)
+    out = tmp_path / "out"
+    assert training.train(parser.parse_args(["--out", str(out), *common])) == 0
+
+    file = out / f"mixsynthformer_{preset}.safetensors"
+    state, entry = weights.load(file)
+    config = PRESETS[preset]
+    assert entry["config"]["temporal_reduction"] == config.temporal_reduction
+    assert entry["config"]["spatial_reduction"] == config.spatial_reduction
+    assert entry["training_data"]["subjects"] == 2
+    assert entry["training_data"]["licence"].startswith("Apache-2.0")
+    MixSynthFormer(config).load_state_dict(state)
+
+    parser = argparse.ArgumentParser()
+    training.add_evaluate_arguments(parser)
+    numbers = tmp_path / "numbers.json"
+    arguments = ["--weights", str(file), "--json", str(numbers), *common]
+    assert training.evaluate(parser.parse_args(arguments)) == 0
+    values = {row["id"]: row["value"] for row in json.loads(numbers.read_text())["results"]}
+    name = {"radar_2d_live": "error", "pose_3d_fast": "mpjpe_mm"}.get(preset, "mpjpe_mm_80")
+    rivals = ("zero_velocity",) if preset == "h36m_prediction" else BASELINES
+    assert all(np.isfinite(values[f"test.{name}_{rival}"]) for rival in rivals)
+    # two steps from linear interpolation, or from the last pose
+    start = "zero_velocity" if preset == "h36m_prediction" else "linear"
+    assert values[f"test.{name}"] == pytest.approx(values[f"test.{name}_{start}"], rel=0.05)
+    assert f"test.{name}" in capsys.readouterr().out
+
+
+def test_interrupted_training_goes_on(tmp_path) -> None:
+    """To the same weights; with another recipe it does not."""
+    recipe = Recipe.load(tiny(tmp_path / "tiny.yaml", "pose_3d_fast"))
+    recipe = dataclasses.replace(
+        recipe, loop=dataclasses.replace(recipe.loop, steps=4, validate_every=1)
+    )
+    tracks = [tracks_of(recipe, split) for split in ("train", "validation")]
+    whole, _ = fit_recipe(recipe, *tracks, tmp_path / "whole", report=len)
+
+    def stop(line: str) -> None:
+        if line.startswith("step 3 "):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_recipe(recipe, *tracks, tmp_path / "parts", report=stop)
+    parts, _ = fit_recipe(recipe, *tracks, tmp_path / "parts", resume=True, report=len)
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.equal(one, other)
+    changed = dataclasses.replace(recipe, batch=4)
+    with pytest.raises(ValueError, match="holds a training by another recipe"):
+        fit_recipe(changed, *tracks, tmp_path / "parts", resume=True, report=len)
+
+
+def test_files_of_detections_hold_back_subjects(tmp_path, monkeypatch) -> None:
+    """Every tenth, the last at least, for validation; "test" is the files' own."""
+    recipe = Recipe.load(RECIPES / "h36m_fcn.yaml")
+    asked = []
+
+    def load(root, dataset, estimator, split):
+        asked.append((dataset, estimator, split))
+        return [dataclasses.replace(moving(3), subject=f"S{k}") for k in (1, 5, 6, 7, 8, 8)]
+
+    monkeypatch.setattr(training.pose_tracks, "load_detected", load)
+    subjects = {
+        split: [t.subject for t in tracks_of(recipe, split, tmp_path)]
+        for split in ("train", "validation", "test")
+    }
+    assert subjects["train"] == ["S1", "S5", "S6", "S7"]
+    assert subjects["validation"] == ["S8", "S8"]
+    assert len(subjects["test"]) == 6
+    assert asked[-1] == ("h36m", "fcn", "test")
+    with pytest.raises(ValueError, match="give their folder, --data DIR"):
+        tracks_of(recipe, "train")
+
+
+def test_weights_of_a_changed_preset_are_refused_before_training(tmp_path) -> None:
+    path = tiny(tmp_path / "changed.yaml", "radar_2d", model={"width": 32})
+    parser = argparse.ArgumentParser()
+    training.add_train_arguments(parser)
+    arguments = ["--recipe", str(path), "--out", str(tmp_path / "out")]
+    with pytest.raises(RecipeError, match="changes the preset 'radar_2d'"):
+        training.train(parser.parse_args(arguments))
+    assert not (tmp_path / "out").exists()
+
+
+def test_training_denoises(tmp_path) -> None:
+    """A few steps on white errors already beat the interpolation that it began as."""
+    path = tiny(
+        tmp_path / "white.yaml",
+        "pose_3d",
+        batch=16,
+        loop={"steps": 40, "warmup_steps": 5, "validate_every": 40, "learning_rate": 0.003},
+    )
+    recipe = Recipe.load(path)
+    noise = dataclasses.replace(
+        recipe.data.noise,
+        white=0.05, drift=0.0, outlier_rate=0.0, swap_hz=0.0, missing_rate=0.0, occlusion_hz=0.0,
+    )  # fmt: skip
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, noise=noise))
+    splits = [tracks_of(recipe, split) for split in ("train", "validation", "test")]
+    model, _ = fit_recipe(recipe, *splits[:2], tmp_path / "out", report=len)
+    rows = {row["id"]: row["value"] for row in training.results_of(model, recipe, splits[2])}
+    assert rows["test.mpjpe_mm"] < 0.95 * rows["test.mpjpe_mm_linear"]
