@@ -8,15 +8,21 @@ interleaved, median of many repetitions.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import inspect
 import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from radar_pose_ros.measurements import cores_available
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.waveform import Waveform
 
@@ -28,6 +34,8 @@ CONFIG = RadarConfig(
     (1, 2, 3, 4),
     "QI",
 )
+# Of networks in use.
+THREADS = min(2, cores_available())
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -82,3 +90,29 @@ def run_alone(module: str, quick: bool) -> list[dict[str, Any]]:
     output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
     rows: list[dict[str, Any]] = json.loads(output)
     return rows
+
+
+def print_rows(measure: Callable[[bool], list[dict[str, Any]]]) -> None:
+    """Do the part of a module that is run alone: print as JSON what it measures."""
+    parser = argparse.ArgumentParser(description="Print the rows as JSON.")
+    parser.add_argument("--quick", action="store_true", help="fewer turns: not to be quoted")
+    json.dump(measure(parser.parse_args().quick), sys.stdout)
+
+
+def interleaved_medians_ms(
+    calls: Mapping[str, Callable[[], Any]], turns: int, each: Mapping[str, int] | None = None
+) -> dict[str, float]:
+    """Return the median time of each call; all are called in each turn, once or as ``each`` says.
+
+    What the first call of all takes, which loads and reserves, does not count.
+    """
+    times_ms: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(turns):
+        for name, call in calls.items():
+            for _ in range((each or {}).get(name, 1)):
+                start_s = time.perf_counter()
+                call()
+                times_ms[name].append(1e3 * (time.perf_counter() - start_s))
+    return {name: float(np.median(values)) for name, values in times_ms.items()}

@@ -13,12 +13,9 @@ quadratic in the tokens.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import dataclasses
-import json
 import multiprocessing
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -30,8 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import run_alone
-from radar_pose_ros.measurements import cores_available, result
+from benchmarks import THREADS, print_rows, run_alone
+from radar_pose_ros.measurements import result
 from radar_pose_ros.models.engine import Engine
 from radar_pose_ros.models.millimamba import (
     PRESETS,
@@ -40,7 +37,6 @@ from radar_pose_ros.models.millimamba import (
     VisionMambaLayer,
 )
 
-THREADS = min(2, cores_available())
 BOTH = np.array([True, True])
 
 
@@ -230,6 +226,4 @@ def _resident_kib(field: str) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer turns, shorter windows")
-    json.dump(measure(parser.parse_args().quick), sys.stdout)
+    print_rows(measure)

@@ -18,10 +18,7 @@ interleaved in one process; values are ratios of medians.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,8 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import run_alone
-from benchmarks._paper import THREADS, textbook_scan
+from benchmarks import THREADS, print_rows, run_alone
+from benchmarks._paper import textbook_scan
 from radar_pose_ros.measurements import result
 from radar_pose_ros.models.ops import native
 from radar_pose_ros.models.ops.causal_conv import bidirectional_conv
@@ -195,6 +192,4 @@ def _medians_ms(forms: dict[str, Callable[[], Any]], turns: int) -> dict[str, fl
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Print the rows as JSON.")
-    parser.add_argument("--quick", action="store_true")
-    json.dump(measure(parser.parse_args().quick), sys.stdout)
+    print_rows(measure)

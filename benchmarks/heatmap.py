@@ -23,10 +23,6 @@ was held before the call (numpy and scipy.fft report to it). The chains:
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +30,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from benchmarks import CONFIG, run_alone
+from benchmarks import CONFIG, interleaved_medians_ms, print_rows, run_alone
 from radar_pose_ros.measurements import result
 from radar_pose_ros.radar.dca1000 import decode_samples
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor, four_dimensional
@@ -42,8 +38,10 @@ from radar_pose_ros.radar.virtual_array import VirtualArray
 
 # A fast chain is called more often in its turn, or the 4-D chain's traffic would empty the caches
 # before every single call.
-CALLS_PER_TURN = {"4d": 1, "4d_cropped": 5}
-DEFAULT_CALLS_PER_TURN = 20
+CALLS_PER_TURN = {
+    **dict.fromkeys(("this", "cropped", "central_doppler", "textbook"), 20),
+    "4d_cropped": 5,
+}
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
@@ -81,17 +79,6 @@ def _antenna_cube(adc: np.ndarray) -> np.ndarray:
     return cube.reshape(loops, transmitters * receivers, samples)
 
 
-def _interleaved_medians_ms(chains: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
-    times_ms: dict[str, list[float]] = {name: [] for name in chains}
-    for _ in range(turns):
-        for name, chain in chains.items():
-            for _ in range(CALLS_PER_TURN.get(name, DEFAULT_CALLS_PER_TURN)):
-                start = time.perf_counter()
-                chain()
-                times_ms[name].append(1e3 * (time.perf_counter() - start))
-    return {name: float(np.median(values)) for name, values in times_ms.items()}
-
-
 def _peak_mib(chain: Callable[[], Any]) -> float:
     chain()  # what is cached on the first call is not counted
     tracemalloc.start()
@@ -119,7 +106,7 @@ def _measure(quick: bool) -> list[dict[str, Any]]:
     }
     expected = textbook(adc)
     error = float(np.abs(processor(adc) - expected).max() / np.abs(expected).max())
-    time_ms = _interleaved_medians_ms(chains, turns=3 if quick else 15)
+    time_ms = interleaved_medians_ms(chains, 3 if quick else 15, CALLS_PER_TURN)
     memory_mib = {name: _peak_mib(chain) for name, chain in chains.items()}
 
     what = {
@@ -156,6 +143,4 @@ def _measure(quick: bool) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Print the rows as JSON; run with one thread.")
-    parser.add_argument("--quick", action="store_true")
-    json.dump(_measure(parser.parse_args().quick), sys.stdout)
+    print_rows(_measure)

@@ -10,9 +10,6 @@ is measured against the long one (frame, then `HeatmapProcessor`) in turns.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import CONFIG, run_alone
+from benchmarks import CONFIG, print_rows, run_alone
 from radar_pose_ros.measurements import result
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor
 from radar_pose_ros.simulation.body import BodyShape, generate
@@ -82,6 +79,4 @@ def measure(quick: bool) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer turns")
-    json.dump(measure(parser.parse_args().quick), sys.stdout, indent=1)
+    print_rows(measure)

@@ -166,6 +166,8 @@ RADAR_POSE_ARGUMENTS = (
     Argument("output_frame", "center", "Frame of the window to publish: center or latest."),
     Argument("refiner", False, "Start the node that makes poses of 30 Hz of them."),
     Argument("refiner_weights", "", "Refiner: a preset's name or a path; none: straight lines."),
+    Argument("lifter", False, "Start the node that lifts poses to space; needs weights."),
+    Argument("lifter_weights", "2d", "Lifter: a preset's name or a path."),
     Argument("visualizer", True, "Start the node that draws markers and overlay images."),
     Argument("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
     Argument("split", "test", "Emulator: bodies and motions of train, validation or test."),
@@ -248,6 +250,10 @@ def _radar_pose(**values: Any) -> list[NodeSpec]:
     if values["refiner"]:
         refiner = {"weights": values["refiner_weights"]}
         nodes.append(NodeSpec("pose_refiner", "pose_refiner", parameters=refiner))
+    if values["lifter"]:
+        lifter = {"weights": values["lifter_weights"]}
+        refined = (("pose2d", "refined/pose2d"),) if values["refiner"] else ()
+        nodes.append(NodeSpec("pose_lifter", "pose_lifter", "", lifter, refined))
     if values["visualizer"]:
         nodes.append(NodeSpec("visualizer", "visualizer"))
     threads = {"mamba_pose": values["threads"]}

@@ -121,9 +121,21 @@ def run(options: Options, say: Callable[[str], None] = print) -> Outcome:
     _, entry = weights.load(chosen, "millimamba")
     baseline = MeanPoseBaseline.load(entry)
     out = Path(options.out)
-    _clear(out)
-    load_before = os.getloadavg()[0]  # what else the machine has to do
     nodes = graph(replace(options, weights=chosen), out / "bag")
+    with _taken_over(out):
+        return _run(options, out, nodes, entry, baseline, say)
+
+
+def _run(
+    options: Options,
+    out: Path,
+    nodes: list[NodeSpec],
+    entry: dict[str, Any],
+    baseline: Any,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Run the graph, measure what it recorded, and say so."""
+    load_before = os.getloadavg()[0]  # what else the machine has to do
     try:
         counts = _run_graph(nodes, options, out, say)
     except KeyboardInterrupt:
@@ -146,15 +158,36 @@ def run(options: Options, say: Callable[[str], None] = print) -> Outcome:
     return Outcome(0, summary)
 
 
-def _clear(out: Path) -> None:
-    """Make the folder, and remove what an earlier demo left in it, and nothing else."""
+@contextlib.contextmanager
+def _taken_over(out: Path) -> Iterator[None]:
+    """Make the folder this demo's own: remove what an earlier one left in it, and nothing else.
+
+    Raises
+    ------
+    DemoError
+        If another demo is writing there, or there is a ``bag`` that no demo left.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    for name in OUTPUTS:
-        path = out / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DemoError(f"another demo is writing to {out}: name another folder") from None
+        if (out / "bag").exists() and not (out / "nodes.log").exists():
+            raise DemoError(
+                f"{out / 'bag'} is not an earlier demo's, which leaves nodes.log beside it: name "
+                "another folder, or remove it"
+            )
+        for name in OUTPUTS:
+            path = out / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(folder)
 
 
 def prepared_s(options: Options) -> float:
@@ -474,6 +507,7 @@ def describe(summary: dict[str, Any]) -> str:
     lines += [
         f"poses: {summary['poses_published']} at {summary['pose_rate_hz']:.1f} Hz, "
         f"{latency['p50']:.0f} ms after the {latency['from']} (p95 {latency['p95']:.0f} ms)",
+        f"windows dropped: {summary['windows_dropped']} of {summary['windows']}",
         f"PCK 0.2: {summary['pck_0_2']:.3f} (baseline {baseline['pck_0_2']:.3f})",
         f"AP: {summary['ap']:.3f} (baseline {baseline['ap']:.3f})",
     ]

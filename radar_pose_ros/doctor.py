@@ -290,6 +290,18 @@ def check_gpu() -> Check:
     )
 
 
+def check_kernels() -> Check:
+    """Are the compiled kernels there? Without them the network takes several times as long."""
+    if find_spec("torch") is None:
+        return Check("kernels", "note", "not looked at, because torch is missing")
+    from radar_pose_ros.models.ops import native
+
+    if native.available():
+        return Check("kernels", "ok", native.describe())
+    cure = "`make build`, or `colcon build`; " + f"unset {native.ENVIRONMENT} if it is set"
+    return Check("kernels", "warning", f"none, plain torch instead: {native.describe()}", cure)
+
+
 def check_weights() -> Check:
     """Are the trained weights there, and are they what the manifest says?"""
     if find_spec("torch") is None:
@@ -349,6 +361,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_network,
     check_serial,
     check_gpu,
+    check_kernels,
     check_weights,
     check_disk,
     check_load,

@@ -52,6 +52,16 @@ def test_the_refiner_is_there_if_asked_for() -> None:
     assert refiner.environment["OMP_NUM_THREADS"] == "1"
 
 
+def test_the_lifter_reads_refined_poses_where_there_are_any() -> None:
+    assert "pose_lifter" not in specs(refiner=True)
+    lifter = specs(lifter="true", lifter_weights="wrapper")["pose_lifter"]
+    assert (lifter.parameters, tuple(lifter.remappings)) == ({"weights": "wrapper"}, ())
+    lifter = specs(lifter=True, refiner=True)["pose_lifter"]
+    assert lifter.parameters == {"weights": "2d"}
+    assert tuple(lifter.remappings) == (("pose2d", "refined/pose2d"),)
+    assert lifter.environment["OMP_NUM_THREADS"] == "1"
+
+
 def test_drivers_and_emulator_agree_on_addresses() -> None:
     nodes = specs(emulated=True, port_base=20000)
     emulator = nodes["radar_emulator"].parameters
@@ -86,7 +96,7 @@ def test_a_manifest_that_the_preprocessor_would_refuse_is_refused(
 @pytest.mark.parametrize("emulated", [True, False])
 def test_every_parameter_is_declared_and_allowed(emulated: bool) -> None:
     """The data names no parameter that its node does not have, nor a value it refuses."""
-    for node in specs(emulated=emulated, refiner=True).values():
+    for node in specs(emulated=emulated, refiner=True, lifter=True).values():
         declared = parameters.load(node.executable)
         for name, value in node.parameters.items():
             assert name in declared, f"{node.label} has no parameter {name}"

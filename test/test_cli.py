@@ -198,7 +198,53 @@ def test_training_reads_its_own_options(training, capsys):
 
 def test_reproduce_lists_what_it_can(capsys):
     assert cli.main(["reproduce"]) == 0
-    assert "millimamba" in capsys.readouterr().out
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["millimamba", "mixsynthformer", "diffhpe"]
+
+
+@pytest.mark.parametrize("model", cli.TRAINABLE)
+def test_every_model_says_its_options(model, capsys):
+    for command, option in (("train", "--resume"), ("evaluate", "--weights")):
+        assert cli.main([command, model, "--help"]) == 0
+        said = capsys.readouterr().out
+        assert f"radar-pose {command} {model}" in said and option in said
+    if model in cli.REPRODUCIBLE:
+        assert cli.main(["reproduce", model, "--help"]) == 0
+        assert "--report-only" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "mixsynthformer", "--preset", "huge"], "invalid choice: 'huge'"),
+        (["train", "mixsynthformer", "--recipe", "no.yaml"], "no.yaml: No such file"),
+        (["train", "mixsynthformer", "--preset", "h36m_fcn"], "give their folder, --data DIR"),
+        (["evaluate", "mixsynthformer", "--weights", "edge"], "is a millimamba, not a mixsynthfo"),
+        (["train", "diffhpe", "--threads", "0"], "'0' is no whole number above 0"),
+        (["train", "diffhpe", "--preset", "wrapper", "--mixste", "no.safetensors"], "no file of"),
+        (["train", "mixste", "--data", "no.npz"], "no.npz"),
+        (["evaluate", "diffhpe"], "--weights"),
+        (["evaluate", "diffhpe", "--weights", "edge"], "edge is a millimamba, not a mixste or"),
+        (["reproduce", "mixsynthformer", "--rows", "x"], "--rows: 'x' is none of nearest, linear"),
+        (["reproduce", "diffhpe", "--rows", "x"], "--rows: 'x' is none of mixste, 2d, wrapper"),
+        (["reproduce", "diffhpe", "--jobs", "0"], "'0' is no whole number above 0"),
+    ],
+)
+def test_mistakes_in_training_get_one_sentence(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == cli.USAGE_ERROR
+    said = capsys.readouterr().err
+    assert words in said and "Traceback" not in said
+
+
+def test_mixste_is_trained_as_what_it_is():
+    """DiffHPE's module trains it; only the defaults are others."""
+    from radar_pose_ros.training import mixste
+
+    parser = argparse.ArgumentParser()
+    mixste.add_train_arguments(parser)
+    options = parser.parse_args([])
+    assert (options.preset, options.out.as_posix()) == ("mixste", "out/mixste")
 
 
 # -- bench -----------------------------------------------------------------------------------
@@ -241,7 +287,7 @@ def test_bench_refuses_silence(bench_module):
 def test_every_benchmark_has_a_run():
     names = benchmarks.names()
     assert all(not name.startswith("_") for name in names)
-    assert {"heatmap", "simulator"} <= set(names)
+    assert {"heatmap", "millimamba", "pose", "simulator"} <= set(names)
 
 
 # -- simulate --------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks import _live
 from radar_pose_ros import demo, measurements
-from radar_pose_ros.demo import Options
+from radar_pose_ros.demo import DemoError, Options
 from radar_pose_ros.recording import BagReader
 
 
@@ -230,10 +230,42 @@ def test_only_what_an_earlier_demo_left_is_removed(tmp_path):
     for name in ("bag", "notes"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("x")
-    (tmp_path / "summary.json").write_text("{}")
-    (tmp_path / "mine.txt").write_text("keep")
-    demo._clear(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.txt", "notes"]
+    for name in ("summary.json", "nodes.log", "mine.txt"):
+        (tmp_path / name).write_text("x")
+    with demo._taken_over(tmp_path):
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.txt", "notes"]
+
+
+def test_a_bag_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / "bag").mkdir()
+    (tmp_path / "bag" / "recording.mcap").write_text("x")
+    with (
+        pytest.raises(DemoError, match="bag is not an earlier demo's"),
+        demo._taken_over(tmp_path),
+    ):
+        pass
+    assert (tmp_path / "bag" / "recording.mcap").exists()
+
+
+def test_two_demos_do_not_write_to_one_folder(tmp_path):
+    with demo._taken_over(tmp_path):
+        with (
+            pytest.raises(DemoError, match="another demo is writing to"),
+            demo._taken_over(tmp_path),
+        ):
+            pass
+        (tmp_path / "bag").mkdir()
+        (tmp_path / "nodes.log").write_text("x")
+    with demo._taken_over(tmp_path):  # afterwards it is free again
+        assert not (tmp_path / "bag").exists()
+
+
+def test_a_wrong_call_removes_nothing(tmp_path):
+    for name in ("summary.json", "nodes.log"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(ValueError, match="seed"):
+        demo.run(Options(out=str(tmp_path), seed=2_000_000), len)
+    assert (tmp_path / "summary.json").exists()
 
 
 # -- live ------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ import scipy.fft
 import yaml
 
 from radar_pose_ros import resources
-from radar_pose_ros.datasets.recordings import Recording
+from radar_pose_ros.datasets.recordings import Recording, load_array
 from radar_pose_ros.metrics.keypoints import person_area
 from radar_pose_ros.radar.config import ConfigError, RadarConfig
 from radar_pose_ros.radar.dca1000 import decode_samples
@@ -290,6 +290,13 @@ def _labels(entries: list[dict[str, Any]], where: str) -> Labels:
             f"{where}: want {joints} x 2 joints and boxes of 4 numbers, got "
             f"{keypoints_px.shape[1:]} and {boxes_px.shape[1:]}"
         )
+    for name, values in (("joint", keypoints_px), ("box", boxes_px)):
+        unknown = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+        if unknown.any():
+            raise ValueError(
+                f"{where}: frame {frames[unknown][0]} has a {name} that is not finite; leave the "
+                "frame out, or place it"
+            )
     order = np.argsort(frames, kind="stable")
     if (np.diff(frames[order]) == 0).any():
         raise ValueError(f"{where}: a frame is labelled twice")
@@ -453,7 +460,7 @@ def _cached(
             stored[place] = computed[place]
         stored.flush()
         os.replace(part, path)
-    return np.load(path, mmap_mode="r")
+    return load_array(path)
 
 
 def _cache_file(cache: Path, number: int, frames: _Frames, chosen: np.ndarray) -> Path:

@@ -53,6 +53,20 @@ class Window:
     first: int
 
 
+def load_array(path: Path) -> np.ndarray:
+    """Map a numpy file into memory.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged: names it.
+    """
+    try:
+        return np.load(path, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is damaged, remove it: {error}") from error
+
+
 def windows(recordings: Sequence[Recording], length: int, stride: int = 1) -> list[Window]:
     """List every window of ``length`` frames, its start moving by ``stride``."""
     return [

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from radar_pose_ros.datasets.recordings import Recording
+from radar_pose_ros.datasets.recordings import Recording, load_array
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor
 from radar_pose_ros.simulation.body import SPLITS, MotionClip, random_sequence
@@ -38,14 +38,20 @@ _SPLIT_STREAM = {split: stream for stream, split in enumerate(SPLITS)}
 
 
 def load_recording(path: Path) -> Recording:
-    """Open a recording's folder; ``ValueError`` if the lengths of its parts differ."""
-    details = json.loads((path / "recording.json").read_text())
+    """Open a recording's folder; ``ValueError`` if it is damaged, or its parts do not match."""
+    try:
+        details = json.loads((path / "recording.json").read_text())
+        motions = tuple(details.pop("motions"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path / 'recording.json'} is damaged, remove the folder: {error}"
+        ) from error
     recording = Recording(
         path=path,
-        range_doppler=np.load(path / "range_doppler.npy", mmap_mode="r"),
-        keypoints_px=np.load(path / "keypoints_px.npy"),
-        joints_m=np.load(path / "joints_m.npy"),
-        motions=tuple(details.pop("motions")),
+        range_doppler=load_array(path / "range_doppler.npy"),
+        keypoints_px=np.array(load_array(path / "keypoints_px.npy")),
+        joints_m=np.array(load_array(path / "joints_m.npy")),
+        motions=motions,
         details=details,
     )
     lengths = {

@@ -17,6 +17,10 @@ heatmap             the settings of the heatmap chain that it needs (`HeatmapCon
                     it does not look at heatmaps
 baseline            the mean pose of its training set, a file beside it; empty if there is none
 confidence          optional: the calibration of its confidence (`confidence.Calibration`)
+sampling            optional: how poses are drawn: "hypotheses", and the fields of
+                    `diffusion.Sampler`
+spread              optional: what the spread of its hypotheses is worth
+                    (`hypotheses.SpreadCalibration`)
 ==================  ===============================================================================
 
 Nothing is ever downloaded, and nothing is unpickled.
@@ -56,7 +60,7 @@ FIELDS: dict[str, type] = {
     "heatmap": dict,
     "baseline": str,
 }
-OPTIONAL_FIELDS: dict[str, type] = {"confidence": dict}
+OPTIONAL_FIELDS: dict[str, type] = {"confidence": dict, "sampling": dict, "spread": dict}
 # Which class of which module a model is; its configurations are the module's PRESETS.
 NETWORKS = {
     "millimamba": "MilliMamba",
@@ -182,6 +186,8 @@ def save(
     heatmap: Mapping[str, Any] | None = None,
     baseline: str = "",
     confidence: Mapping[str, Any] | None = None,
+    sampling: Mapping[str, Any] | None = None,
+    spread: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write ``<model>_<preset>.safetensors`` and its entry in the folder's manifest.
 
@@ -198,7 +204,7 @@ def save(
         Made if it does not exist.
     preset : str
         Name of the network's configuration.
-    training_data, git_revision, command, metrics, heatmap, baseline, confidence
+    training_data, git_revision, command, metrics, heatmap, baseline, confidence, sampling, spread
         See the module.
 
     Returns
@@ -215,6 +221,7 @@ def save(
     kind = type(network).__name__
     model = {name: model for model, name in NETWORKS.items()}.get(kind, kind)
     config: Any = network.config
+    optional = {"confidence": confidence, "sampling": sampling, "spread": spread}
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{model}_{preset}.safetensors"
     state = {key: value.detach().cpu().half() for key, value in network.state_dict().items()}
@@ -232,7 +239,7 @@ def save(
         "metrics": dict(metrics),
         "heatmap": dict(heatmap or {}),
         "baseline": baseline,
-        **({"confidence": dict(confidence)} if confidence else {}),
+        **{name: dict(value) for name, value in optional.items() if value},
     }
     _check_fit(state, entry, path)
     listed = read_manifest(directory) if (directory / MANIFEST).is_file() else []

@@ -43,6 +43,10 @@ EXIT_USAGE = 2  # the exit code of a program that was called wrongly: starting i
 LATCHED = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
+# Several nodes define skeletons on one topic: a reader's memory of one would hold the last's only.
+SKELETONS = QoSProfile(
+    depth=50, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
 # Data that somebody measured: readers may be best-effort, writers are reliable (REP-2003).
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 SENSOR_DATA = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)

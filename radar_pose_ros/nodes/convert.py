@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
-from sensor_msgs.msg import Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from radar_pose_ros import msg
@@ -26,12 +26,14 @@ from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.radar.config import ConfigError, RadarConfig
 from radar_pose_ros.radar.waveform import Waveform
 from radar_pose_ros.skeleton.definitions import Skeleton
+from radar_pose_ros.skeleton.placement import Intrinsics
 
 NANOSECONDS = 1_000_000_000
 MAX_ADC_VALUES = 32 * 1024 * 1024  # 64 MiB of int16, the largest frame that a driver accepts
 MAX_HEATMAP_VALUES = 16 * 1024 * 1024
 MAX_KEYPOINTS = 1024
 _TYPECODES = {"int16": "h", "float32": "f", "uint8": "B", "uint16": "H"}
+_UPPER = np.triu_indices(3)  # xx xy xz yy yz zz
 _IQ_ORDERS = {"IQ": msg.RadarConfig.IQ, "QI": msg.RadarConfig.QI}
 
 
@@ -304,6 +306,24 @@ def message_to_image(message: Image) -> np.ndarray:
     return pixels.reshape(shape[: 2 if channels == 1 else 3])
 
 
+# -- cameras ---------------------------------------------------------------------------------
+
+
+def message_to_camera(message: CameraInfo) -> Intrinsics:
+    """Return what a message says of the raw image; its rectification is not looked at."""
+    model = message.distortion_model
+    require(model in ("", "plumb_bob", "rational_polynomial"), "lens not known", f"{model!r}")
+    try:
+        return Intrinsics(
+            focal_px=(message.k[0], message.k[4]),
+            centre_px=(message.k[2], message.k[5]),
+            size_px=(message.width, message.height),
+            distortion=tuple(message.d),
+        )
+    except ValueError as error:
+        raise InvalidMessageError("camera not calibrated", str(error)) from None
+
+
 # -- poses -----------------------------------------------------------------------------------
 
 
@@ -432,7 +452,7 @@ def message_to_people(
 def people_to_message(
     message_type: type, people: Sequence[Person], head: Header, **about: Any
 ) -> Any:
-    """Return a HumanPose2DArray or HumanPose3DArray; covariances are not known.
+    """Return a HumanPose2DArray or HumanPose3DArray.
 
     Parameters
     ----------
@@ -447,17 +467,21 @@ def people_to_message(
     for person in people:
         pose = msg.HumanPose2D() if planar else msg.HumanPose3D(root_relative=person.root_relative)
         pose.id, pose.confidence = person.number, float(person.confidence)
-        origin = np.zeros(len(person.keypoints)) if person.origin is None else person.origin
-        for values, confidence, source in zip(
-            person.keypoints.tolist(), person.joint_confidence.tolist(), origin, strict=True
+        joints = len(person.keypoints)
+        origin = np.zeros(joints) if person.origin is None else person.origin
+        spread = (
+            np.full((joints, 3, 3), np.nan) if person.covariance is None else person.covariance
+        )
+        upper = spread[:, _UPPER[0], _UPPER[1]].astype(np.float32)
+        for values, confidence, source, covariance in zip(
+            person.keypoints.tolist(), person.joint_confidence.tolist(), origin, upper, strict=True
         ):
             common = {"confidence": confidence, "origin": int(source)}
             if planar:
                 keypoint = msg.Keypoint2D(x=values[0], y=values[1], **common)
             else:
                 point = Point(x=values[0], y=values[1], z=values[2])
-                unknown = np.full(6, np.nan, np.float32)
-                keypoint = msg.Keypoint3D(position=point, covariance=unknown, **common)
+                keypoint = msg.Keypoint3D(position=point, covariance=covariance, **common)
             pose.keypoints.append(keypoint)
         message.poses.append(pose)
     return message

@@ -30,6 +30,8 @@ class Person:
         In space: whether positions are relative to the root.
     origin : ndarray of uint8, shape (joints,), optional
         Where joints come from, in the messages' numbers; None: all were observed.
+    covariance : ndarray of float64, shape (joints, 3, 3), optional
+        In space: of the positions, m^2; None or NaN where not known.
     """
 
     keypoints: np.ndarray
@@ -38,6 +40,7 @@ class Person:
     number: int = -1
     root_relative: bool = False
     origin: np.ndarray | None = None
+    covariance: np.ndarray | None = None
 
     @property
     def known(self) -> np.ndarray:

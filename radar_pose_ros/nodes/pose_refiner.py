@@ -14,7 +14,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from radar_pose_ros import msg
 from radar_pose_ros.nodes import convert, refining
-from radar_pose_ros.nodes.base import LATCHED, SENSOR_DATA, ManagedNode, run
+from radar_pose_ros.nodes.base import SENSOR_DATA, SKELETONS, ManagedNode, run
 from radar_pose_ros.nodes.pacing import Pacer, StreamClock
 from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.nodes.refining import NamedModel, PeopleRefiner, RefinedFrame
@@ -80,7 +80,7 @@ class PoseRefiner(ManagedNode):
         self.health.watch(f"refined/{v.poses}")
         self.start_worker("refiner", self._refine)
         self.health.watch(v.poses, v.input_timeout_s)
-        self.subscribe(msg.SkeletonDefinition, "skeleton", LATCHED, self._take_skeleton)
+        self.subscribe(msg.SkeletonDefinition, "skeleton", SKELETONS, self._take_skeleton)
         self.subscribe(self._type, v.poses, SENSOR_DATA, self._take)
 
     def cleanup(self) -> None:

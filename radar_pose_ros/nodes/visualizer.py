@@ -17,7 +17,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from radar_pose_ros import msg
 from radar_pose_ros.nodes import convert
-from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode, run
+from radar_pose_ros.nodes.base import RELIABLE, SENSOR_DATA, SKELETONS, ManagedNode, run
 from radar_pose_ros.nodes.memory import Memory
 from radar_pose_ros.nodes.transforms import RIG_FRAME
 from radar_pose_ros.preview import power_db
@@ -25,18 +25,19 @@ from radar_pose_ros.skeleton import projection
 from radar_pose_ros.skeleton.definitions import Skeleton
 
 RADARS = ("radar_h", "radar_v")
-TRUTH = "ground_truth"
+TRUTH, LIFTED = "ground_truth", "lifted"  # namespaces of markers in space
 SURE = (0.0, 0.62, 0.45)  # bluish green and vermilion: told apart with any colour vision
 UNSURE = (0.84, 0.37, 0.0)
 REFINED_SURE = (0.0, 0.45, 0.7)  # blue and reddish purple
 REFINED_UNSURE = (0.8, 0.47, 0.65)
 GREY = (0.72, 0.72, 0.72)
+YELLOW = (0.94, 0.89, 0.26)
 # Markers of the two kinds of poses: where one is sure of a joint, and where not.
 COLOURS = {"pose2d": (SURE, UNSURE), "refined": (REFINED_SURE, REFINED_UNSURE)}
 
 
 class Visualizer(ManagedNode):
-    """Draws `pose2d`, and beside it `refined/pose2d` and `ground_truth`; see docs/nodes.md."""
+    """Draws `pose2d`, `refined/pose2d`, `pose3d` and `ground_truth`; see docs/nodes.md."""
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("visualizer", **node_arguments)
@@ -52,12 +53,15 @@ class Visualizer(ManagedNode):
         self._truths = Memory()
         self._heatmaps = {radar: Memory() for radar in RADARS}
         self._pose: tuple[msg.HumanPose2DArray, np.ndarray | None] | None = None
-        self._shown = dict.fromkeys((*COLOURS, TRUTH), 0)  # people who were drawn in space last
+        # people who were drawn in space last
+        self._shown = dict.fromkeys((*COLOURS, TRUTH, LIFTED), 0)
         self.health.watch("pose2d", self.values.input_timeout_s)
         self.health.watch("overlay")
-        self.subscribe(msg.SkeletonDefinition, "skeleton", LATCHED, self._take_skeleton)
+        self.subscribe(msg.SkeletonDefinition, "skeleton", SKELETONS, self._take_skeleton)
         self.subscribe(msg.HumanPose2DArray, "pose2d", SENSOR_DATA, self._take_pose)
         self.subscribe(msg.HumanPose2DArray, "refined/pose2d", SENSOR_DATA, self._take_refined)
+        take_lifted = partial(self._draw_in_space, LIFTED, YELLOW)
+        self.subscribe(msg.HumanPose3DArray, "pose3d", SENSOR_DATA, take_lifted)
         self.subscribe(msg.HumanPose3DArray, TRUTH, SENSOR_DATA, self._take_truth)
         for radar in RADARS:
             topic = f"{radar}/heatmap"
@@ -86,13 +90,7 @@ class Visualizer(ManagedNode):
         self._draw("refined", message)
 
     def _take_truth(self, message: msg.HumanPose3DArray) -> None:
-        skeleton = self._skeleton(message.skeleton)
-        people = convert.message_to_pose3d(message, len(skeleton.joints))
-        markers = []
-        for number, points in enumerate(people):
-            colours = [ColorRGBA(r=GREY[0], g=GREY[1], b=GREY[2], a=0.8)] * len(points)
-            markers += self._person(message.header, TRUTH, number, skeleton, points, colours)
-        self._show(TRUTH, len(people), markers)
+        people = self._draw_in_space(TRUTH, GREY, message)
         if people:
             self._truths.add(convert.to_nanoseconds(message.header.stamp), people[0])
 
@@ -118,6 +116,21 @@ class Visualizer(ManagedNode):
             markers += self._person(head, namespace, number, skeleton, points, colours)
         self._show(namespace, len(people), markers)
         return people
+
+    def _draw_in_space(
+        self, namespace: str, colour: tuple[float, ...], message: msg.HumanPose3DArray
+    ) -> list[np.ndarray]:
+        """Publish the markers of all people whose place is known, and return their poses."""
+        skeleton = self._skeleton(message.skeleton)
+        people = convert.message_to_people(message, len(skeleton.joints))
+        placed = [person.keypoints for person in people if not person.root_relative]
+        paint = ColorRGBA(r=colour[0], g=colour[1], b=colour[2], a=0.8)
+        markers = []
+        for number, points in enumerate(placed):
+            paints = [paint] * len(points)
+            markers += self._person(message.header, namespace, number, skeleton, points, paints)
+        self._show(namespace, len(placed), markers)
+        return placed
 
     @staticmethod
     def _colour(
@@ -148,21 +161,15 @@ class Visualizer(ManagedNode):
         known = [bool(k) for k in np.isfinite(points).all(axis=1)]
         joints = [k for k in range(len(points)) if known[k]]
         ends = [k for edge in skeleton.edges if all(known[j] for j in edge) for k in edge]
-        lifetime = Duration(
-            sec=int(self.values.lifetime_s), nanosec=int(self.values.lifetime_s % 1 * 1e9)
-        )
+        lifetime_s = self.values.lifetime_s
+        lifetime = Duration(sec=int(lifetime_s), nanosec=int(lifetime_s % 1 * 1e9))
         result = []
         for kind, size_m, chosen in (
             (Marker.LINE_LIST, 0.03, ends),
             (Marker.SPHERE_LIST, 0.06, joints),
         ):
-            marker = Marker(
-                header=head,
-                ns=namespace,
-                id=2 * number + len(result),
-                type=kind,
-                lifetime=lifetime,
-            )
+            numbers = {"id": 2 * number + len(result), "type": kind}
+            marker = Marker(header=head, ns=namespace, lifetime=lifetime, **numbers)
             marker.pose.orientation.w = 1.0
             marker.scale.x = marker.scale.y = marker.scale.z = size_m
             marker.points = [Point(x=p[0], y=p[1], z=p[2]) for p in points[chosen].tolist()]

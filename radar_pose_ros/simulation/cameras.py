@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from radar_pose_ros.skeleton.image import denormalise as denormalise
+from radar_pose_ros.skeleton.image import normalise as normalise
+
 
 @dataclass(frozen=True)
 class PinholeCamera:
@@ -208,24 +211,3 @@ def random_camera(
         size_px=ranges.size_px,
         roll=rng.uniform(-ranges.roll, ranges.roll),
     )
-
-
-def normalise(pixels: ArrayLike, size_px: tuple[int, int]) -> np.ndarray:
-    """Scale pixels so that the image's width becomes -1 to 1, its height by the same factor.
-
-    ``2 p / w - (1, h / w)``, as VideoPose3D and DiffHPE have it.
-
-    Parameters
-    ----------
-    pixels : array_like, shape (..., 2)
-    size_px : (int, int)
-        Width and height.
-    """
-    width, height = size_px
-    return 2 * np.asarray(pixels, np.float64) / width - [1.0, height / width]
-
-
-def denormalise(points: ArrayLike, size_px: tuple[int, int]) -> np.ndarray:
-    """Return the pixels, shape ``(..., 2)``, that `normalise` maps to these points."""
-    width, height = size_px
-    return (np.asarray(points, np.float64) + [1.0, height / width]) * width / 2

@@ -1,10 +1,10 @@
 """The kinds of bad 2-D input that DiffHPE is tested on.
 
 Joints that are missing are NaN; the networks want them as 0 in normalised coordinates
-(`radar_pose_ros.simulation.cameras.normalise`, then `fill_missing`), which is the middle of the
-image. The shares are those of DiffHPE's released code, of its 27 frames 5 or 10. Two things
-differ: the noise is in pixels, where the code adds 5 to coordinates of size 1, and all randomness
-comes from the generator that is given.
+(`radar_pose_ros.skeleton.image`), which is the middle of the image. The shares are those of
+DiffHPE's released code, of its 27 frames 5 or 10. Two things differ: the noise is in pixels,
+where the code adds 5 to coordinates of size 1, and all randomness comes from the generator that is
+given.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from radar_pose_ros.skeleton.definitions import H36M17, Skeleton
+from radar_pose_ros.skeleton.image import fill_missing as fill_missing
 
 # In this order "all" draws from the others.
 PATTERNS = ("random", "frames", "right_leg", "left_arm_right_leg", "noisy", "all")
@@ -73,12 +74,6 @@ def occlude(
         return keypoints + noise_px * rng.standard_normal(keypoints.shape)
     keypoints[_missing(pattern, len(keypoints), skeleton, rng)] = np.nan
     return keypoints
-
-
-def fill_missing(keypoints: ArrayLike) -> np.ndarray:
-    """Return normalised keypoints with 0 in place of NaN; a joint is either whole or missing."""
-    keypoints = np.asarray(keypoints)
-    return np.where(np.isnan(keypoints).any(-1, keepdims=True), 0.0, keypoints)
 
 
 def _missing(

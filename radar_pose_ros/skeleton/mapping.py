@@ -19,6 +19,9 @@ tell, and the same way for all sources, so that a network sees one kind of body:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -126,3 +129,51 @@ def convert(joints: ArrayLike, source: str, target: str) -> np.ndarray:
         terms = [weight * values[..., theirs.index(part), :] for part, weight in weights.items()]
         made[..., ours.index(name), :] = sum(terms)
     return made
+
+
+def carry(
+    values: ArrayLike, source: str, target: str, combine: Callable[[np.ndarray], Any] = np.min
+) -> np.ndarray:
+    """Return what is known of each joint, such as a confidence, for another skeleton's joints.
+
+    Parameters
+    ----------
+    values : array_like, shape (joints,)
+        Of the source.
+    source, target : str
+        Names of skeletons.
+    combine : callable
+        What becomes of the values of all joints that one is made of; by default the least.
+
+    Returns
+    -------
+    ndarray of float64, shape (joints of the target,)
+        NaN where the source has nothing to make a joint of.
+
+    Raises
+    ------
+    ValueError
+        As `formulas` raises it.
+    """
+    given = np.asarray(values)
+    theirs, ours = definitions.get(source), definitions.get(target)
+    made = np.full(len(ours.joints), np.nan)
+    for name, weights in formulas(source, target).items():
+        made[ours.index(name)] = combine(given[[theirs.index(part) for part in weights]])
+    return made
+
+
+def taken_over(source: str, target: str) -> np.ndarray:
+    """Return which joints of the target are a joint of the source, and not made of several.
+
+    Returns
+    -------
+    ndarray of bool, shape (joints of the target,)
+
+    Raises
+    ------
+    ValueError
+        As `formulas` raises it.
+    """
+    recipe = formulas(source, target)
+    return np.array([len(recipe.get(name, ())) == 1 for name in definitions.get(target).joints])

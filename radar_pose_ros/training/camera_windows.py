@@ -7,7 +7,7 @@ joints are missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +18,8 @@ from torch import Tensor
 
 from radar_pose_ros.datasets import cmu_mocap, human36m, simulated_poses
 from radar_pose_ros.datasets.camera_views import CameraView
-from radar_pose_ros.datasets.pose_sequences import PoseSequence, split_by_subject
+from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.metrics.pose3d import relative_to_root
-from radar_pose_ros.simulation.body import SPLITS
 from radar_pose_ros.simulation.cameras import (
     CameraRanges,
     PinholeCamera,
@@ -30,6 +29,7 @@ from radar_pose_ros.simulation.cameras import (
 from radar_pose_ros.simulation.detector_noise import DetectorNoise, disturb
 from radar_pose_ros.simulation.occlusions import PATTERNS, fill_missing, occlude
 from radar_pose_ros.skeleton.definitions import H36M17
+from radar_pose_ros.training.movements import MovementData, check_split, of_split
 
 OCCLUSIONS = ("none", *PATTERNS)
 Source = PoseSequence | CameraView
@@ -41,21 +41,11 @@ _FIXED = 0x66697865
 
 
 @dataclass(frozen=True)
-class ViewData:
-    """Which movements to learn from, and how bad the detector is.
+class ViewData(MovementData):
+    """Also how bad the detector is; ``seed`` is of the cameras of measured windows, too.
 
     Parameters
     ----------
-    rate_hz : float
-        Frames per second; those of Human3.6M keep their own.
-    simulated : dict of str to int
-        People to simulate per split, no split being missing.
-    seconds : float
-        Length of a simulated movement.
-    seed : int
-        Of simulated movements, and of the cameras of windows that are measured.
-    held_out : dict of str to list of str
-        Recorded subjects of the splits "validation" and "test"; all others are for training.
     noise : DetectorNoise
         Pixels, of an image 1000 wide.
     occlusion : str
@@ -67,28 +57,19 @@ class ViewData:
     """
 
     rate_hz: float = 50.0
-    simulated: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
-    seconds: float = 20.0
-    seed: int = 0
-    held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     noise: DetectorNoise = field(default_factory=DetectorNoise)
     occlusion: str = "none"
     occluded_ratio: float = 1.0
     mirrored: bool = True
 
     def __post_init__(self) -> None:
-        missing = [split for split in SPLITS if split not in self.simulated]
-        if missing:
-            raise ValueError(f"data: simulated has no entry {', '.join(missing)}")
-        unknown = set(self.held_out) - {"validation", "test"}
-        if unknown:
-            raise ValueError(f"data: held_out is for validation and test, not {min(unknown)!r}")
+        super().__post_init__()
         if self.occlusion not in OCCLUSIONS:
             raise ValueError(
                 f"data: occlusion {self.occlusion!r} is none of {', '.join(OCCLUSIONS)}"
             )
-        if not self.rate_hz > 0 or not 0 <= self.occluded_ratio <= 1:
-            raise ValueError("data: rate_hz must be positive and occluded_ratio 0 to 1")
+        if not 0 <= self.occluded_ratio <= 1:
+            raise ValueError(f"data: occluded_ratio must be 0 to 1, got {self.occluded_ratio}")
 
 
 def load(data: ViewData, split: str, root: Path | None = None) -> list[Source]:
@@ -109,20 +90,14 @@ def load(data: ViewData, split: str, root: Path | None = None) -> list[Source]:
     FileNotFoundError, ValueError
         As the data sets raise them, or if there is no such split.
     """
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}, there are {', '.join(SPLITS)}")
+    check_split(split)
     if root is not None and root.is_dir():
         return list(_human36m(root, split))
+    recorded = of_split(cmu_mocap.load_sequences(root), data, split, root) if root else []
     people = simulated_poses.simulate_sequences(
         data.simulated[split], data.seconds, data.rate_hz, split, data.seed
     )
-    if root is not None:
-        recorded = cmu_mocap.load_sequences(root)
-        everyone = {name for names in data.held_out.values() for name in names}
-        known, _ = split_by_subject(recorded, sorted(everyone))
-        if split != "train":
-            _, known = split_by_subject(recorded, data.held_out.get(split, ()))
-        people += known
+    people += recorded
     return [piece for person in people for piece in person.resampled(data.rate_hz).whole_pieces()]
 
 

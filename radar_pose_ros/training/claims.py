@@ -6,7 +6,8 @@ frames, the better" weighs long windows against short ones. The rule is fixed be
 measured:
 
 * Rows are trained several times, from other seeds, and every row is measured on the same test
-  recordings. Each seed gives one value of the contrast, and so does each recording.
+  recordings. Each seed gives one value of the contrast, and so does each recording. Of a row that
+  trains nothing the one result counts for every seed.
 * *Reproduced in direction*: the mean is above 0 by more than chance, both over seeds (another
   training) and over recordings (other people and motions): Student's t, one-sided, 95 %.
 * *Not reproduced*: anything else. The remark says whether the difference is *opposite*, by the
@@ -19,10 +20,10 @@ paper's.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -30,14 +31,31 @@ import yaml
 
 CONFIDENCE = 0.95
 
-# Unit of a measure, factor from its value to that unit, and whether more is better.
-MEASURES: dict[str, tuple[str, float, bool]] = {
-    "ap": ("points", 100.0, True),
-    "oks": ("points", 100.0, True),
-    "error_px": ("px", 1.0, False),
-    "velocity_error_px": ("px per frame", 1.0, False),
-    "jerk_px": ("px per frame^3", 1.0, False),
-}
+# By row the results of its seeds. Each has "row", "seed", "network", which is empty if nothing was
+# trained, and "whole" and "by_recording": by measure a value, and one for each test recording.
+Results = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+class Measure(NamedTuple):
+    """What is measured, and how it is written.
+
+    Attributes
+    ----------
+    title : str
+        At the head of its column.
+    unit : str
+    factor : float
+        From its value to that unit.
+    more_is_better : bool
+    style : str
+        Format of its value.
+    """
+
+    title: str
+    unit: str = "mm"
+    factor: float = 1.0
+    more_is_better: bool = False
+    style: str = "{:.1f}"
 
 
 @dataclass(frozen=True)
@@ -53,19 +71,14 @@ class Claim:
         Weight of each row, positive for those that the claim says are better. They are scaled so
         that the positive ones, and the negative ones, sum to 1 in magnitude.
     measure : str
-        One of `MEASURES`.
     """
 
     name: str
     published: str
     contrast: Mapping[str, float]
-    measure: str = "ap"
+    measure: str
 
     def __post_init__(self) -> None:
-        if self.measure not in MEASURES:
-            raise ValueError(
-                f"claim {self.name}: measure {self.measure!r} is none of {', '.join(MEASURES)}"
-            )
         weights = list(self.contrast.values())
         if not weights or max(weights) <= 0 or not math.isclose(sum(weights), 0, abs_tol=1e-9):
             raise ValueError(f"claim {self.name}: the contrast's weights must sum to 0")
@@ -94,39 +107,54 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows to train and claims to judge by them, as ``recipes/ablations/table.yaml`` lists them.
+    """Rows to measure and claims to judge by them, as a file ``ablations/table.yaml`` lists them.
 
     Parameters
     ----------
-    rows : dict of str to str
-        What each row is; its recipe is the file of that name beside the table.
+    rows : dict of str to object
+        What each row is: a text, or what has one as its ``str``.
     claims : tuple of Claim
+    measures : dict of str to Measure
+        What can be claimed of.
     elsewhere, not_testable : tuple of dict
         Claims that other commands measure, and those that cannot be tested without the paper's
         data or machine: ``published`` and ``why``.
     """
 
-    rows: Mapping[str, str]
+    rows: Mapping[str, Any]
     claims: tuple[Claim, ...]
+    measures: Mapping[str, Measure]
     elsewhere: tuple[Mapping[str, str], ...] = field(default=())
     not_testable: tuple[Mapping[str, str], ...] = field(default=())
 
     @classmethod
-    def load(cls, path: Path) -> Table:
+    def load(
+        cls, path: Path, measures: Mapping[str, Measure], row: Callable[[Any], Any] = str
+    ) -> Table:
         """Read a table.
+
+        Parameters
+        ----------
+        path : Path
+        measures : dict of str to Measure
+            The first one is meant where a claim names none.
+        row : callable
+            Makes a row of its entry.
 
         Raises
         ------
         ValueError
-            If it is none, or a claim names a row that is not in it.
+            If it is none, or a claim names a row or a measure that there is not.
         """
         try:
             entries = yaml.safe_load(path.read_text())
+            usual = {"measure": next(iter(measures))}
             table = cls(
-                rows=entries["rows"],
-                claims=tuple(Claim(**claim) for claim in entries["claims"]),
-                elsewhere=tuple(entries.get("elsewhere", ())),
-                not_testable=tuple(entries.get("not_testable", ())),
+                {name: row(entry) for name, entry in entries["rows"].items()},
+                tuple(Claim(**{**usual, **claim}) for claim in entries["claims"]),
+                measures,
+                tuple(entries.get("elsewhere", ())),
+                tuple(entries.get("not_testable", ())),
             )
         except KeyError as error:
             raise ValueError(f"{path}: there is no entry {error}") from error
@@ -136,36 +164,36 @@ class Table:
             unknown = set(claim.contrast) - set(table.rows)
             if unknown:
                 raise ValueError(f"{path}: claim {claim.name} names no row {min(unknown)!r}")
+            if claim.measure not in measures:
+                raise ValueError(
+                    f"{path}: claim {claim.name}: measure {claim.measure!r} is none of "
+                    f"{', '.join(measures)}"
+                )
         return table
 
+    def judge(self, results: Results) -> list[Verdict]:
+        """Compare all claims with results."""
+        return [judge(claim, results, self.measures[claim.measure]) for claim in self.claims]
 
-def judge(claim: Claim, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Verdict:
-    """Compare a claim with results.
 
-    Parameters
-    ----------
-    claim : Claim
-    results : dict of str to sequence of dict
-        For each row the results of its seeds, each with ``seed`` and, in ``by_recording``, a list
-        per measure with one value per test recording.
-
-    Returns
-    -------
-    Verdict
-    """
-    seeds = [{result["seed"] for result in results.get(row, ())} for row in claim.contrast]
-    common = sorted(set.intersection(*seeds))
-    if not common:
+def judge(claim: Claim, results: Results, measure: Measure) -> Verdict:
+    """Compare a claim with results."""
+    taken = {row: results.get(row, ()) for row in claim.contrast}
+    if not all(taken.values()):
         return Verdict("not measured yet", "a row has no results")
-    _, scale, more_is_better = MEASURES[claim.measure]
+    trained = [{r["seed"] for r in found} for found in taken.values() if found[0]["network"]]
+    seeds = sorted(set.intersection(*trained)) if trained else [0]
+    if not seeds:
+        return Verdict("not measured yet", "rows have no seed in common")
     positive = sum(weight for weight in claim.contrast.values() if weight > 0)
+    factor = measure.factor * (1 if measure.more_is_better else -1)
     values = np.zeros(())
     for row, weight in claim.contrast.items():
-        of_seed = {
-            result["seed"]: result["by_recording"][claim.measure] for result in results[row]
-        }
-        rows = np.array([of_seed[seed] for seed in common], float)  # (seeds, recordings)
-        values = values + weight / positive * scale * (1 if more_is_better else -1) * rows
+        of_seed = {r["seed"]: r["by_recording"][claim.measure] for r in taken[row]}
+        if not taken[row][0]["network"]:
+            of_seed = dict.fromkeys(seeds, next(iter(of_seed.values())))
+        rows = np.array([of_seed[seed] for seed in seeds], float)  # (seeds, recordings)
+        values = values + weight / positive * factor * rows
     difference = float(values.mean())
     margins = (margin(values.mean(1)), margin(values.mean(0)))
     if math.isnan(sum(margins)):

@@ -7,8 +7,6 @@ behind it comes from `camera_windows`.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 
 from radar_pose_ros import measurements
@@ -29,6 +26,7 @@ from radar_pose_ros.models.mixste import MixSTE, MixSTEConfig
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
 from radar_pose_ros.skeleton.definitions import H36M17
 from radar_pose_ros.training import camera_windows, processes
+from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.camera_windows import (
     OCCLUSIONS,
     Batch,
@@ -40,8 +38,9 @@ from radar_pose_ros.training.camera_windows import (
     lift,
 )
 from radar_pose_ros.training.loop import FitResult, LoopConfig, fit
+from radar_pose_ros.training.recipe import RecipeError, count
 
-RECIPES = Path(__file__).with_name("recipes") / "diffhpe"
+RECIPES = recipes.RECIPES / "diffhpe"
 PRESETS: dict[str, MixSTEConfig | DiffHPEConfig] = {
     "mixste": mixste.PRESETS["paper"],
     **diffhpe.PRESETS,
@@ -50,12 +49,8 @@ PRESETS: dict[str, MixSTEConfig | DiffHPEConfig] = {
 SCORE = "validation_minus_mpjpe_mm"
 
 
-class RecipeError(ValueError):
-    """A recipe that cannot be followed: says which file, which entry, what is allowed."""
-
-
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(recipes.Recipe):
     """Everything that decides the outcome of a training, but for the condition's weights.
 
     Parameters
@@ -80,6 +75,8 @@ class Recipe:
         What is to be other than in the preset, by the fields' names in its configuration.
     """
 
+    presets = PRESETS
+
     preset: str
     data: ViewData
     batch: int
@@ -94,8 +91,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise ValueError(f"preset {self.preset!r} is none of {', '.join(PRESETS)}")
-        if min(self.batch, self.validation_windows, self.hypotheses) < 1:
-            raise ValueError("batch, validation_windows and hypotheses must be at least 1")
+        for name in ("batch", "validation_windows", "hypotheses"):
+            recipes.require_whole(name, getattr(self, name))
         _ = self.network
 
     @property
@@ -109,28 +106,9 @@ class Recipe:
         return "paper" if self.preset == "mixste" else self.preset
 
     @property
-    def is_preset(self) -> bool:
-        """Whether the network is a preset as it is, so that its weights can be loaded by name."""
-        return self.network == PRESETS[self.preset]
-
-    @property
     def frames(self) -> int:
         """Length of a window."""
         return self.network.frames
-
-    @classmethod
-    def load(cls, path: Path) -> Recipe:
-        """Read a recipe; `RecipeError` names the file and what is wrong in it.
-
-        A recipe that names another one as its ``base``, a file beside it, need only say what is
-        different there.
-        """
-        try:
-            return cls.of(_read_recipe(path))
-        except KeyError as error:
-            raise RecipeError(f"{path}: there is no entry {error}") from error
-        except (TypeError, ValueError, yaml.YAMLError) as error:
-            raise RecipeError(f"{path}: {error}") from error
 
     @classmethod
     def of(cls, entries: Mapping[str, Any]) -> Recipe:
@@ -144,20 +122,6 @@ class Recipe:
         if "sampler" in made:
             made["sampler"] = Sampler(**made["sampler"])
         return cls(**made)
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    entries = dict(yaml.safe_load(path.read_text()))
-    base = entries.pop("base", None)
-    return entries if base is None else _merge(_read_recipe(path.parent / base), entries)
-
-
-def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for name, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
-        merged[name] = _merge(base[name], value) if both else value
-    return merged
 
 
 def build(config: MixSTEConfig | DiffHPEConfig, condition: MixSTE | None = None) -> nn.Module:
@@ -289,7 +253,7 @@ def fit_recipe(
     data = recipe.data
     batches = ViewBatches(training, recipe.frames, recipe.batch, data, recipe.loop.seed)
     windows = fixed_windows(validation, recipe.frames, data, most=recipe.validation_windows)
-    _keep_recipe(recipe, directory / "recipe.json", resume)
+    recipes.keep(recipe, directory, resume)
 
     def losses(network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         if isinstance(model, DiffHPE):
@@ -322,16 +286,6 @@ def _copied(network: nn.Module, recipe: Recipe) -> nn.Module:
     return bare
 
 
-def _keep_recipe(recipe: Recipe, path: Path, resume: bool) -> None:
-    settings = json.loads(json.dumps(asdict(recipe)))
-    if resume and path.exists() and json.loads(path.read_text()) != settings:
-        raise ValueError(
-            f"{path.parent} holds a training by another recipe, see {path.name} there"
-        )
-    if processes.rank() == 0:
-        measurements.write_json(path, settings)
-
-
 def calibrate(
     model: DiffHPE, recipe: Recipe, validation: Sequence[Source], most: int = 400
 ) -> SpreadCalibration:
@@ -353,8 +307,8 @@ def save(
 ) -> dict[str, Any]:
     """Write a network's weights and their entry in the folder's manifest.
 
-    To what `weights.save` writes come, for DiffHPE, ``sampling``, how it was validated, and
-    ``spread``, the calibration.
+    For DiffHPE it says, too, how it was validated (``sampling``) and what the spread of its
+    hypotheses is worth.
 
     Returns
     -------
@@ -367,7 +321,7 @@ def save(
         If the network is no preset as it is.
     """
     subjects = {source.subject for source in training}
-    entry = weights.save(
+    return weights.save(
         model,
         directory,
         recipe.network_preset,
@@ -377,17 +331,14 @@ def save(
             "seed": recipe.data.seed,
             "licence": "; ".join(sorted({_licence(source) for source in training})),
         },
-        git_revision=_revision(),
+        git_revision=recipes.revision(),
         command=command,
         metrics={"split": "validation", "steps": result.step, **result.scores},
+        sampling={"hypotheses": recipe.hypotheses, **asdict(recipe.sampler)}
+        if isinstance(model, DiffHPE)
+        else None,
+        spread=calibration.as_dict() if calibration else None,
     )
-    if isinstance(model, DiffHPE):
-        entry["sampling"] = {"hypotheses": recipe.hypotheses, **asdict(recipe.sampler)}
-    if calibration is not None:
-        entry["spread"] = calibration.as_dict()
-    listed = [e for e in weights.read_manifest(directory) if e["file"] != entry["file"]]
-    measurements.write_json(directory / weights.MANIFEST, {"weights": [*listed, entry]})
-    return entry
 
 
 def load(name: Path | str) -> tuple[MixSTE | DiffHPE, dict[str, Any]]:
@@ -412,20 +363,6 @@ def load(name: Path | str) -> tuple[MixSTE | DiffHPE, dict[str, Any]]:
 
 def _licence(source: Source) -> str:
     return getattr(source, "licence", "Human3.6M: academic use only")
-
-
-def _revision() -> str:
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return described.stdout.strip()
 
 
 def measure(estimate_m: np.ndarray, true_m: np.ndarray) -> dict[str, float]:
@@ -464,40 +401,22 @@ def strategies(poses_m: np.ndarray, windows: Windows, occlusion: str) -> dict[st
     }
 
 
-def recipe_path(preset: str) -> Path:
-    """Return the recipe that is shipped for a preset."""
-    return RECIPES / ("mixste.yaml" if preset == "mixste" else f"diffhpe_{preset}.yaml")
-
-
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose train diffhpe``."""
     _add_common_arguments(parser)
-    parser.add_argument("--preset", default="2d", choices=sorted(PRESETS))
-    parser.add_argument(
-        "--recipe", type=Path, help="recipe file (default: the one shipped for the preset)"
-    )
+    recipes.add_recipe_arguments(parser, RECIPES, "2d")
     parser.add_argument(
         "--mixste", type=Path, metavar="FILE", help="trained weights that the preset wrapper wants"
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/diffhpe"), help="curves, checkpoints and weights"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="where the network is trained: cpu, cuda (default: %(default)s here)",
-    )
+    recipes.add_training_arguments(parser, "out/diffhpe")
+    recipes.add_device_argument(parser)
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose train diffhpe``, in one process or as one of several."""
-    recipe = Recipe.load(arguments.recipe or recipe_path(arguments.preset))
-    if not recipe.is_preset:
-        raise RecipeError(
-            f"{arguments.recipe} changes the preset {recipe.preset!r}: its weights could not be "
-            "loaded again. Such recipes are for `radar-pose reproduce`"
-        )
+    recipe = Recipe.load(arguments.recipe or RECIPES / f"{arguments.preset}.yaml")
+    recipes.require_preset(recipe, arguments.recipe)
+    recipes.require_usable(arguments.out)
     torch.set_num_threads(arguments.threads)
     condition = _condition(arguments.mixste) if arguments.mixste else None
     training = camera_windows.load(recipe.data, "train", arguments.data)
@@ -514,10 +433,13 @@ def train(arguments: argparse.Namespace) -> int:
             device=arguments.device,
         )
     if writes:
-        command = f"radar-pose train diffhpe --preset {recipe.preset}"
-        for option in ("recipe", "data", "mixste"):
-            given = getattr(arguments, option)
-            command += f" --{option} {given.name}" if given else ""
+        command = recipes.command(
+            "diffhpe",
+            recipe.preset,
+            recipe=arguments.recipe,
+            data=arguments.data,
+            mixste=arguments.mixste,
+        )
         calibration = calibrate(model, recipe, validation) if isinstance(model, DiffHPE) else None
         save(
             model,
@@ -537,10 +459,10 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common_arguments(parser)
     parser.add_argument("--weights", type=Path, required=True, help="safetensors file")
     parser.add_argument(
-        "--windows", type=int, default=400, help="measured at most (default: %(default)s)"
+        "--windows", type=count, default=400, help="measured at most (default: %(default)s)"
     )
     parser.add_argument(
-        "--steps", type=int, help="of the sampler; 50 is as trained (default: the weights')"
+        "--steps", type=count, help="of the sampler; 50 is as trained (default: the weights')"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
 
@@ -549,7 +471,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose evaluate diffhpe``."""
     torch.set_num_threads(arguments.threads)
     network, entry = load(arguments.weights)
-    recipe = Recipe.load(recipe_path("mixste" if isinstance(network, MixSTE) else entry["preset"]))
+    preset = "mixste" if isinstance(network, MixSTE) else entry["preset"]
+    recipe = Recipe.load(RECIPES / f"{preset}.yaml")
     settings = dict(entry.get("sampling", {"hypotheses": 1}))
     count, sampler = settings.pop("hypotheses"), Sampler(**settings)
     if arguments.steps and isinstance(network, DiffHPE):
@@ -604,6 +527,4 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help="cmu_60hz.npz, which is added to simulated people, or a folder with Human3.6M in "
         "VideoPose3D's files, which takes their place",
     )
-    parser.add_argument(
-        "--threads", type=int, default=measurements.cores_available(), help="of the network"
-    )
+    recipes.add_threads_argument(parser)

@@ -14,7 +14,7 @@ import csv
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,13 @@ class LoopConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, str):
+                raise ValueError(
+                    f"{entry.name} must be a number, got the text {value!r} (YAML wants 1.0e-3, "
+                    "with a point, for 1e-3)"
+                )
         if self.steps < 1 or self.validate_every < 1:
             raise ValueError("steps and validate_every must be at least 1")
         if not 0 <= self.ema_decay < 1:
@@ -205,7 +212,7 @@ def fit(
     started_s = time.monotonic()
     checkpoint_path, curves_path = directory / "last.pt", directory / "curves.csv"
     if resume:
-        saved = torch.load(checkpoint_path, weights_only=True)
+        saved = _load_checkpoint(checkpoint_path)
         if LoopConfig(**saved["config"]) != config:
             raise ValueError(
                 f"{checkpoint_path} belongs to a training with other settings: {saved['config']}"
@@ -217,8 +224,9 @@ def fit(
         best = FitResult(**saved["best"])
         first_step, running = saved["step"], saved.get("running", {})
         started_s -= 60 * saved.get("minutes", 0.0)
-    elif writes:
+    elif writes:  # to go on from another training's checkpoint would be to mix the two
         curves_path.unlink(missing_ok=True)
+        checkpoint_path.unlink(missing_ok=True)
 
     device = next(model.parameters()).device
     tensorboard = _tensorboard(directory) if writes else None
@@ -287,6 +295,17 @@ def fit(
         )
         partial_path.replace(checkpoint_path)
     return best
+
+
+def _load_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        saved: dict[str, Any] = torch.load(path, weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch's reader raises whatever it stumbles over
+        text = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is damaged, begin anew without it: {text}") from error
+    return saved
 
 
 def _to_device(batch: Any, device: torch.device) -> Any:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from radar_pose_ros import measurements, resources
@@ -30,6 +27,7 @@ from radar_pose_ros.models.millimamba import PRESETS, MilliMamba, MilliMambaConf
 from radar_pose_ros.radar.heatmap import HeatmapConfig
 from radar_pose_ros.radar.ti_config import load_cfg
 from radar_pose_ros.training import millimamba_evaluation, processes
+from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.batches import (
     RADARS,
     Augmentation,
@@ -38,12 +36,9 @@ from radar_pose_ros.training.batches import (
     gather_batch,
 )
 from radar_pose_ros.training.loop import FitResult, LoopConfig, fit
+from radar_pose_ros.training.recipe import RecipeError, count
 
-RECIPES = Path(__file__).with_name("recipes")
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be followed: says which file, which entry, what is allowed."""
+RECIPES = recipes.RECIPES / "millimamba"
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(recipes.Recipe):
     """Everything that decides the outcome of a training.
 
     Parameters
@@ -97,6 +92,8 @@ class Recipe:
         Which radars the network is for.
     """
 
+    presets = PRESETS
+
     preset: str
     data: DataConfig
     batch: int
@@ -107,6 +104,7 @@ class Recipe:
     views: str = "both"
 
     def __post_init__(self) -> None:
+        recipes.require_whole("batch", self.batch)
         for name, given, allowed in (
             ("preset", self.preset, PRESETS),
             ("views", self.views, RADARS),
@@ -126,44 +124,20 @@ class Recipe:
             changes[name] = tuple(value) if isinstance(value, list) else value
         return replace(PRESETS[self.preset], **changes)
 
-    @property
-    def is_preset(self) -> bool:
-        """Whether the network is a preset as it is, so that its weights can be loaded by name."""
-        return self.network == PRESETS[self.preset]
-
     @classmethod
-    def load(cls, path: Path) -> Recipe:
-        """Read a recipe; `RecipeError` names the file and what is wrong in it.
-
-        A recipe that names another one as its ``base``, a file beside it, need only say what is
-        different there.
-        """
-        try:
-            entries = _read_recipe(path)
-            heatmap = HeatmapConfig(**entries["data"]["heatmap"])
-            entries["data"] = DataConfig(**{**entries["data"], "heatmap": heatmap})
-            entries["augmentation"] = Augmentation(**entries["augmentation"])
-            entries["loss"] = PoseLossConfig(**entries["loss"])
-            entries["loop"] = LoopConfig(**entries["loop"])
-            return cls(**entries)
-        except KeyError as error:
-            raise RecipeError(f"{path}: there is no entry {error}") from error
-        except (TypeError, ValueError, yaml.YAMLError) as error:
-            raise RecipeError(f"{path}: {error}") from error
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    entries = dict(yaml.safe_load(path.read_text()))
-    base = entries.pop("base", None)
-    return entries if base is None else _merge(_read_recipe(path.parent / base), entries)
-
-
-def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for name, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
-        merged[name] = _merge(base[name], value) if both else value
-    return merged
+    def of(cls, entries: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of plain entries, as YAML has them."""
+        data = dict(entries["data"])
+        data["heatmap"] = HeatmapConfig(**data["heatmap"])
+        return cls(
+            **{
+                **entries,
+                "data": DataConfig(**data),
+                "augmentation": Augmentation(**entries["augmentation"]),
+                "loss": PoseLossConfig(**entries["loss"]),
+                "loop": LoopConfig(**entries["loop"]),
+            }
+        )
 
 
 def suited(data: DataConfig, root: Path) -> DataConfig:
@@ -300,7 +274,7 @@ def fit_recipe(
     held_back = windows(validation, frames, stride=3 * frames)
     if not held_back:
         raise ValueError(f"no recording for validation has the {frames} frames of a window")
-    _keep_recipe(recipe, directory / "recipe.json", resume)
+    recipes.keep(recipe, directory, resume)
 
     def losses(network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         output = network(batch.heatmaps, batch.valid)
@@ -320,16 +294,6 @@ def fit_recipe(
     )
     model.load_state_dict(result.state)
     return model.eval(), result
-
-
-def _keep_recipe(recipe: Recipe, path: Path, resume: bool) -> None:
-    settings = json.loads(json.dumps(asdict(recipe)))
-    if resume and path.exists() and json.loads(path.read_text()) != settings:
-        raise ValueError(
-            f"{path.parent} holds a training by another recipe, see {path.name} there"
-        )
-    if processes.rank() == 0:
-        measurements.write_json(path, settings)
 
 
 def save(
@@ -367,8 +331,8 @@ def save(
         directory,
         recipe.preset,
         training_data=origin,
-        git_revision=_revision(),
-        command=command or f"radar-pose train millimamba --preset {recipe.preset}",
+        git_revision=recipes.revision(),
+        command=command or recipes.command("millimamba", recipe.preset),
         metrics={"split": "validation", "steps": result.step, **result.scores},
         heatmap=asdict(recipe.data.heatmap),
         baseline=baseline_name,
@@ -376,27 +340,10 @@ def save(
     )
 
 
-def _revision() -> str:
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return described.stdout.strip()
-
-
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose train millimamba``."""
     _add_common_arguments(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/millimamba"), help="curves, checkpoints and weights"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    recipes.add_training_arguments(parser, "out/millimamba")
     parser.add_argument(
         "--init",
         metavar="WEIGHTS",
@@ -409,11 +356,9 @@ def train(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose train millimamba``, in one process or as one of several."""
     recipe = _recipe(arguments)
     recipe = replace(recipe, data=suited(recipe.data, arguments.data))
-    if not recipe.is_preset:
-        raise RecipeError(
-            f"{arguments.recipe} changes the preset {recipe.preset!r}: its weights could not be "
-            "loaded again. Such recipes are for `radar-pose reproduce`"
-        )
+    recipes.require_preset(recipe, arguments.recipe)
+    recipes.require_usable(arguments.out)
+    initial = _initial_state(arguments.init, recipe) if arguments.init else None
     torch.set_num_threads(arguments.threads)
     root = arguments.data
     with processes.joined():
@@ -428,25 +373,25 @@ def train(arguments: argparse.Namespace) -> int:
             training,
             validation,
             arguments.out,
-            initial=_initial_state(arguments.init, recipe) if arguments.init else None,
+            initial=initial,
             resume=arguments.resume,
             device=arguments.device,
         )
     if writes:  # alone again: the calibration's windows are not to be shared
-        command = f"radar-pose train millimamba --preset {recipe.preset}"
-        if arguments.recipe:
-            command += f" --recipe {arguments.recipe.name}"
-        if hupr.is_hupr(root):
-            command += f" --data {hupr.Layout.of(root).name}"
-        if arguments.init:
-            command += f" --init {Path(arguments.init).name}"
+        command = recipes.command(
+            "millimamba",
+            recipe.preset,
+            recipe=arguments.recipe,
+            data=hupr.Layout.of(root).name if hupr.is_hupr(root) else None,
+            init=arguments.init,
+        )
         save(model, recipe, result, training, validation, root, arguments.out, command)
         print(f"weights of step {result.step} are in {arguments.out}: {result.scores}")
     return 0
 
 
 def _initial_state(name: str, recipe: Recipe) -> dict[str, Tensor]:
-    state, entry = weights.load(name)
+    state, entry = weights.load(name, "millimamba")
     if entry["preset"] != recipe.preset:
         raise RecipeError(
             f"--init: {name} holds weights of the preset {entry['preset']!r}; this training is of "
@@ -497,7 +442,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _load(name: str, device: str) -> tuple[MilliMamba, dict[str, Any]]:
-    state, entry = weights.load(name)
+    state, entry = weights.load(name, "millimamba")
     model = MilliMamba(PRESETS[entry["preset"]])
     model.load_state_dict(state)
     return model.to(device).eval(), entry
@@ -508,15 +453,7 @@ def _listed(preset: str, directory: str) -> bool:
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    cores = measurements.cores_available()
-    parser.add_argument(
-        "--preset",
-        default="edge",
-        choices=sorted(path.stem.removeprefix("millimamba_") for path in RECIPES.glob("*.yaml")),
-    )
-    parser.add_argument(
-        "--recipe", type=Path, help="recipe file (default: the one shipped for the preset)"
-    )
+    recipes.add_recipe_arguments(parser, RECIPES, "edge")
     parser.add_argument(
         "--data",
         type=Path,
@@ -530,23 +467,15 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder to keep what is computed of HuPR's raw samples (a thirtieth of their size)",
     )
     parser.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="where the network computes: cpu, cuda (default: %(default)s here)",
+        "--processes",
+        type=count,
+        default=measurements.cores_available(),
+        help="recordings simulated at the same time",
     )
-    parser.add_argument(
-        "--processes", type=count, default=cores, help="recordings simulated at the same time"
-    )
-    parser.add_argument("--threads", type=count, default=cores, help="threads of the network")
-
-
-def count(text: str) -> int:
-    """Read a whole number above 0 from the command line."""
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
+    recipes.add_device_argument(parser)
+    recipes.add_threads_argument(parser)
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     folder = RECIPES / "fine_tuning" if getattr(arguments, "init", None) else RECIPES
-    return Recipe.load(arguments.recipe or folder / f"millimamba_{arguments.preset}.yaml")
+    return Recipe.load(arguments.recipe or folder / f"{arguments.preset}.yaml")

@@ -1,13 +1,10 @@
 """``radar-pose reproduce millimamba``: the paper's ablations, small enough for two cores.
 
-Every row of ``recipes/ablations/table.yaml`` is trained with the same budget and several seeds,
-and measured on the same frames of the test recordings; the claims are judged by a rule that was
-fixed before (`claims`). What is done is kept: a run that was interrupted goes on, and rows that
-are there are not trained again.
+Every row of ``recipes/millimamba/ablations/table.yaml`` is trained with the same budget and
+several seeds (`ablations`), and measured on the same frames of the test recordings; the claims are
+judged by a rule that was fixed before (`claims`).
 
-    OUT/<row>/<seed>/result.json    what was measured, and the recipe
-    OUT/<row>/<seed>/curves.csv     training, validation
-    OUT/cost.json                   time and memory of both encoders against the number of frames
+    OUT/cost.json              time and memory of both encoders against the number of frames
     OUT/report.md, .json, .png
 """
 
@@ -19,7 +16,7 @@ import math
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +35,13 @@ from radar_pose_ros.models.millimamba import (
     VisionMambaLayer,
     multiply_accumulates,
 )
-from radar_pose_ros.training import millimamba, report
+from radar_pose_ros.training import ablations, millimamba, millimamba_report, report
+from radar_pose_ros.training.ablations import Job
 from radar_pose_ros.training.batches import gather_batch
-from radar_pose_ros.training.claims import Table, judge
+from radar_pose_ros.training.claims import Table
 from radar_pose_ros.training.millimamba import RECIPES, Recipe
 from radar_pose_ros.training.millimamba_evaluation import decode_windows
+from radar_pose_ros.training.millimamba_report import MEASURES
 
 ABLATIONS = RECIPES / "ablations"
 
@@ -55,18 +54,6 @@ LONGEST_WINDOW = 15
 # Frames and, per frame, tokens for the cost of the encoders: the paper's 2 x 16 x 64.
 COST_FRAMES = (1, 3, 5, 9, 15)
 COST_TOKENS = 2048
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training: a row with a seed."""
-
-    row: str
-    seed: int
-    recipe: Recipe
-    root: Path
-    directory: Path
-    threads: int
 
 
 def stretches(recordings: Sequence[Recording]) -> list[Window]:
@@ -128,7 +115,7 @@ def estimate(
 
 
 def measure(estimate_px: np.ndarray, truth_px: np.ndarray) -> dict[str, Any]:
-    """Return what `claims.MEASURES` names, for all recordings and for each.
+    """Return what `MEASURES` names, for all recordings and for each.
 
     Parameters
     ----------
@@ -169,52 +156,36 @@ def _length(vectors: np.ndarray) -> np.ndarray:
     return np.linalg.norm(vectors, axis=-1).mean(axis=-1)
 
 
-def carry_out(job: Job) -> str:
-    """Train and measure one row with one seed, unless that is done; returns a line of progress.
+def carry_out(job: Job[Recipe]) -> str:
+    """Train and measure one row with one seed, unless that is done; see `ablations`."""
+    return ablations.carry_out(job, _train_and_measure, _line)
 
-    Raises
-    ------
-    ValueError
-        If results that are there were made by another recipe.
-    """
-    path = job.directory / "result.json"
-    settings = json.loads(json.dumps(asdict(job.recipe)))
-    if path.exists():
-        result = json.loads(path.read_text())
-        if result["recipe"] != settings:
-            raise ValueError(
-                f"{path} was made by another recipe: name another folder, or remove this one"
-            )
-        return _line(result) + " (kept)"
-    torch.set_num_threads(job.threads)
+
+def _train_and_measure(job: Job[Recipe]) -> dict[str, Any]:
+    assert job.data is not None
+    train, validation, test = (
+        millimamba.recordings_of(job.recipe.data, job.data, split)
+        for split in ("train", "validation", "test")
+    )
     started_s = time.monotonic()
-    data = job.recipe.data
     model, fitted = millimamba.fit_recipe(
         job.recipe,
-        millimamba.recordings_of(data, job.root, "train"),
-        millimamba.recordings_of(data, job.root, "validation"),
+        train,
+        validation,
         job.directory,
-        resume=(job.directory / "last.pt").exists(),
-        report=lambda line: print(f"{job.row} {job.seed}: {line}", flush=True),
+        resume=job.was_begun,
+        report=job.report,
     )
     seconds = time.monotonic() - started_s
-    recordings = millimamba.recordings_of(data, job.root, "test")
-    result = {
-        "row": job.row,
-        "seed": job.seed,
-        **measure(*estimate(model, job.recipe, recordings)),
+    return {
+        **measure(*estimate(model, job.recipe, test)),
         "network": {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "gmacs": multiply_accumulates(model.config)["total"] / 1e9,
             "tokens": model.config.frames * model.config.tokens_per_frame,
         },
         "training": {"minutes": seconds / 60, "best_step": fitted.step, **fitted.scores},
-        "machine": measurements.machine(),
-        "recipe": settings,
     }
-    measurements.write_json(path, result)
-    (job.directory / "last.pt").unlink()
-    return _line(result)
 
 
 def _line(result: Mapping[str, Any]) -> str:
@@ -282,38 +253,6 @@ def costs(config: MilliMambaConfig) -> Iterator[dict[str, Any]]:
                     yield pool.apply(encoder_cost, (one, training))
 
 
-def results_of(directory: Path, rows: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Read what is there, by row; seeds rising.
-
-    Raises
-    ------
-    ValueError
-        If trainings had different data or budgets: they cannot be compared.
-    """
-    results = {
-        row: [
-            json.loads(path.read_text())
-            for path in sorted(
-                directory.glob(f"{row}/*/result.json"), key=lambda path: int(path.parent.name)
-            )
-        ]
-        for row in rows
-    }
-    first, *others = [result for row in rows for result in results[row]] or [{}]
-    for result in others:
-        if _budget(result) != _budget(first):
-            raise ValueError(
-                f"{directory}: {result['row']} {result['seed']} had other data or another budget "
-                f"than {first['row']} {first['seed']}: name another folder, or remove one of them"
-            )
-    return results
-
-
-def _budget(result: Mapping[str, Any]) -> list[Any]:
-    recipe = result["recipe"]
-    return [recipe["data"], recipe["batch"], {**recipe["loop"], "seed": None}]
-
-
 def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose reproduce millimamba``."""
     parser.add_argument(
@@ -322,27 +261,7 @@ def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("out/simulated"),
         help="folder of simulated recordings; what is missing there is simulated first",
     )
-    parser.add_argument("--out", type=Path, default=Path("out/reproduce"), help="results, report")
-    parser.add_argument(
-        "--rows", metavar="NAME,...", help="only these rows (default: all of the table)"
-    )
-    parser.add_argument(
-        "--seeds", type=millimamba.count, default=3, help="of each row (default 3)"
-    )
-    parser.add_argument(
-        "--steps", type=millimamba.count, help="of each training (default: the recipe's)"
-    )
-    cores = measurements.cores_available()
-    parser.add_argument(
-        "--jobs", type=millimamba.count, default=cores, help="trainings at the same time"
-    )
-    parser.add_argument(
-        "--threads", type=millimamba.count, default=1, help="threads of each (default 1)"
-    )
-    parser.add_argument(
-        "--report-only", action="store_true", help="train nothing, report on what is there"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers here")
+    ablations.add_arguments(parser, "out/reproduce")
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
@@ -351,49 +270,30 @@ def reproduce(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"{arguments.data} is in HuPR's layout; ablations are for simulated people"
         )
-    table = Table.load(ABLATIONS / "table.yaml")
-    jobs = list(_jobs(arguments, table))
+    table = Table.load(ABLATIONS / "table.yaml", MEASURES)
+    jobs = list(ablations.jobs_of(arguments, table, _recipe_of))
+    cost_path = arguments.out / "cost.json"
     if not arguments.report_only:
         millimamba.prepare_data(
             jobs[0].recipe.data, arguments.data, simulated.SPLITS, arguments.jobs
         )
-        for line in _carry_out_all(jobs, arguments.jobs):
-            print(line, flush=True)
-        _write_costs(arguments.out / "cost.json", Recipe.load(ABLATIONS / "base.yaml").network)
-    results = results_of(arguments.out, list(table.rows))
-    verdicts = [judge(claim, results) for claim in table.claims]
-    cost_path = arguments.out / "cost.json"
+        ablations.run(carry_out, jobs, arguments.jobs)
+        _write_costs(cost_path, _recipe_of("base").network)
     cost = json.loads(cost_path.read_text())["cost"] if cost_path.exists() else []
-    report.write(arguments.out, table, results, verdicts, cost)
-    print((arguments.out / "report.md").read_text())
-    if arguments.json:
-        measurements.write_results(arguments.json, report.rows(table, results, verdicts))
+    results = ablations.results_of(arguments.out, table.rows, _budget)
+    verdicts = table.judge(results)
+    lines = millimamba_report.lines(table, results, verdicts, cost)
+    report.publish(arguments, table, results, verdicts, lines)
+    millimamba_report.draw(arguments.out / "report.png", results, cost)
     return 0
 
 
-def _jobs(arguments: argparse.Namespace, table: Table) -> Iterator[Job]:
-    rows = arguments.rows.split(",") if arguments.rows else list(table.rows)
-    for row in rows:
-        if row not in table.rows:
-            raise ValueError(f"--rows: {row!r} is none of {', '.join(table.rows)}")
-    for seed in range(arguments.seeds):
-        for row in rows:
-            recipe = Recipe.load(ABLATIONS / f"{row}.yaml")
-            loop = replace(recipe.loop, seed=seed)
-            if arguments.steps:
-                loop = replace(loop, steps=arguments.steps)
-            directory = arguments.out / row / str(seed)
-            recipe = replace(recipe, loop=loop)
-            yield Job(row, seed, recipe, arguments.data, directory, arguments.threads)
+def _recipe_of(row: str) -> Recipe:
+    return Recipe.load(ABLATIONS / f"{row}.yaml")
 
 
-def _carry_out_all(jobs: Sequence[Job], at_once: int) -> Iterator[str]:
-    """All rows of a seed before the next seed: early on there is a whole table, of one seed."""
-    if at_once == 1:
-        yield from map(carry_out, jobs)
-        return
-    with multiprocessing.get_context("spawn").Pool(at_once) as pool:
-        yield from pool.imap_unordered(carry_out, jobs)
+def _budget(recipe: Mapping[str, Any]) -> list[Any]:
+    return [recipe["data"], recipe["batch"], {**recipe["loop"], "seed": None}]
 
 
 def _write_costs(path: Path, config: MilliMambaConfig) -> None:

@@ -7,17 +7,14 @@ files of poses that detectors gave.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 
 from radar_pose_ros import measurements
@@ -29,9 +26,8 @@ from radar_pose_ros.models.mixsynthformer import MixSynthFormer, MixSynthFormerC
 from radar_pose_ros.simulation.body import SPLITS
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
 from radar_pose_ros.training import pose_tracks, processes
+from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.loop import FitResult, LoopConfig, fit
-from radar_pose_ros.training.millimamba import RECIPES as ALL_RECIPES
-from radar_pose_ros.training.millimamba import RecipeError, _read_recipe, count
 from radar_pose_ros.training.pose_tracks import (
     Batch,
     Track,
@@ -40,7 +36,7 @@ from radar_pose_ros.training.pose_tracks import (
     refine_sequence,
 )
 
-RECIPES = ALL_RECIPES / "mixsynthformer"
+RECIPES = recipes.RECIPES / "mixsynthformer"
 PRESETS: dict[str, MixSynthFormerConfig | DeciWatchConfig] = {
     **mixsynthformer.PRESETS,
     **deciwatch.PRESETS,
@@ -67,7 +63,7 @@ HORIZONS_S = (0.08, 0.16, 0.32, 0.4)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(recipes.Recipe):
     """Everything that decides the outcome of a training.
 
     Parameters
@@ -88,6 +84,8 @@ class Recipe:
         What is to be other than in the preset, by the fields' names.
     """
 
+    presets = PRESETS
+
     preset: str
     data: TrackData
     batch: int
@@ -97,6 +95,7 @@ class Recipe:
     model: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        recipes.require_whole("batch", self.batch)
         if self.preset not in PRESETS:
             raise ValueError(f"preset {self.preset!r} is none of {', '.join(sorted(PRESETS))}")
         if self.objective not in ("all", "future"):
@@ -112,30 +111,14 @@ class Recipe:
         """The network's configuration."""
         return replace(PRESETS[self.preset], **self.model)
 
-    @property
-    def is_preset(self) -> bool:
-        """Whether the network is a preset as it is, so that its weights can be loaded by name."""
-        return self.network == PRESETS[self.preset]
-
     @classmethod
-    def load(cls, path: Path) -> Recipe:
-        """Read a recipe; `RecipeError` names the file and what is wrong in it.
-
-        A recipe that names another one as its ``base``, a file beside it, need only say what is
-        different there.
-        """
-        try:
-            entries = _read_recipe(path)
-            data = dict(entries["data"])
-            data["noise"] = DetectorNoise(**data.get("noise", {}))
-            data["simulated"] = {**dict.fromkeys(SPLITS, 0), **data.get("simulated", {})}
-            entries["data"] = TrackData(**data)
-            entries["loop"] = LoopConfig(**entries["loop"])
-            return cls(**entries)
-        except KeyError as error:
-            raise RecipeError(f"{path}: there is no entry {error}") from error
-        except (TypeError, ValueError, yaml.YAMLError) as error:
-            raise RecipeError(f"{path}: {error}") from error
+    def of(cls, entries: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of plain entries, as YAML has them."""
+        data = dict(entries["data"])
+        data["noise"] = DetectorNoise(**data.get("noise", {}))
+        data["simulated"] = {**dict.fromkeys(SPLITS, 0), **data.get("simulated", {})}
+        loop = LoopConfig(**entries["loop"])
+        return cls(**{**entries, "data": TrackData(**data), "loop": loop})
 
 
 def build(config: MixSynthFormerConfig | DeciWatchConfig) -> MixSynthFormer | DeciWatch:
@@ -235,7 +218,7 @@ def fit_recipe(
     held_back = TrackBatches(
         validation, recipe.network, 64, recipe.data, _VALIDATION_SEED, varied=False
     )
-    _keep_recipe(recipe, directory / "recipe.json", resume)
+    recipes.keep(recipe, directory, resume)
     result = fit(
         model,
         lambda step: batches(step, processes.share(recipe.batch)),
@@ -249,16 +232,6 @@ def fit_recipe(
     )
     model.load_state_dict(result.state)
     return model.eval(), result
-
-
-def _keep_recipe(recipe: Recipe, path: Path, resume: bool) -> None:
-    settings = json.loads(json.dumps(asdict(recipe)))
-    if resume and path.exists() and json.loads(path.read_text()) != settings:
-        raise ValueError(
-            f"{path.parent} holds a training by another recipe, see {path.name} there"
-        )
-    if processes.rank() == 0:
-        measurements.write_json(path, settings)
 
 
 class Case(NamedTuple):
@@ -456,43 +429,23 @@ def save(
             "subjects": len({track.subject for track in training}),
             "licence": "; ".join(licences) or "not known",
         },
-        git_revision=_revision(),
-        command=command or f"radar-pose train mixsynthformer --preset {recipe.preset}",
+        git_revision=recipes.revision(),
+        command=command or recipes.command("mixsynthformer", recipe.preset),
         metrics={"split": "validation", "steps": result.step, **result.scores},
     )
-
-
-def _revision() -> str:
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return described.stdout.strip()
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose train mixsynthformer``."""
     _add_common_arguments(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/mixsynthformer"), help="curves and weights"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    recipes.add_training_arguments(parser, "out/mixsynthformer")
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose train mixsynthformer``, in one process or as one of several."""
     recipe = _recipe(arguments)
-    if not recipe.is_preset:
-        raise RecipeError(
-            f"{arguments.recipe} changes the preset {recipe.preset!r}: its weights could not be "
-            "loaded again. Such recipes are for `radar-pose reproduce`"
-        )
+    recipes.require_preset(recipe, arguments.recipe)
+    recipes.require_usable(arguments.out)
     torch.set_num_threads(arguments.threads)
     training, validation = (
         tracks_of(recipe, split, arguments.data, arguments.mocap)
@@ -509,10 +462,13 @@ def train(arguments: argparse.Namespace) -> int:
             device=arguments.device,
         )
     if writes:
-        command = f"radar-pose train mixsynthformer --preset {recipe.preset}"
-        for option in ("recipe", "data", "mocap"):
-            if getattr(arguments, option):
-                command += f" --{option} {getattr(arguments, option).name}"
+        command = recipes.command(
+            "mixsynthformer",
+            recipe.preset,
+            recipe=arguments.recipe,
+            data=arguments.data,
+            mocap=arguments.mocap,
+        )
         save(model, recipe, result, training, arguments.out, command)
         print(f"weights of step {result.step} are in {arguments.out}: {result.scores}")
     return 0
@@ -531,10 +487,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
     Raises
     ------
     ValueError
-        If there is no movement to measure on.
+        If there is no movement to measure on, or the weights are another network's.
     """
     torch.set_num_threads(arguments.threads)
-    state, entry = weights.load(arguments.weights or arguments.preset)
+    name = arguments.weights or arguments.preset
+    state, entry = weights.load(name)
+    if entry["model"] not in ("mixsynthformer", "deciwatch"):
+        raise weights.WeightsError(f"{name} is a {entry['model']}, not a mixsynthformer")
     recipe = _recipe(arguments)
     model = build(PRESETS[entry["preset"]])
     model.load_state_dict(state)
@@ -549,29 +508,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--preset",
-        default="radar_2d",
-        choices=sorted(path.stem for path in RECIPES.glob("*.yaml")),
-    )
-    parser.add_argument(
-        "--recipe", type=Path, help="recipe file (default: the one shipped for the preset)"
-    )
+    recipes.add_recipe_arguments(parser, RECIPES, "radar_2d")
     parser.add_argument("--data", type=Path, help="folder of DeciWatch's files, if one has them")
     parser.add_argument(
         "--mocap", type=Path, metavar="FILE", help="recorded movements, cmu_60hz.npz"
     )
-    parser.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="where the network computes: cpu, cuda (default: %(default)s here)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=count,
-        default=measurements.cores_available(),
-        help="threads of the network",
-    )
+    recipes.add_device_argument(parser)
+    recipes.add_threads_argument(parser)
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

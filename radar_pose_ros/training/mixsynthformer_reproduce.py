@@ -1,51 +1,46 @@
 """``radar-pose reproduce mixsynthformer``: the paper's tables, small enough for two cores.
 
 Every row of ``recipes/mixsynthformer/ablations/table.yaml`` is trained with the same budget and
-several seeds, and measured on the same movements with the same errors of a detector: those of
-recorded people whom no network has seen. The claims are judged by a rule that was fixed before
-(`claims`). What is done is kept: a run that was interrupted goes on, and rows that are there are
-not trained again.
+several seeds (`ablations`), and measured on the same movements with the same errors of a detector:
+those of recorded people whom no network has seen. The claims are judged by a rule that was fixed
+before (`claims`).
 
-    OUT/<row>/<seed>/result.json    what was measured, and the recipe
-    OUT/<row>/<seed>/curves.csv     training, validation
-    OUT/report.md, report.json
+    OUT/report.md, .json
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import yaml
 
-from radar_pose_ros import measurements
 from radar_pose_ros.models import deciwatch, mixsynthformer
 from radar_pose_ros.models.deciwatch import DeciWatchConfig
 from radar_pose_ros.models.mixsynthformer import MixSynthFormerConfig
+from radar_pose_ros.training import ablations, report
 from radar_pose_ros.training import mixsynthformer as training
-from radar_pose_ros.training.claims import Verdict, margin
-from radar_pose_ros.training.millimamba import count
+from radar_pose_ros.training.claims import Measure, Results, Table, Verdict
 from radar_pose_ros.training.mixsynthformer import BASELINES, HORIZONS_S, RECIPES, Recipe
 from radar_pose_ros.training.pose_tracks import refine_sequence
+from radar_pose_ros.training.recipe import count
 
 TABLE = RECIPES / "ablations" / "table.yaml"
-# Less is better of all of them.
-MEASURES = {
-    "mpjpe_mm": "MPJPE, mm",
-    "p_mpjpe_mm": "P-MPJPE, mm",
-    "accel_mm": "Accel, mm per frame²",
-    **{f"mpjpe_mm_{round(1e3 * s)}": f"{round(1e3 * s)} ms, mm" for s in HORIZONS_S},
+_TENTH = {
+    "mpjpe_mm": Measure("MPJPE, mm", style="{:.2f}"),
+    "p_mpjpe_mm": Measure("P-MPJPE, mm", style="{:.2f}"),
+    "accel_mm": Measure("Accel, mm per frame²", "mm per frame²", style="{:.2f}"),
 }
+_AHEAD = {
+    f"mpjpe_mm_{round(1e3 * s)}": Measure(f"{round(1e3 * s)} ms, mm", style="{:.2f}")
+    for s in HORIZONS_S
+}
+MEASURES = {**_TENTH, **_AHEAD}
 PREDICTIONS = ("zero_velocity", "constant_velocity")
 # People to measure on if there are no recorded ones.
 _SIMULATED_TEST = 24
@@ -78,6 +73,14 @@ class Row:
         if self.method and self.method not in (*BASELINES, *PREDICTIONS):
             raise ValueError(f"{self.what}: there is no method {self.method!r}")
 
+    def __str__(self) -> str:
+        return self.what
+
+    @classmethod
+    def of(cls, entries: Mapping[str, Any]) -> Row:
+        """Return the row of an entry of the table."""
+        return cls(**entries)
+
     def of_recipe(self) -> Recipe:
         """Return what the row is trained by, or measured with."""
         recipe = Recipe.load(RECIPES / f"{self.recipe}.yaml")
@@ -85,99 +88,52 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A published claim: weights of rows, positive for those that it says are better."""
+class Job(ablations.Job[Recipe]):
+    """One row with one seed; ``data`` is the file of motion capture.
 
-    name: str
-    published: str
-    contrast: Mapping[str, float]
-    measure: str = "mpjpe_mm"
+    Parameters
+    ----------
+    method : str
+        As of the row.
+    """
 
-    def __post_init__(self) -> None:
-        if self.measure not in MEASURES:
-            raise ValueError(f"claim {self.name}: there is no measure {self.measure!r}")
-        weights = list(self.contrast.values())
-        if not weights or max(weights) <= 0 or not math.isclose(sum(weights), 0, abs_tol=1e-9):
-            raise ValueError(f"claim {self.name}: the contrast's weights must sum to 0")
+    method: str = ""
 
-
-@dataclass(frozen=True)
-class Table:
-    """Rows and claims, as ``recipes/mixsynthformer/ablations/table.yaml`` lists them."""
-
-    rows: Mapping[str, Row]
-    claims: tuple[Claim, ...]
-    not_testable: tuple[Mapping[str, str], ...]
-
-    @classmethod
-    def load(cls, path: Path = TABLE) -> Table:
-        """Read a table; ``ValueError`` says what is wrong in it."""
-        try:
-            entries = yaml.safe_load(path.read_text())
-            table = cls(
-                {name: Row(**row) for name, row in entries["rows"].items()},
-                tuple(Claim(**claim) for claim in entries["claims"]),
-                tuple(entries["not_testable"]),
-            )
-        except KeyError as error:
-            raise ValueError(f"{path}: there is no entry {error}") from error
-        except (TypeError, ValueError, yaml.YAMLError) as error:
-            raise ValueError(f"{path}: {error}") from error
-        for claim in table.claims:
-            unknown = set(claim.contrast) - set(table.rows)
-            if unknown:
-                raise ValueError(f"{path}: claim {claim.name} names no row {min(unknown)!r}")
-        return table
-
-
-@dataclass(frozen=True)
-class Job:
-    """One row with one seed."""
-
-    name: str
-    row: Row
-    recipe: Recipe
-    mocap: Path | None
-    directory: Path
-    threads: int
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe and the recorded movements."""
+        return {**super().settings, "mocap": self.data.name if self.data else ""}
 
 
 def carry_out(job: Job) -> str:
-    """Train and measure one row with one seed, unless that is done; returns a line of progress.
+    """Train and measure one row with one seed, unless that is done; see `ablations`.
 
     Raises
     ------
     ValueError
-        If results that are there were made by another recipe, or there is nothing to measure on.
+        If there is nothing to measure on.
     """
-    path = job.directory / "result.json"
-    settings = json.loads(json.dumps(asdict(job.recipe)))
-    settings["mocap"] = job.mocap.name if job.mocap else ""
-    if path.exists():
-        result = json.loads(path.read_text())
-        if result["recipe"] != settings:
-            raise ValueError(
-                f"{path} was made by another recipe: name another folder, or remove this one"
-            )
-        return _line(result) + " (kept)"
-    torch.set_num_threads(job.threads)
+    return ablations.carry_out(job, _train_and_measure, _line)
+
+
+def _train_and_measure(job: Job) -> dict[str, Any]:
     config = job.recipe.network
     network, minutes, best_step = None, 0.0, 0
-    if not job.row.method:
+    if not job.method:
         started_s = time.monotonic()
         network, fitted = training.fit_recipe(
             job.recipe,
-            training.tracks_of(job.recipe, "train", mocap=job.mocap),
-            training.tracks_of(job.recipe, "validation", mocap=job.mocap),
+            training.tracks_of(job.recipe, "train", mocap=job.data),
+            training.tracks_of(job.recipe, "validation", mocap=job.data),
             job.directory,
-            resume=(job.directory / "last.pt").exists(),
-            report=lambda line: print(f"{job.name} {job.recipe.loop.seed}: {line}", flush=True),
+            resume=job.was_begun,
+            report=job.report,
         )
         minutes, best_step = (time.monotonic() - started_s) / 60, fitted.step
-    tracks = training.tracks_of(job.recipe, "test", mocap=job.mocap)
+    tracks = training.tracks_of(job.recipe, "test", mocap=job.data)
     if isinstance(config, MixSynthFormerConfig) and job.recipe.objective == "future":
         measured = training.measure_prediction(
-            tracks, config, job.recipe.data, network or job.row.method
+            tracks, config, job.recipe.data, network or job.method
         )
     else:
         found = training.cases(tracks, config.interval, job.recipe.data)
@@ -188,24 +144,17 @@ def carry_out(job: Job) -> str:
             )
         else:
             method = partial(
-                training.estimate_by_method, interval=config.interval, method=job.row.method
+                training.estimate_by_method, interval=config.interval, method=job.method
             )
             measured = training.measure_all(found, method)
     if not measured or not next(iter(measured.values())):
-        raise ValueError(f"{job.name}: there is no movement to measure on")
-    result = {
-        "row": job.name,
-        "seed": job.recipe.loop.seed,
+        raise ValueError(f"{job.row}: there is no movement to measure on")
+    return {
         "by_recording": measured,
         "whole": {name: float(np.mean(values)) for name, values in measured.items()},
         "network": _size(config) if network is not None else {},
         "training": {"minutes": minutes, "best_step": best_step},
-        "machine": measurements.machine(),
-        "recipe": settings,
     }
-    measurements.write_json(path, result)
-    (job.directory / "last.pt").unlink(missing_ok=True)
-    return _line(result)
 
 
 def _size(config: MixSynthFormerConfig | DeciWatchConfig) -> dict[str, float]:
@@ -227,233 +176,81 @@ def _line(result: Mapping[str, Any]) -> str:
     return f"{result['row']} {result['seed']}: {', '.join(values)}"
 
 
-def results_in(directory: Path, rows: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Read what is there, by row; seeds rising.
-
-    Raises
-    ------
-    ValueError
-        If rows that are compared had different data or budgets.
-    """
-    results: dict[str, list[dict[str, Any]]] = {}
-    budgets: dict[str, tuple[list[Any], str]] = {}
-    for row in rows:
-        paths = sorted(directory.glob(f"{row}/*/result.json"), key=lambda p: int(p.parent.name))
-        results[row] = [json.loads(path.read_text()) for path in paths]
-        for result in results[row]:
-            recipe = result["recipe"]
-            budget = [recipe["data"], recipe["mocap"], recipe["batch"]]
-            budget.append({**recipe["loop"], "seed": None})
-            first, name = budgets.setdefault(recipe["objective"], (budget, row))
-            if budget != first:
-                raise ValueError(
-                    f"{directory}: {row} had other data or another budget than {name}: name "
-                    "another folder, or remove one of them"
-                )
-    return results
+def lines(table: Table, results: Results, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Yield the report, in Markdown."""
+    yield "# MixSynthFormer, beside interpolation and DeciWatch's design\n"
+    yield report.RULE
+    yield from report.claim_lines(table, verdicts)
+    others: dict[str, report.Column] = {
+        "parameters": report.parameters,
+        "k MACs per frame": _kmacs,
+        "minutes": report.minutes,
+    }
+    for title, measures in (("A tenth of the frames", _TENTH), ("Motion prediction", _AHEAD)):
+        measured = {
+            row: what
+            for row, what in table.rows.items()
+            if any(set(measures) <= set(result["whole"]) for result in results[row])
+        }
+        if measured:
+            yield f"\n## {title}\n"
+            yield from report.row_lines(measured, results, measures, others)
+    yield f"\n{report.budget_line(results)}"
 
 
-def judge(claim: Claim, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Verdict:
-    """Compare a claim with results, by the rule of `claims`.
-
-    Rows that train nothing have one result; it counts for every seed of the others.
-    """
-    taken = {row: results.get(row, ()) for row in claim.contrast}
-    if not all(taken.values()):
-        return Verdict("not measured yet", "a row has no results")
-    trained = [
-        {result["seed"] for result in found} for found in taken.values() if found[0]["network"]
-    ]
-    seeds = sorted(set.intersection(*trained)) if trained else [0]
-    positive = sum(weight for weight in claim.contrast.values() if weight > 0)
-    values = np.zeros(())
-    for row, weight in claim.contrast.items():
-        of_seed = {r["seed"]: r["by_recording"][claim.measure] for r in taken[row]}
-        fixed = next(iter(of_seed.values())) if not taken[row][0]["network"] else None
-        rows = np.array([fixed or of_seed[seed] for seed in seeds], float)  # (seeds, recordings)
-        values = values - weight / positive * rows
-    if not seeds:
-        return Verdict("not measured yet", "rows have no seed in common")
-    difference = float(values.mean())
-    margins = (margin(values.mean(1)), margin(values.mean(0)))
-    if math.isnan(sum(margins)):
-        return Verdict("not measured yet", "one seed or recording is not enough", difference)
-    if difference > max(margins):
-        return Verdict("reproduced in direction", "", difference, margins)
-    remark = "opposite" if -difference > max(margins) else "not clear"
-    return Verdict("not reproduced", remark, difference, margins)
-
-
-def report(
-    table: Table,
-    results: Mapping[str, Sequence[Mapping[str, Any]]],
-    verdicts: Sequence[Verdict],
-) -> str:
-    """Return the report, in Markdown."""
-    measured = [result for found in results.values() for result in found]
-    recordings = max(
-        (len(next(iter(result["by_recording"].values()))) for result in measured), default=0
-    )
-    lines = [
-        "# MixSynthFormer: what was reproduced",
-        "",
-        f"Mean over {recordings} movements and over seeds, ± the standard deviation over seeds.",
-    ]
-    for title, names in (
-        ("A tenth of the frames", [n for n in MEASURES if n[-1] == "m"]),
-        ("Motion prediction", [n for n in MEASURES if n[-1] != "m"]),
-    ):
-        rows = [row for row in table.rows if any(names[0] in r["whole"] for r in results[row])]
-        if not rows:
-            continue
-        heads = ["", "seeds", "parameters", "k MACs per frame", *(MEASURES[n] for n in names)]
-        lines += ["", f"## {title}", "", "| " + " | ".join(heads) + " |"]
-        lines.append("|" + "---|" * len(heads))
-        for row in rows:
-            found = results[row]
-            size = found[0]["network"]
-            cells = [table.rows[row].what, str(len(found)) if size else ""]
-            cells += [f"{size['parameters']:,}", f"{size['kmacs']:.0f}"] if size else ["", ""]
-            cells += [_spread([result["whole"][name] for result in found]) for name in names]
-            lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "## Claims", "", "| claim | published | here | difference | margins |"]
-    lines.append("|---|---|---|---|---|")
-    for claim, verdict in zip(table.claims, verdicts, strict=True):
-        outcome = verdict.outcome + (f": {verdict.remark}" if verdict.remark else "")
-        margins = ", ".join(f"{m:.2f}" for m in verdict.margins)
-        lines.append(
-            f"| {claim.name} | {claim.published} | {outcome} | "
-            f"{verdict.difference:.2f} {MEASURES[claim.measure].split(', ')[1]} | {margins} |"
-        )
-    lines += ["", "Margins: over seeds, over movements; positive differences are in the claim's"]
-    lines += ["direction.", "", "## Not testable here", ""]
-    lines += [f"* {entry['published']}: {entry['why'].strip()}" for entry in table.not_testable]
-    return "\n".join(lines) + "\n"
-
-
-def _spread(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return f"{values[0]:.2f}"
-    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
-
-
-def rows_of(
-    table: Table,
-    results: Mapping[str, Sequence[Mapping[str, Any]]],
-    verdicts: Sequence[Verdict],
-) -> list[dict[str, Any]]:
-    """Return rows of results, as ``--json`` writes them."""
-    rows = [
-        measurements.result(
-            f"{row}.{name}",
-            float(np.mean([result["whole"][name] for result in found])),
-            "mm",
-            against=f"{len(found)} seeds" if found[0]["network"] else None,
-        )
-        for row, found in results.items()
-        if found
-        for name in found[0]["whole"]
-    ]
-    rows += [
-        measurements.result(
-            f"claim: {claim.name}", verdict.difference, "mm", against=verdict.outcome
-        )
-        for claim, verdict in zip(table.claims, verdicts, strict=True)
-    ]
-    return rows
+def _kmacs(found: Sequence[Mapping[str, Any]]) -> str:
+    return f"{found[0]['network']['kmacs']:.0f}" if found[0]["network"] else ""
 
 
 def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose reproduce mixsynthformer``."""
     parser.add_argument(
         "--mocap",
+        dest="data",
         type=Path,
         metavar="FILE",
         help="recorded movements, cmu_60hz.npz (default: simulated people are measured on)",
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/reproduce_mixsynthformer"), help="results, report"
-    )
-    parser.add_argument(
-        "--rows", metavar="NAME,...", help="only these rows (default: all of the table)"
-    )
-    parser.add_argument("--seeds", type=count, default=3, help="of each row (default 3)")
-    parser.add_argument(
-        "--steps", type=count, help="of each training (default: the recipe's, 2000)"
-    )
     parser.add_argument("--people", type=count, help="simulated people to train on")
-    parser.add_argument(
-        "--jobs",
-        type=count,
-        default=measurements.cores_available(),
-        help="trainings at the same time",
-    )
-    parser.add_argument("--threads", type=count, default=1, help="threads of each (default 1)")
-    parser.add_argument(
-        "--report-only", action="store_true", help="train nothing, report on what is there"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers here")
+    ablations.add_arguments(parser, "out/reproduce_mixsynthformer")
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose reproduce mixsynthformer``."""
-    table = Table.load()
+    table = Table.load(TABLE, MEASURES, Row.of)
     jobs = list(_jobs(arguments, table))
     if not arguments.report_only:
-        for line in _carry_out_all(jobs, arguments.jobs):
-            print(line, flush=True)
-    results = results_in(arguments.out, list(table.rows))
-    verdicts = [judge(claim, results) for claim in table.claims]
-    text = report(table, results, verdicts)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "report.md").write_text(text)
-    rows = rows_of(table, results, verdicts)
-    measurements.write_results(arguments.out / "report.json", rows)
-    print(text)
-    if arguments.json:
-        measurements.write_results(arguments.json, rows)
+        ablations.run(carry_out, jobs, arguments.jobs)
+    results = ablations.results_of(arguments.out, table.rows, _budget)
+    verdicts = table.judge(results)
+    report.publish(arguments, table, results, verdicts, lines(table, results, verdicts))
     return 0
 
 
 def _jobs(arguments: argparse.Namespace, table: Table) -> Iterator[Job]:
-    names = arguments.rows.split(",") if arguments.rows else list(table.rows)
-    for name in names:
-        if name not in table.rows:
-            raise ValueError(f"--rows: {name!r} is none of {', '.join(table.rows)}")
-    for seed in range(arguments.seeds):
-        for name in names:
-            row = table.rows[name]
-            if row.method and seed:
-                continue
-            recipe = row.of_recipe()
-            steps = arguments.steps or recipe.loop.steps
-            loop = replace(
-                recipe.loop,
-                seed=seed,
-                steps=steps,
-                warmup_steps=min(recipe.loop.warmup_steps, steps),
-                validate_every=min(recipe.loop.validate_every, steps),
-            )
-            simulated = dict(recipe.data.simulated)
-            if arguments.people:
-                simulated["train"] = arguments.people
-            if not arguments.mocap:
-                simulated["test"] = _SIMULATED_TEST
-            data = replace(recipe.data, simulated=simulated)
-            yield Job(
-                name,
-                row,
-                replace(recipe, loop=loop, data=data),
-                arguments.mocap,
-                arguments.out / name / str(seed),
-                arguments.threads,
-            )
+    recipe_of = partial(_recipe_of, table=table, arguments=arguments)
+    for job in ablations.jobs_of(arguments, table, recipe_of):
+        method = table.rows[job.row].method
+        if not (method and job.seed):  # once is enough where nothing is trained
+            yield Job(**vars(job), method=method)
 
 
-def _carry_out_all(jobs: Sequence[Job], at_once: int) -> Iterator[str]:
-    """All rows of a seed before the next seed: early on there is a whole table, of one seed."""
-    if at_once == 1:
-        yield from map(carry_out, jobs)
-        return
-    with multiprocessing.get_context("spawn").Pool(at_once) as pool:
-        yield from pool.imap_unordered(carry_out, jobs)
+def _recipe_of(row: str, table: Table, arguments: argparse.Namespace) -> Recipe:
+    recipe = table.rows[row].of_recipe()
+    steps = arguments.steps or recipe.loop.steps
+    loop = replace(
+        recipe.loop,
+        warmup_steps=min(recipe.loop.warmup_steps, steps),
+        validate_every=min(recipe.loop.validate_every, steps),
+    )
+    simulated = dict(recipe.data.simulated)
+    if arguments.people:
+        simulated["train"] = arguments.people
+    if not arguments.data:
+        simulated["test"] = _SIMULATED_TEST
+    return replace(recipe, loop=loop, data=replace(recipe.data, simulated=simulated))
+
+
+def _budget(recipe: Mapping[str, Any]) -> list[Any]:
+    loop = {**recipe["loop"], "seed": None}
+    return [recipe["data"], recipe["mocap"], recipe["batch"], loop]

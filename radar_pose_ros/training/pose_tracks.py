@@ -7,7 +7,7 @@ a network is trained on what it will see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from radar_pose_ros.datasets import cmu_mocap, deciwatch, simulated_poses
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.models.refiner import fill
-from radar_pose_ros.simulation.body import SPLITS
 from radar_pose_ros.simulation.detector_noise import DetectorNoise, disturb
 from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, JHMDB15, LSP14
 from radar_pose_ros.skeleton.projection import IMAGE_SIZE_PX, project
+from radar_pose_ros.training.movements import MovementData, check_split, of_split
 
 # Sub-JHMDB's videos.
 _JHMDB_RATE_HZ = 30.0
@@ -59,25 +59,15 @@ class Track:
 
 
 @dataclass(frozen=True)
-class TrackData:
-    """Which movements to learn from, in which coordinates, and how bad detections are.
+class TrackData(MovementData):
+    """Also in which coordinates movements are, and how bad detections are.
 
     Parameters
     ----------
-    rate_hz : float
-        Frames per second; files of detections keep their own.
     image : bool
         Poses are HUPR14 in the rig's image, pixels; otherwise H36M17 in metres.
     root_relative : bool
         True and detected poses are taken relative to their roots, as published.
-    simulated : dict of str to int
-        People to simulate per split, no split being missing.
-    seconds : float
-        Length of a simulated movement.
-    seed : int
-        Of the simulated movements.
-    held_out : dict of str to list of str
-        Recorded subjects of the splits "validation" and "test"; all others are for training.
     noise : DetectorNoise
         In metres or pixels.
     turned : bool
@@ -86,26 +76,14 @@ class TrackData:
         Every second training window is a mirror image.
     """
 
-    rate_hz: float
     image: bool = False
     root_relative: bool = False
-    simulated: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
-    seconds: float = 20.0
-    seed: int = 0
-    held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     noise: DetectorNoise = field(default_factory=DetectorNoise)
     turned: bool = True
     mirrored: bool = True
 
     def __post_init__(self) -> None:
-        missing = [split for split in SPLITS if split not in self.simulated]
-        if missing:
-            raise ValueError(f"data: simulated has no entry {', '.join(missing)}")
-        unknown = set(self.held_out) - {"validation", "test"}
-        if unknown:
-            raise ValueError(f"data: held_out is for validation and test, not {min(unknown)!r}")
-        if not self.rate_hz > 0:
-            raise ValueError(f"data: rate_hz must be positive, got {self.rate_hz}")
+        super().__post_init__()
         if self.image and self.turned:
             raise ValueError("data: poses in an image cannot be turned about the vertical")
 
@@ -118,13 +96,13 @@ def load(data: TrackData, split: str, mocap: Path | None = None) -> list[Track]:
     ValueError
         If there is no such split, or somebody held out is not in the file.
     """
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}, there are {', '.join(SPLITS)}")
+    check_split(split)
+    recorded = _recorded(data, split, mocap) if mocap else []
     sequences = simulated_poses.simulate_sequences(
         data.simulated[split], data.seconds, data.rate_hz, split, data.seed
     )
     tracks = [track for sequence in sequences for track in _tracks(sequence, data)]
-    return tracks + (_recorded(data, split, mocap) if mocap else [])
+    return tracks + recorded
 
 
 def _tracks(sequence: PoseSequence, data: TrackData) -> list[Track]:
@@ -163,15 +141,7 @@ def _recorded(data: TrackData, split: str, mocap: Path) -> list[Track]:
     else:
         sequences = cmu_mocap.load_sequences(mocap)
         tracks = [track for sequence in sequences for track in _tracks(sequence, data)]
-    subjects = {track.subject for track in tracks}
-    held_out = {name for names in data.held_out.values() for name in names}
-    if held_out - subjects:
-        raise ValueError(
-            f"{mocap}: no movement of {', '.join(sorted(held_out - subjects))}, there are "
-            f"{', '.join(sorted(subjects))}"
-        )
-    wanted = subjects - held_out if split == "train" else set(data.held_out.get(split, ()))
-    return [track for track in tracks if track.subject in wanted]
+    return of_split(tracks, data, split, mocap)
 
 
 def load_detected(root: Path, dataset: str, estimator: str, split: str) -> list[Track]:

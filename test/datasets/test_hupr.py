@@ -310,6 +310,10 @@ def test_simulated_labels_are_the_projected_joints(root):
         ([{"image": "000000000.jpg", "joints": LABEL["joints"]}], "single_15: .* no 'bbox'"),
         ([{"image": "000000000.jpg", **LABEL, "joints": [[1, 2]]}], "single_15: want 14 x 2"),
         ([{"image": "000000000.jpg", **LABEL}] * 2, "single_15: a frame is labelled twice"),
+        (
+            [{"image": "000000007.jpg", **LABEL, "joints": [[1, float("nan")]] + [[1, 2]] * 13}],
+            "single_15: frame 7 has a joint that is not finite",
+        ),
     ],
 )
 def test_damaged_annotations_are_named(tmp_path, content, sentence):
@@ -359,6 +363,10 @@ def test_the_cache_holds_the_same(root, tmp_path):
     assert sorted(tmp_path.iterdir()) == before  # angles are transformed later
     load(root, heatmap=SUBSAMPLED, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 2 * len(before)
+    for path in before:
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"single_2_.*\.npy is damaged, remove it"):
+        load(root, cache=tmp_path)
 
 
 def test_the_cache_follows_its_source(tmp_path):
@@ -433,7 +441,7 @@ def test_command_line_writes_transhupr(tmp_path):
 
 def test_train_and_evaluate(root, tmp_path):
     """The two commands that a stranger with HuPR needs: two steps, then AP beside a baseline."""
-    recipe = yaml.safe_load((millimamba.RECIPES / "millimamba_edge.yaml").read_text())
+    recipe = yaml.safe_load((millimamba.RECIPES / "edge.yaml").read_text())
     recipe["batch"] = 2
     recipe["loop"] |= {"steps": 2, "warmup_steps": 1, "validate_every": 2}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe))

@@ -124,3 +124,12 @@ def test_unusable_folders_are_named(root, tmp_path):
     np.save(joints, np.load(joints)[:-1])
     with pytest.raises(ValueError, match=r"different lengths, \[14, 15\] frames"):
         simulated.load_split(tmp_path, "train")
+    joints.write_bytes(joints.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"joints_m\.npy is damaged"):
+        simulated.load_split(tmp_path, "train")
+    (joints.parent / "range_doppler.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"range_doppler\.npy is damaged"):
+        simulated.load_split(tmp_path, "train")
+    (joints.parent / "recording.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"recording\.json is damaged, remove .*'motions'"):
+        simulated.load_split(tmp_path, "train")

@@ -116,6 +116,18 @@ def test_a_calibration_is_kept_if_there_is_one(folder: Path, network: MilliMamba
     assert Calibration.of_weights(weights.load("edge")[1]) == calibration
 
 
+def test_how_poses_are_drawn_is_kept_if_they_are(folder: Path, network: MilliMamba) -> None:
+    """Both optional entries of networks that draw hypotheses; what is no mapping is refused."""
+    assert not {"sampling", "spread"} & weights.load("edge")[1].keys()
+    sampling, spread = {"hypotheses": 5, "steps": 10}, {"factors": [1.0, 2.0]}
+    weights.save(network, folder, "edge", **describe(sampling=sampling, spread=spread))
+    entry = weights.load("edge")[1]
+    assert (entry["sampling"], entry["spread"]) == (sampling, spread)
+    edit(folder, sampling=5)
+    with pytest.raises(weights.WeightsError, match="entry 0: sampling must be a dict"):
+        weights.load("edge")
+
+
 def test_the_manifest_in_the_repository(root: Path) -> None:
     """Every file that it lists is there and loads."""
     for entry in weights.read_manifest(root / "weights"):

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS messages: run `make test`")
 msg = pytest.importorskip("radar_pose_ros.msg", reason="messages are not built: run `make test`")
 
+from sensor_msgs.msg import CameraInfo  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from radar_pose_ros.nodes import convert  # noqa: E402
@@ -23,6 +24,7 @@ from radar_pose_ros.radar.config import RadarConfig  # noqa: E402
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor  # noqa: E402
 from radar_pose_ros.radar.ti_config import load_cfg  # noqa: E402
 from radar_pose_ros.skeleton.definitions import HUPR14  # noqa: E402
+from radar_pose_ros.skeleton.placement import Intrinsics  # noqa: E402
 
 NOW_NS = 1_700_000_000_123_456_789
 
@@ -134,6 +136,8 @@ def test_people_round_trip(values: int, rng: np.random.Generator) -> None:
         )
         for number in (-1, 1, 2)
     ]
+    matrix = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 5.0], [3.0, 5.0, 6.0]])
+    people[2] = replace(people[2], covariance=np.arange(14.0)[:, None, None] * matrix)
     people[0].keypoints[4] = np.nan
     people[1].joint_confidence[5] = np.nan
     kind = msg.HumanPose2DArray if values == 2 else msg.HumanPose3DArray
@@ -148,6 +152,8 @@ def test_people_round_trip(values: int, rng: np.random.Generator) -> None:
         assert (back.number, back.root_relative) == (person.number, person.root_relative)
     if values == 3:
         assert np.isnan(message.poses[0].keypoints[0].covariance).all()
+        upper = message.poses[2].keypoints[2].covariance  # xx xy xz yy yz zz
+        np.testing.assert_array_equal(upper, [2.0, 4.0, 6.0, 8.0, 10.0, 12.0])
     message.poses[2].keypoints[0].confidence = float("inf")
     with pytest.raises(InvalidMessageError, match="infinity"):
         convert.message_to_people(message, 14)
@@ -169,6 +175,19 @@ def test_nobody_is_an_empty_list() -> None:
     assert convert.message_to_pose2d(message, 14) == []
     assert (message.header, message.skeleton) == (head, "hupr14")
     assert message.missing_sources == ["radar_v"]
+
+
+def test_a_camera_is_what_its_raw_image_is() -> None:
+    message = CameraInfo(width=640, height=480, distortion_model="plumb_bob")
+    message.k = [500.0, 0.0, 320.0, 0.0, 510.0, 240.0, 0.0, 0.0, 1.0]
+    message.d = [0.1, -0.2, 0.0, 0.01, 0.3]
+    expected = Intrinsics((500.0, 510.0), (320.0, 240.0), (640, 480), (0.1, -0.2, 0.0, 0.01, 0.3))
+    assert convert.message_to_camera(message) == expected
+    message.distortion_model = "equidistant"
+    with pytest.raises(InvalidMessageError, match="lens not known"):
+        convert.message_to_camera(message)
+    with pytest.raises(InvalidMessageError, match="camera not calibrated"):
+        convert.message_to_camera(CameraInfo(width=640, height=480))
 
 
 def test_image_round_trip(rng: np.random.Generator) -> None:

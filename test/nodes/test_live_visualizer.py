@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from radar_pose_ros.skeleton.definitions import HUPR14
+from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
 from radar_pose_ros.skeleton.projection import project
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
         for r in ("radar_h", "radar_v")
     ]
     refined = live.node.create_publisher(msg.HumanPose2DArray, "/refined/pose2d", qos)
+    # another node on the same latched topic: both skeletons must be known
+    others = live.node.create_publisher(msg.SkeletonDefinition, "/skeleton", LATCHED)
+    others.publish(convert.skeleton_to_message(H36M17))
+    lifted = live.node.create_publisher(msg.HumanPose3DArray, "/pose3d", qos)
+    in_space = np.arange(51.0).reshape(17, 3)
     markers = live.collect(MarkerArray, "/markers", QoSProfile(depth=50))
     pictures = live.collect(Image, "/overlay", QoSProfile(depth=5))
     live.wait(poses.get_subscription_count, what="a subscriber of pose2d")
@@ -81,8 +86,13 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
         refined.publish(
             convert.pose2d_to_message((keypoints, confidence), head, skeleton="hupr14")
         )
+        spatial = convert.pose3d_to_message(in_space, head, "h36m17", "test")
+        unplaced = convert.pose3d_to_message(in_space, head, "h36m17", "test").poses[0]
+        unplaced.root_relative = True
+        spatial.poses = [unplaced, *spatial.poses]
+        lifted.publish(spatial)
         time.sleep(0.05)
-        return bool(pictures and len(markers) > 2)
+        return bool(pictures and len(markers) > 4)
 
     live.wait(publish, what="markers and a picture")
     live.wait(lambda: publish() and len(pictures) > 1, what="a picture with both radars")
@@ -101,6 +111,9 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
     assert len(lines.points) == 2 * (len(HUPR14.edges) - 1)
     truth = np.array([(p.x, p.y, p.z) for p in seen["ground_truth", 7].points])
     np.testing.assert_allclose(truth, joints)
+    spheres = seen["lifted", 7]  # who has no place is not drawn
+    assert (spheres.header.frame_id, spheres.id) == ("rig_camera_optical_frame", 1)
+    np.testing.assert_allclose([(p.x, p.y, p.z) for p in spheres.points], in_space)
     assert (pictures[0].encoding, pictures[0].step) == ("rgb8", 3 * pictures[0].width)
     assert np.frombuffer(pictures[0].data, np.uint8).std() > 10  # something is drawn
 

@@ -135,3 +135,25 @@ def test_wrong_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"hupr14 has 14 joints, got an array of shape \(17, 3\)"):
         convert(np.zeros((17, 3)), "hupr14", "h36m17")
     assert_close(convert([[1, 2]] * 14, "hupr14", "hupr14"), np.array([[1.0, 2.0]] * 14))
+
+
+def test_what_is_known_of_joints_goes_with_them() -> None:
+    """By default as little as of the least of those that a joint is made of."""
+    confidence = np.linspace(0.1, 0.9, 14)
+    carried = mapping.carry(confidence, "hupr14", "h36m17")
+    of = dict(zip(HUPR14.joints, confidence, strict=True))
+    for name, parts in (
+        ("left_wrist", ["left_wrist"]),
+        ("pelvis", ["left_hip", "right_hip"]),
+        ("nose", ["neck", "head"]),
+        ("thorax", ["neck"]),
+    ):
+        assert carried[H36M17.index(name)] == min(of[part] for part in parts)
+    most = mapping.carry(confidence, "hupr14", "h36m17", np.max)
+    assert most[H36M17.index("nose")] == of["head"]
+
+
+def test_joints_that_are_taken_over_are_told_from_made_ones() -> None:
+    made = ~mapping.taken_over("hupr14", "h36m17")
+    assert [H36M17.joints[k] for k in np.flatnonzero(made)] == ["pelvis", "spine", "nose"]
+    assert mapping.taken_over("h36m17", "h36m17").all()

@@ -216,7 +216,7 @@ def test_human36m_in_video_pose_3ds_files(tmp_path, monkeypatch) -> None:
         ({"held_out": {"train": ["x"]}}, "held_out is for validation and test, not 'train'"),
         ({"occlusion": "fog"}, "occlusion 'fog' is none of none, random, frames"),
         ({"rate_hz": 0.0}, "rate_hz must be positive"),
-        ({"occluded_ratio": 1.5}, "occluded_ratio 0 to 1"),
+        ({"occluded_ratio": 1.5}, "occluded_ratio must be 0 to 1"),
     ],
 )
 def test_wrong_settings_are_named(change, message) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from radar_pose_ros.training.claims import Claim, Table, judge, margin
+from radar_pose_ros.training.claims import Claim, Measure, Table, Verdict, margin
 from radar_pose_ros.training.millimamba import RECIPES, Recipe
+from radar_pose_ros.training.millimamba_report import MEASURES
 
 ABLATIONS = RECIPES / "ablations"
 
@@ -20,6 +21,7 @@ def results(mean, seeds=3, recordings=20, seed_noise=0.0, recording_noise=0.0, r
     return [
         {
             "seed": seed,
+            "network": {"parameters": 1},
             "by_recording": {
                 name: (mean + of_seeds[seed] + of_recordings).tolist()
                 for name in ("ap", "jerk_px")
@@ -29,7 +31,12 @@ def results(mean, seeds=3, recordings=20, seed_noise=0.0, recording_noise=0.0, r
     ]
 
 
-ONE = Claim("a beats b", "", {"a": 1, "b": -1})
+def judge(claim: Claim, found) -> Verdict:
+    (verdict,) = Table({}, (claim,), MEASURES).judge(found)
+    return verdict
+
+
+ONE = Claim("a beats b", "", {"a": 1, "b": -1}, "ap")
 
 
 def test_margin_is_students():
@@ -100,10 +107,10 @@ def test_what_is_common_to_rows_cancels():
 
 def test_a_trend_weighs_its_ends():
     """AP rises by 1 point per step of three: the weighted difference is 2 points."""
-    claim = Claim("the more the better", "", {"x": -1, "y": 0, "z": 1})
+    claim = Claim("the more the better", "", {"x": -1, "y": 0, "z": 1}, "ap")
     rows = {name: results(0.3 + 0.01 * k) for k, name in enumerate("xyz")}
     assert judge(claim, rows).difference == pytest.approx(2.0)
-    weighted = Claim("the same", "", {"w": -2, "x": -1, "y": 1, "z": 2})
+    weighted = Claim("the same", "", {"w": -2, "x": -1, "y": 1, "z": 2}, "ap")
     rows = {name: results(0.3 + 0.01 * k) for k, name in enumerate("wxyz")}
     expected = ((2 * 3 + 1 * 2) - (1 * 1 + 2 * 0)) / 3
     assert judge(weighted, rows).difference == pytest.approx(expected)
@@ -115,11 +122,40 @@ def test_without_results_nothing_is_said():
     verdict = judge(ONE, {"a": results(0.4, seeds=1), "b": results(0.3, seeds=3)})
     assert verdict.outcome == "not measured yet"
     assert verdict.difference == pytest.approx(10.0)
+    late = [result | {"seed": result["seed"] + 3} for result in results(0.3)]
+    verdict = judge(ONE, {"a": results(0.4), "b": late})
+    assert (verdict.outcome, verdict.remark) == ("not measured yet", "rows have no seed in common")
+
+
+def test_a_row_that_trains_nothing_counts_for_every_seed():
+    """By hand, two seeds and two recordings, less being better."""
+
+    def result(seed, values, trained=True):
+        network = {"parameters": 1} if trained else {}
+        return {"seed": seed, "network": network, "by_recording": {"error": values}}
+
+    def said(contrast, ours):
+        claim = Claim("x", "y", contrast, "error")
+        (verdict,) = Table({}, (claim,), {"error": Measure("error")}).judge(
+            {"ours": ours, "theirs": [result(0, [60.0, 70.0], trained=False)]}
+        )
+        return verdict
+
+    ours = [result(0, [50.0, 59.0]), result(1, [51.0, 60.0])]
+    verdict = said({"ours": 1, "theirs": -1}, ours)
+    assert verdict.outcome == "reproduced in direction"
+    assert verdict.difference == pytest.approx(10.0)
+    # seeds 10.5 and 9.5, recordings 9.5 and 10.5: t(0.95, 1) * sqrt(0.5) / sqrt(2)
+    assert verdict.margins == pytest.approx((6.3138 / 2, 6.3138 / 2), rel=1e-4)
+    assert said({"theirs": 1, "ours": -1}, ours).remark == "opposite"
+    unclear = [result(0, [50.0, 79.0]), result(1, [51.0, 80.0])]
+    assert said({"ours": 1, "theirs": -1}, unclear).remark == "not clear"
+    assert said({"ours": 1, "theirs": -1}, ours[:1]).outcome == "not measured yet"
 
 
 def test_the_shipped_table_is_complete():
     """Every row has a recipe of the same budget, that differs from the base as it says."""
-    table = Table.load(ABLATIONS / "table.yaml")
+    table = Table.load(ABLATIONS / "table.yaml", MEASURES)
     recipes = {row: Recipe.load(ABLATIONS / f"{row}.yaml") for row in table.rows}
     assert {path.stem for path in ABLATIONS.glob("*.yaml")} == {"table", *table.rows}
     base = recipes["base"]
@@ -167,4 +203,4 @@ def test_wrong_tables_are_named(tmp_path, text, message):
     path = tmp_path / "table.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=rf"(?s)table\.yaml: .*{message}"):
-        Table.load(path)
+        Table.load(path, MEASURES)

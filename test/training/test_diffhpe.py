@@ -20,8 +20,10 @@ from radar_pose_ros.models.diffhpe import DiffHPE
 from radar_pose_ros.models.diffusion import Sampler
 from radar_pose_ros.models.mixste import MixSTE
 from radar_pose_ros.training import camera_windows, diffhpe
+from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.camera_windows import Batch, ViewBatches, fixed_windows
-from radar_pose_ros.training.diffhpe import PRESETS, RECIPES, SCORE, Recipe, RecipeError
+from radar_pose_ros.training.diffhpe import PRESETS, RECIPES, SCORE, Recipe
+from radar_pose_ros.training.recipe import RecipeError
 
 FRAMES = 9
 SMALL_MIXSTE = {"frames": FRAMES, "width": 16, "depth": 1}
@@ -37,8 +39,7 @@ SMALL = {
 
 def entries(preset: str, **changes: object) -> dict:
     """The shipped recipe, tiny."""
-    path = diffhpe.recipe_path(preset)
-    made = diffhpe._read_recipe(path)
+    made = recipes.entries(RECIPES / f"{preset}.yaml")
     made["model"] = SMALL_MIXSTE if preset == "mixste" else SMALL
     made["data"] |= {"rate_hz": 25, "seconds": 3.0, "held_out": {}}
     made["data"]["simulated"] = {"train": 2, "validation": 1, "test": 1}
@@ -85,13 +86,9 @@ def tiny_file(folder, preset: str, **changes: object):
 
 
 def test_shipped_recipes_are_valid() -> None:
-    assert sorted(path.stem for path in RECIPES.glob("*.yaml")) == [
-        "diffhpe_2d",
-        "diffhpe_wrapper",
-        "mixste",
-    ]
+    assert {path.stem for path in RECIPES.glob("*.yaml")} == set(PRESETS)
     for preset in PRESETS:
-        found = Recipe.load(diffhpe.recipe_path(preset))
+        found = Recipe.load(RECIPES / f"{preset}.yaml")
         assert found.preset == preset and found.is_preset
         assert found.data.noise.white == 2.5
         assert json.loads(json.dumps(dataclasses.asdict(found))) == json.loads(

@@ -174,6 +174,21 @@ def test_a_run_that_does_not_resume_starts_its_curves_anew(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.csv", "last.pt"]
 
 
+def test_a_training_does_not_go_on_from_the_checkpoint_of_another(tmp_path):
+    run(tmp_path, steps=100)
+    with pytest.raises(KeyboardInterrupt):  # begun anew, and ended before its first checkpoint
+        run(tmp_path, steps=100, losses=interrupted_at(20))
+    with pytest.raises(FileNotFoundError):
+        run(tmp_path, steps=100, resume=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
+def test_a_damaged_checkpoint_is_named(tmp_path, content):
+    (tmp_path / "last.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"last\.pt is damaged, begin anew without it"):
+        run(tmp_path, resume=True)
+
+
 def test_average_lags_behind(tmp_path):
     """After one step the average has moved by 1 - min(decay, 1 / 10) of the way."""
     torch.manual_seed(0)
@@ -245,3 +260,5 @@ def test_settings_out_of_range_are_refused():
         LoopConfig(steps=0, learning_rate=0.1)
     with pytest.raises(ValueError, match=r"ema_decay must lie in \[0, 1\), got 1"):
         LoopConfig(steps=1, learning_rate=0.1, ema_decay=1)
+    with pytest.raises(ValueError, match=r"learning_rate must be a number, got the text '1e-3'"):
+        LoopConfig(steps=1, learning_rate="1e-3")

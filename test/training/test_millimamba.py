@@ -24,7 +24,8 @@ from radar_pose_ros.training import millimamba, processes
 from radar_pose_ros.training import millimamba_evaluation as evaluation
 from radar_pose_ros.training.batches import Augmentation, TrainingBatches, input_for
 from radar_pose_ros.training.loop import FitResult
-from radar_pose_ros.training.millimamba import RECIPES, Recipe, RecipeError
+from radar_pose_ros.training.millimamba import RECIPES, Recipe
+from radar_pose_ros.training.recipe import RecipeError
 
 EDGE = PRESETS["edge"]
 FRAMES = EDGE.frames
@@ -33,7 +34,7 @@ SMALL = {"width": 32, "heads": 4, "encoder_layers": 1, "decoder_layers": 1}
 
 @pytest.fixture(scope="module")
 def recipe_file(tmp_path_factory):
-    recipe = yaml.safe_load((RECIPES / "millimamba_edge.yaml").read_text())
+    recipe = yaml.safe_load((RECIPES / "edge.yaml").read_text())
     recipe["data"] |= {"seconds": 2.0, "recordings": {"train": 1, "validation": 1, "test": 1}}
     recipe["batch"] = 2
     recipe["loop"] |= {"steps": 3, "warmup_steps": 1, "validate_every": 2}
@@ -51,11 +52,11 @@ def root(recipe_file, tmp_path_factory):
 
 
 def test_shipped_recipes_are_valid():
-    paths = sorted(RECIPES.rglob("millimamba_*.yaml"))
+    paths = [*RECIPES.glob("*.yaml"), *RECIPES.glob("fine_tuning/*.yaml")]
     assert len(paths) == 4
     for path in paths:
         recipe = Recipe.load(path)
-        assert path.stem == f"millimamba_{recipe.preset}"
+        assert path.stem == recipe.preset
         assert recipe.is_preset
 
 
@@ -84,7 +85,7 @@ def test_wrong_recipes_are_named(tmp_path, recipe_file, change, message):
     ("text", "message"),
     [
         ("preset: [", "expected"),
-        ("", "NoneType"),
+        ("", "no recipe"),
         ("preset: edge", "there is no entry 'data'"),
         ("data: {heatmap: {angle_bins: 0}}", "angle_bins must be at least 1, got 0"),
         ("data: {heatmap: {}, recordings: {train: 1}}", "missing"),

@@ -17,8 +17,9 @@ from radar_pose_ros.metrics.keypoints import average_precision, oks, person_area
 from radar_pose_ros.models.millimamba import MilliMamba
 from radar_pose_ros.training import millimamba
 from radar_pose_ros.training import millimamba_reproduce as reproduce
-from radar_pose_ros.training.claims import MEASURES
+from radar_pose_ros.training.ablations import Job
 from radar_pose_ros.training.millimamba import Recipe
+from radar_pose_ros.training.millimamba_report import MEASURES
 from radar_pose_ros.training.millimamba_reproduce import ABLATIONS, STRETCH_FRAMES, STRETCHES
 
 TABLE = {
@@ -108,10 +109,7 @@ def test_everything_is_trained_once_and_reported(ablations, root, tmp_path, monk
 def test_a_training_that_was_begun_goes_on(ablations, root, tmp_path, monkeypatch):
     """Interrupted after a checkpoint, it gives the numbers of an uninterrupted one."""
     recipe = Recipe.load(ablations / "frames_3.yaml")
-    jobs = [
-        reproduce.Job("frames_3", 0, recipe, root, tmp_path / name, 1)
-        for name in ("whole", "parts")
-    ]
+    jobs = [Job("frames_3", 0, recipe, root, tmp_path / name, 1) for name in ("whole", "parts")]
     reproduce.carry_out(jobs[0])
     pose_loss, calls = millimamba.pose_loss, []
 
@@ -124,7 +122,7 @@ def test_a_training_that_was_begun_goes_on(ablations, root, tmp_path, monkeypatc
     monkeypatch.setattr(millimamba, "pose_loss", until_step_3)
     with pytest.raises(KeyboardInterrupt):
         reproduce.carry_out(jobs[1])
-    assert (tmp_path / "parts" / "last.pt").exists()
+    assert (jobs[1].directory / "last.pt").exists()
     reproduce.carry_out(jobs[1])
     assert len(calls) == 4 + 2  # steps 0 to 3, and from the checkpoint 2 and 3
     whole, parts = (
@@ -136,7 +134,7 @@ def test_a_training_that_was_begun_goes_on(ablations, root, tmp_path, monkeypatc
 
 def test_results_of_another_recipe_are_not_mixed_in(ablations, root, tmp_path):
     recipe = Recipe.load(ablations / "frames_3.yaml")
-    job = reproduce.Job("frames_3", 0, recipe, root, tmp_path, 1)
+    job = Job("frames_3", 0, recipe, root, tmp_path, 1)
     first = reproduce.carry_out(job)
     assert reproduce.carry_out(job) == first + " (kept)"
     other = dataclasses.replace(job, recipe=dataclasses.replace(recipe, batch=4))
@@ -148,10 +146,8 @@ def test_other_budgets_are_not_compared(ablations, root, tmp_path, monkeypatch):
     for row, steps in (("base", 1), ("vertical", 2)):
         recipe = Recipe.load(ablations / f"{row}.yaml")
         loop = dataclasses.replace(recipe.loop, steps=steps, seed=7)
-        job = reproduce.Job(
-            row, 7, dataclasses.replace(recipe, loop=loop), root, tmp_path / row / "7", 1
-        )
-        reproduce.carry_out(job)
+        recipe = dataclasses.replace(recipe, loop=loop)
+        reproduce.carry_out(Job(row, 7, recipe, root, tmp_path, 1))
     with pytest.raises(
         ValueError, match="vertical 7 had other data or another budget than base 7"
     ):

@@ -21,7 +21,6 @@ from radar_pose_ros.training.mixsynthformer import (
     RECIPES,
     Case,
     Recipe,
-    RecipeError,
     cases,
     estimate_by_method,
     fit_recipe,
@@ -31,6 +30,7 @@ from radar_pose_ros.training.mixsynthformer import (
     tracks_of,
 )
 from radar_pose_ros.training.pose_tracks import Batch, Track, TrackData
+from radar_pose_ros.training.recipe import RecipeError
 
 TINY = {
     "data": {"simulated": {"train": 2, "validation": 1, "test": 2}, "seconds": 4.0},

@@ -10,13 +10,18 @@ import pytest
 import yaml
 
 from radar_pose_ros.training import mixsynthformer_reproduce as reproduce
+from radar_pose_ros.training.claims import Table
 from radar_pose_ros.training.mixsynthformer import BASELINES
-from radar_pose_ros.training.mixsynthformer_reproduce import TABLE, Claim, Row, Table, judge
+from radar_pose_ros.training.mixsynthformer_reproduce import MEASURES, TABLE, Row
+
+
+def load(path=TABLE) -> Table:
+    return Table.load(path, MEASURES, Row.of)
 
 
 def test_the_table_has_every_row_of_the_paper() -> None:
     """Interpolators, DeciWatch, both reductions, each component left out, and prediction."""
-    table = Table.load()
+    table = load()
     assert {row.method for row in table.rows.values()} >= set(BASELINES)
     configs = {name: row.of_recipe().network for name, row in table.rows.items() if not row.method}
     reductions = {
@@ -38,7 +43,7 @@ def test_the_table_has_every_row_of_the_paper() -> None:
 
 def test_every_row_has_the_same_budget() -> None:
     budgets = {}
-    for name, row in Table.load().rows.items():
+    for name, row in load().rows.items():
         recipe = row.of_recipe()
         budgets.setdefault(recipe.objective, set()).add(
             (recipe.batch, recipe.loop, str(recipe.data))
@@ -47,35 +52,12 @@ def test_every_row_has_the_same_budget() -> None:
     assert all(len(found) == 1 for found in budgets.values())
 
 
-def result(seed: int, values: list[float], trained: bool = True) -> dict:
-    network = {"parameters": 1} if trained else {}
-    return {"seed": seed, "network": network, "by_recording": {"mpjpe_mm": values}}
-
-
-def test_the_rule_by_hand() -> None:
-    """Less is better; a row that trains nothing counts for every seed."""
-    claim = Claim("x", "y", {"ours": 1, "theirs": -1})
-    theirs = [result(0, [60.0, 70.0], trained=False)]
-    ours = [result(0, [50.0, 59.0]), result(1, [51.0, 60.0])]
-    verdict = judge(claim, {"ours": ours, "theirs": theirs})
-    assert verdict.outcome == "reproduced in direction"
-    assert verdict.difference == pytest.approx(10.0)
-    # seeds 10.5 and 9.5, movements 9.5 and 10.5: t(0.95, 1) * sqrt(0.5) / sqrt(2)
-    assert verdict.margins == pytest.approx((6.3138 / 2, 6.3138 / 2), rel=1e-4)
-    other = judge(Claim("x", "y", {"theirs": 1, "ours": -1}), {"ours": ours, "theirs": theirs})
-    assert (other.outcome, other.remark) == ("not reproduced", "opposite")
-    unclear = [result(0, [50.0, 79.0]), result(1, [51.0, 80.0])]
-    assert judge(claim, {"ours": unclear, "theirs": theirs}).remark == "not clear"
-    assert judge(claim, {"ours": [], "theirs": theirs}).outcome == "not measured yet"
-    assert judge(claim, {"ours": ours[:1], "theirs": theirs}).outcome == "not measured yet"
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda t: t["claims"][0].update(contrast={"base": 1}), "must sum to 0"),
         (lambda t: t["claims"][0].update(contrast={"base": 1, "x": -1}), "names no row 'x'"),
-        (lambda t: t["claims"][0].update(measure="oks"), "no measure 'oks'"),
+        (lambda t: t["claims"][0].update(measure="oks"), "measure 'oks' is none of mpjpe_mm, "),
         (lambda t: t["rows"]["linear"].update(method="spline"), "no method 'spline'"),
         (lambda t: t.pop("rows"), "no entry 'rows'"),
     ],
@@ -86,7 +68,7 @@ def test_wrong_tables_are_named(tmp_path, change, message: str) -> None:
     path = tmp_path / "table.yaml"
     path.write_text(yaml.safe_dump(entries))
     with pytest.raises(ValueError, match=message):
-        Table.load(path)
+        load(path)
 
 
 ROWS = ["linear", "base", "zero_velocity", "prediction"]
@@ -103,18 +85,17 @@ def run(out, *more: str) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Movements of seconds, and a network of one layer."""
-    table = Table.load()
+    table = load()
     rows = {name: table.rows[name] for name in ROWS}
     rows["base"] = Row(rows["base"].what, model={"layers": 1, "width": 8})
     claims = tuple(claim for claim in table.claims if set(claim.contrast) <= set(rows))
-    monkeypatch.setattr(
-        Table, "load", classmethod(lambda cls: Table(rows, claims, table.not_testable))
-    )
+    small = Table(rows, claims, MEASURES, (), table.not_testable)
+    monkeypatch.setattr(Table, "load", lambda *_: small)
     monkeypatch.setattr(reproduce, "_SIMULATED_TEST", 2)
-    load = reproduce.Recipe.load
+    whole = reproduce.Recipe.load
 
     def shorter(path):
-        recipe = load(path)
+        recipe = whole(path)
         data = reproduce.replace(
             recipe.data, seconds=4.0, simulated={"train": 2, "validation": 1, "test": 0}
         )
@@ -127,7 +108,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tiny_run_is_kept_and_reported(tmp_path, capsys, monkeypatch) -> None:
     run(tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert "| linear interpolation |" in text and "## Motion prediction" in text
+    assert "| `linear`: linear interpolation | 1 |" in text and "## Motion prediction" in text
     assert "it beats linear interpolation" in text
     found = json.loads((tmp_path / "base" / "1" / "result.json").read_text())
     assert found["seed"] == 1 and len(found["by_recording"]["mpjpe_mm"]) == 2
@@ -135,7 +116,10 @@ def test_a_tiny_run_is_kept_and_reported(tmp_path, capsys, monkeypatch) -> None:
     assert not (tmp_path / "base" / "1" / "last.pt").exists()
     assert [p.name for p in (tmp_path / "linear").iterdir()] == ["0"]
     values = json.loads((tmp_path / "report.json").read_text())["results"]
-    assert {row["id"] for row in values} >= {"base.mpjpe_mm", "prediction.mpjpe_mm_80"}
+    assert {row["id"] for row in values} >= {
+        "reproduce.base.mpjpe_mm",
+        "reproduce.prediction.mpjpe_mm_80",
+    }
 
     # nothing is trained again
     monkeypatch.setattr(reproduce.training, "fit_recipe", lambda *_, **__: pytest.fail("trained"))
@@ -154,7 +138,7 @@ def test_other_budgets_are_not_mixed(tmp_path) -> None:
     content = json.loads(path.read_text())
     content["recipe"]["batch"] = 3
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="had other data or another budget than linear"):
+    with pytest.raises(ValueError, match="had other data or another budget than linear 0"):
         run(tmp_path, "--report-only")
     with pytest.raises(ValueError, match="'nothing' is none of linear, base"):
         run(tmp_path, "--rows", "nothing")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,18 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @functools.cache
 def _library() -> ctypes.CDLL | str:
-    """Load the library once; where that is not possible, return why not."""
+    """Load the library once; where that is not possible, return why not.
+
+    If it is one that was asked for, that is also said as a warning.
+    """
+    found = _find_library()
+    named = os.environ.get(ENVIRONMENT, "")
+    if isinstance(found, str) and named not in ("", "off"):
+        warnings.warn(f"no compiled kernels, plain torch instead: {found}", stacklevel=2)
+    return found
+
+
+def _find_library() -> ctypes.CDLL | str:
     named = os.environ.get(ENVIRONMENT, "")
     if named == "off":
         return f"switched off ({ENVIRONMENT}=off)"

@@ -1,0 +1,236 @@
+"""What the trainings of all networks share: recipes, and how the command line chooses them.
+
+A recipe is a YAML file with everything that decides the outcome of a training. Which entries it
+has is each network's affair: its module has a `Recipe` of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+import yaml
+
+from radar_pose_ros import measurements
+from radar_pose_ros.models import weights
+from radar_pose_ros.training import processes
+from radar_pose_ros.training.loop import LoopConfig
+
+RECIPES = Path(__file__).with_name("recipes")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be followed: says which file, which entry, what is allowed."""
+
+
+R = TypeVar("R", bound="Recipe")
+
+
+class Recipe:
+    """What the recipes of all networks have; each is a frozen dataclass with entries of its own.
+
+    Attributes
+    ----------
+    presets : dict
+        The networks' configurations, by name.
+    preset : str
+        One of them.
+    loop : LoopConfig
+    """
+
+    presets: ClassVar[Mapping[str, Any]]
+    preset: str
+    loop: LoopConfig
+
+    @property
+    def network(self) -> Any:
+        """The network's configuration."""
+        raise NotImplementedError
+
+    @property
+    def is_preset(self) -> bool:
+        """Whether the network is a preset as it is, so that its weights can be loaded by name."""
+        return bool(self.network == self.presets[self.preset])
+
+    @classmethod
+    def of(cls: type[R], entries: Mapping[str, Any]) -> R:
+        """Return the recipe of plain entries, as YAML has them."""
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls: type[R], path: Path) -> R:
+        """Read a recipe.
+
+        One that names another one as its ``base``, a file beside it, need only say what is
+        different there.
+
+        Raises
+        ------
+        RecipeError
+            Names the file and what is wrong in it.
+        """
+        try:
+            return cls.of(entries(path))
+        except KeyError as error:
+            raise RecipeError(f"{path}: there is no entry {error}") from error
+        except (TypeError, ValueError, yaml.YAMLError) as error:
+            raise RecipeError(f"{path}: {error}") from error
+
+
+def entries(path: Path) -> dict[str, Any]:
+    """Return the entries of a recipe, with those of its base."""
+    own = yaml.safe_load(path.read_text())
+    if not isinstance(own, dict):
+        raise ValueError("no recipe: want entries, each with its name")
+    base = own.pop("base", None)
+    if base is None:
+        return own
+    try:
+        return _merge(entries(path.parent / base), own)
+    except RecursionError:
+        raise ValueError(f"its base {base} leads back to itself") from None
+
+
+def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
+        merged[name] = _merge(base[name], value) if both else value
+    return merged
+
+
+def settings(recipe: Any) -> dict[str, Any]:
+    """Return a recipe as JSON would have it, to be kept and compared."""
+    return json.loads(json.dumps(asdict(recipe)))
+
+
+def keep(recipe: Recipe, directory: Path, resume: bool) -> None:
+    """Write ``recipe.json``.
+
+    Raises
+    ------
+    ValueError
+        If a training is to be resumed that another recipe began.
+    """
+    path = directory / "recipe.json"
+    if resume and path.exists() and _read_json(path) != settings(recipe):
+        raise ValueError(f"{directory} holds a training by another recipe, see {path.name} there")
+    if processes.rank() == 0:
+        measurements.write_json(path, settings(recipe))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def require_whole(name: str, value: Any) -> None:
+    """Raise ``ValueError`` unless a recipe's entry is a whole number above 0."""
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{name} must be a whole number above 0, got {value!r}")
+
+
+def require_preset(recipe: Recipe, path: Path | None) -> None:
+    """Raise `RecipeError` for a recipe whose weights could not be loaded by the preset's name."""
+    if not recipe.is_preset:
+        raise RecipeError(
+            f"{path} changes the preset {recipe.preset!r}: its weights could not be "
+            "loaded again. Such recipes are for `radar-pose reproduce`"
+        )
+
+
+def require_usable(out: Path) -> None:
+    """Raise `WeightsError` if weights could not be added to what a folder holds.
+
+    That is better known before a training than after it.
+    """
+    if (out / weights.MANIFEST).exists():
+        weights.read_manifest(out)
+
+
+def command(model: str, preset: str, **given: str | Path | None) -> str:
+    """Return the call that makes weights again, files by their names, for the manifest."""
+    options = [f" --{name} {Path(value).name}" for name, value in given.items() if value]
+    return f"radar-pose train {model} --preset {preset}" + "".join(options)
+
+
+def revision() -> str:
+    """Return the program's revision, for the manifest; "unknown" outside a git checkout."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+# -- the command line ----------------------------------------------------------------------------
+
+
+def count(text: str) -> int:
+    """Read a whole number above 0 from the command line."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def device(text: str) -> str:
+    """Read from the command line where to compute."""
+    try:
+        kind = torch.device(text).type
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of cpu, cuda, cuda:N") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError(f"{text!r}: torch finds no GPU here")
+    return text
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser, recipes: Path, preset: str) -> None:
+    """Declare ``--preset``, one of those that a folder has a recipe for, and ``--recipe``."""
+    parser.add_argument(
+        "--preset", default=preset, choices=sorted(path.stem for path in recipes.glob("*.yaml"))
+    )
+    parser.add_argument(
+        "--recipe", type=Path, help="recipe file (default: the one shipped for the preset)"
+    )
+
+
+def add_training_arguments(parser: argparse.ArgumentParser, out: str) -> None:
+    """Declare ``--out`` and ``--resume``."""
+    parser.add_argument(
+        "--out", type=Path, default=Path(out), help="curves, checkpoints and weights"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--device``."""
+    parser.add_argument(
+        "--device",
+        type=device,
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where the network computes: cpu, cuda (default: %(default)s here)",
+    )
+
+
+def add_threads_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--threads``."""
+    parser.add_argument(
+        "--threads",
+        type=count,
+        default=measurements.cores_available(),
+        help="threads of the network",
+    )
