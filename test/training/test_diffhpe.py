@@ -108,7 +108,7 @@ def test_networks_of_recipes() -> None:
     ("change", "message"),
     [
         ({"preset": "3d"}, "'3d' is none of mixste, 2d, wrapper"),
-        ({"batch": 0}, "must be at least 1"),
+        ({"batch": 0}, "must be a whole number above 0"),
         ({"model": {"wdth": 3}}, "wdth"),
         ({"sampler": {"method": "euler"}}, "'euler' is none of ancestral"),
         ({"colour": 3}, "colour"),
