@@ -197,7 +197,7 @@ def staged(monkeypatch):
     from radar_pose_ros.models import baselines, weights
 
     stage = SimpleNamespace(counts={}, summary=summary())
-    monkeypatch.setattr(weights, "load", lambda chosen: ({}, {"sha256": "1234"}))
+    monkeypatch.setattr(weights, "load", lambda chosen, model: ({}, {"sha256": "1234"}))
     monkeypatch.setattr(baselines.MeanPoseBaseline, "load", lambda entry: None)
     monkeypatch.setattr(demo, "_run_graph", lambda *arguments: stage.counts)
     monkeypatch.setattr(demo, "summarize", lambda *arguments: stage.summary)
