@@ -170,7 +170,7 @@ def expected_factor(hypotheses: int, level: float = LEVEL) -> float:
 
     For normal samples, ``(1 + 1/H) q_T / q_chi``: q_T is Hotelling's quantile, ``3 n / (n - 2)``
     times that of F with 3 and n - 2 degrees of freedom, n = H - 1, and q_chi that of chi-square
-    with 3. It is 10.5 for 5 hypotheses and 90 %, and tends to 1 for many.
+    with 3. It is 10.6 for 5 hypotheses and 90 %, and tends to 1 for many.
 
     Raises
     ------

@@ -82,8 +82,8 @@ class Sightings:
         self._confidence.append(np.append(person.joint_confidence, person.confidence))
 
     def forget(self, before_s: float) -> None:
-        """Forget what was seen before this time."""
-        count = sum(time_s < before_s for time_s in self._times_s)
+        """Forget what was seen before this time, but for the last sighting."""
+        count = sum(time_s < before_s for time_s in self._times_s[:-1])
         for column in (self._times_s, self._seen, self._confidence):
             del column[:count]
 

@@ -180,10 +180,11 @@ def place(
     """
     joints, seen = np.asarray(joints_m, np.float64), np.asarray(pixels, np.float64)
     weights = np.nan_to_num(np.asarray(confidence, np.float64), nan=1.0)
-    known = np.isfinite(joints).all(-1) & np.isfinite(seen).all(-1) & (weights > 0)
+    rays = camera.rays(seen)  # where a lens cannot be inverted, there is none
+    known = np.isfinite(joints).all(-1) & np.isfinite(rays).all(-1) & (weights > 0)
     if known.sum() < FEWEST_JOINTS:
         return None
-    solution = _shift(joints[known], camera.rays(seen[known]), weights[known], camera)
+    solution = _shift(joints[known], rays[known], weights[known], camera)
     if solution is None:
         return None
     root, noise, error_px = solution

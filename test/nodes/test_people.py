@@ -60,3 +60,5 @@ def test_old_sightings_are_forgotten() -> None:
     sightings.forget(0.45)
     assert_close(sightings.confidence(0.2)[0], [0.5])
     assert_close(sightings.confidence(0.65)[0], [0.65])
+    sightings.forget(9.0)  # the last one says how surely somebody was seen who is gone
+    assert_close(sightings.confidence(0.9)[0], [0.9])

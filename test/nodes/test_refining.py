@@ -235,6 +235,19 @@ def test_prediction_leaves_no_latency() -> None:
     assert refiner.ahead(stamps(12)[-1] + 9_000 * MS)[-1].stamp_ns - stamps(12)[-1] == 100 * MS
 
 
+@pytest.mark.parametrize("poses", range(2, 22))
+def test_somebody_may_leave_while_they_are_predicted(poses: int) -> None:
+    """At whatever place of the grid: the last frames come, then there is nobody."""
+    refiner = subject(predict=True)
+    frames = []
+    for number, at in enumerate(stamps(poses + 16)):
+        frames += refiner.push(at, [seen(at)] if number < poses else [])
+        for wait_ms in (34, 67):
+            frames += refiner.ahead(at + wait_ms * MS)
+    assert_even(frames, START_NS)
+    assert frames[0].people and not frames[-1].people
+
+
 def test_prediction_waits_for_a_late_pose_and_catches_up() -> None:
     """Three frames beyond the last keyframe and no more; then those that were due, in order."""
     refiner = subject(predict=True)

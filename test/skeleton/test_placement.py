@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from scipy.stats import f as fisher
@@ -123,6 +124,26 @@ def test_a_joint_of_little_confidence_counts_little() -> None:
     off = [np.linalg.norm(found.root_m - ROOT) for found in (alike, little, none)]
     assert off[0] > 20 * off[1] > 0
     assert off[2] < 1e-6
+
+
+def test_a_pixel_that_no_ray_leads_to_is_left_out() -> None:
+    """A rational lens cannot be inverted far outside its image."""
+    lens = (0.3, -0.1, 1e-3, -5e-4, 0.02, 0.6, -0.05, 0.03)
+    camera = Intrinsics((1200.0, 1150.0), (630.0, 370.0), (1280, 720), lens)
+    points = shape() + ROOT
+    flat, _ = cv2.projectPoints(
+        points,
+        np.zeros(3),
+        np.zeros(3),
+        np.array([[1200.0, 0, 630], [0, 1150, 370], [0, 0, 1]]),
+        np.array(lens),
+    )
+    pixels = flat[:, 0]
+    pixels[16] = 1e200
+    assert not np.isfinite(camera.rays(pixels)[16]).all()
+    found = place(shape(), pixels, SURE, camera)
+    assert found is not None
+    np.testing.assert_allclose(found.root_m, ROOT, atol=1e-3)
 
 
 def test_what_cannot_be_told_is_none() -> None:
