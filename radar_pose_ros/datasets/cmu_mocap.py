@@ -33,8 +33,9 @@ CENTRE_X_M = 2.65
 RADIUS_M = 0.85
 # A choice: the balls of standing feet lie so high above the floor.
 _TOE_HEIGHT_M = 0.03
-# The joints jitter by about a millimetre, half a wavelength of the echo's path.
-_SMOOTH_BELOW_HZ = 8.0
+# The joints jitter by about a millimetre, half a wavelength of the echo's path; and most of what
+# accelerations are computed from.
+SMOOTH_BELOW_HZ = 8.0
 _SIDES = {"left": "l", "right": "r"}
 _LICENCE = "CMU motion capture: free to use, also in products, but not to be resold as data"
 
@@ -87,17 +88,20 @@ def read(path: Path | str) -> Recording:
         return Recording(joints_m, names, float(file["fps"]), clips)
 
 
-def load_sequences(path: Path | str) -> list[PoseSequence]:
+def load_sequences(
+    path: Path | str, smooth_below_hz: float | None = SMOOTH_BELOW_HZ
+) -> list[PoseSequence]:
     """Read the clips whole, where they were recorded, in H36M17 at the file's 60 Hz.
 
-    The clips are as recorded, with some 0.3 to 1.5 mm of noise above 12 Hz. That is most of their
-    acceleration, 8 m/s^2 or 2 mm/frame^2 on the median; whoever measures accelerations against
-    them wants `PoseSequence.smoothed` first.
+    The recordings hold some 0.3 to 1.5 mm of noise above 12 Hz. That is most of their
+    acceleration, 8 m/s^2 or 2 mm/frame^2 on the median, where people have a quarter of it.
 
     Parameters
     ----------
     path : Path
         The file ``cmu_60hz.npz``.
+    smooth_below_hz : float, optional
+        See `PoseSequence.smoothed`; None leaves the joints as they were recorded.
 
     Returns
     -------
@@ -122,7 +126,7 @@ def load_sequences(path: Path | str) -> list[PoseSequence]:
         raise ValueError(f"{path}: its joints are not those of {CMU23.name}")
     order = [names.index(name) for name in CMU23.joints]
     joints_m = mapping.convert(recording.joints_m[:, order], CMU23.name, H36M17.name)
-    return [
+    sequences = [
         PoseSequence(
             name=name,
             subject=subject,
@@ -134,6 +138,9 @@ def load_sequences(path: Path | str) -> list[PoseSequence]:
         )
         for name, subject, frames in recording.clips
     ]
+    if smooth_below_hz is None:
+        return sequences
+    return [sequence.smoothed(smooth_below_hz) for sequence in sequences]
 
 
 def load(
@@ -167,7 +174,7 @@ def load(
     source_m, names, fps = recording.joints_m, recording.joint_names, recording.rate_hz
     joints_m = to_hupr14(source_m, names)
     toes_z_m = source_m[:, [names.index("l_toe_base"), names.index("r_toe_base")], 2]
-    smooth = butter(4, _SMOOTH_BELOW_HZ, fs=fps, output="sos")
+    smooth = butter(4, SMOOTH_BELOW_HZ, fs=fps, output="sos")
     placed = []
     for name, subject, clip in recording.clips:
         track_m = sosfiltfilt(smooth, joints_m[clip], axis=0)

@@ -14,11 +14,13 @@ what is our own choice is marked "choice".
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,15 @@ class Block(nn.Module):
         """(sequences, tokens, width) -> the same."""
         qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (sequences, heads, tokens, width / heads) each
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        # on a CPU the fused kernel learns 1.3 times, in bfloat16 3 times, slower with heads of 8
+        with sdpa_kernel(SDPBackend.MATH) if _learns_on_cpu(x) else nullcontext():
+            attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         x = x + self.drop_path(self.out(attended))
         return x + self.drop_path(self.down(F.gelu(self.up(self.norm2(x)))))
+
+
+def _learns_on_cpu(x: Tensor) -> bool:
+    return torch.is_grad_enabled() and x.device.type == "cpu"
 
 
 class MixSTE(nn.Module):

@@ -21,6 +21,10 @@ sampling            optional: how poses are drawn: "hypotheses", and the fields 
                     `diffusion.Sampler`
 spread              optional: what the spread of its hypotheses is worth
                     (`hypotheses.SpreadCalibration`)
+poses               optional, for networks that look at poses: which they learnt from, "skeleton",
+                    "unit" ("m"; "px" of the rig's image; "share" of an image's sides),
+                    "root_relative" (whether joints are relative to the root) and "rate_hz" (frames
+                    per second)
 ==================  ===============================================================================
 
 Nothing is ever downloaded, and nothing is unpickled.
@@ -60,7 +64,18 @@ FIELDS: dict[str, type] = {
     "heatmap": dict,
     "baseline": str,
 }
-OPTIONAL_FIELDS: dict[str, type] = {"confidence": dict, "sampling": dict, "spread": dict}
+OPTIONAL_FIELDS: dict[str, type] = {
+    "confidence": dict,
+    "sampling": dict,
+    "spread": dict,
+    "poses": dict,
+}
+POSES_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "skeleton": str,
+    "unit": str,
+    "root_relative": bool,
+    "rate_hz": (int, float),
+}
 # Which class of which module a model is; its configurations are the module's PRESETS.
 NETWORKS = {
     "millimamba": "MilliMamba",
@@ -126,6 +141,10 @@ def read_manifest(directory: Path) -> list[dict[str, Any]]:
         for field, kind in {**FIELDS, **present}.items():
             if not isinstance(entry.get(field), kind):
                 raise WeightsError(f"{where}: {field} must be a {kind.__name__}")
+        if "poses" in entry:
+            for field, kinds in POSES_FIELDS.items():
+                if not isinstance(value := entry["poses"].get(field), kinds):
+                    raise WeightsError(f"{where}: {field} of poses is {value!r}")
     return entries
 
 
@@ -153,7 +172,7 @@ def load(name: str | Path, model: str = "") -> tuple[dict[str, Tensor], dict[str
         If the file is missing or not listed, has another hash than the manifest says, holds NaN
         or infinite numbers, is of another model, or does not fit the network of that preset.
     """
-    directory, entry = _find(str(name))
+    directory, entry = _find(str(name), model)
     path = directory / entry["file"]
     if model and entry["model"] != model:
         raise WeightsError(f"{path} is a {entry['model']}, not a {model}")
@@ -188,6 +207,7 @@ def save(
     confidence: Mapping[str, Any] | None = None,
     sampling: Mapping[str, Any] | None = None,
     spread: Mapping[str, Any] | None = None,
+    poses: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write ``<model>_<preset>.safetensors`` and its entry in the folder's manifest.
 
@@ -204,7 +224,9 @@ def save(
         Made if it does not exist.
     preset : str
         Name of the network's configuration.
-    training_data, git_revision, command, metrics, heatmap, baseline, confidence, sampling, spread
+    training_data, git_revision, command, metrics, heatmap, baseline
+        See the module.
+    confidence, sampling, spread, poses : dict, optional
         See the module.
 
     Returns
@@ -221,7 +243,12 @@ def save(
     kind = type(network).__name__
     model = {name: model for model, name in NETWORKS.items()}.get(kind, kind)
     config: Any = network.config
-    optional = {"confidence": confidence, "sampling": sampling, "spread": spread}
+    optional = {
+        "confidence": confidence,
+        "sampling": sampling,
+        "spread": spread,
+        "poses": poses,
+    }
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{model}_{preset}.safetensors"
     state = {key: value.detach().cpu().half() for key, value in network.state_dict().items()}
@@ -250,7 +277,7 @@ def save(
     return entry
 
 
-def _find(name: str) -> tuple[Path, dict[str, Any]]:
+def _find(name: str, model: str) -> tuple[Path, dict[str, Any]]:
     """Return the folder and the entry that a user means."""
     if name.endswith(".safetensors") or os.sep in name:
         path = Path(name).expanduser()
@@ -264,6 +291,8 @@ def _find(name: str) -> tuple[Path, dict[str, Any]]:
         directory = weights_directory()
         entries = read_manifest(directory)
         matches = [entry for entry in entries if entry["preset"] == name]
+        # of networks whose presets have the same name, the one that is asked for
+        matches = [entry for entry in matches if entry["model"] == model] or matches
         if not matches:
             there = ", ".join(sorted(entry["preset"] for entry in entries)) or "none"
             raise WeightsError(

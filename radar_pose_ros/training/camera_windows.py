@@ -8,7 +8,7 @@ joints are missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +47,12 @@ class ViewData(MovementData):
     Parameters
     ----------
     noise : DetectorNoise
-        Pixels, of an image 1000 wide.
+        Pixels, of an image as wide as the cameras' (1000).
+    noise_factor : (float, float)
+        Range of a factor on jitter, drift and outliers, drawn evenly for each window: detectors
+        of different worth.
+    cameras : CameraRanges
+        Where cameras are put, for a data set without views of its own.
     occlusion : str
         Joints missing in training: "none", or one of `occlusions.PATTERNS`.
     occluded_ratio : float
@@ -58,6 +63,8 @@ class ViewData(MovementData):
 
     rate_hz: float = 50.0
     noise: DetectorNoise = field(default_factory=DetectorNoise)
+    noise_factor: tuple[float, float] = (1.0, 1.0)
+    cameras: CameraRanges = field(default_factory=CameraRanges)
     occlusion: str = "none"
     occluded_ratio: float = 1.0
     mirrored: bool = True
@@ -70,6 +77,19 @@ class ViewData(MovementData):
             )
         if not 0 <= self.occluded_ratio <= 1:
             raise ValueError(f"data: occluded_ratio must be 0 to 1, got {self.occluded_ratio}")
+        if len(self.noise_factor) != 2 or not 0 <= self.noise_factor[0] <= self.noise_factor[1]:
+            raise ValueError(
+                f"data: noise_factor must be a range from 0 up, got {list(self.noise_factor)}"
+            )
+
+    def disturbed(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return what a detector makes of true pixels, shape (frames, 17, 2), NaN: missing."""
+        factor = rng.uniform(*self.noise_factor)
+        noise = replace(
+            self.noise,
+            **{name: factor * getattr(self.noise, name) for name in ("white", "drift", "outlier")},
+        )
+        return disturb(pixels, H36M17, self.rate_hz, noise, rng)
 
 
 def load(data: ViewData, split: str, root: Path | None = None) -> list[Source]:
@@ -171,22 +191,27 @@ class ViewBatches:
         first = place - (int(self._ends[number - 1]) if number else 0)
         source, data = self.sources[number], self.data
         mirror = data.mirrored and rng.random() < 0.5
-        pixels, joints_m, size = _seen(source, first, self.frames, rng, mirror)
+        pixels, joints_m, size = _seen(source, first, self.frames, data.cameras, rng, mirror)
         if isinstance(source, PoseSequence):
-            pixels = disturb(pixels, H36M17, data.rate_hz, data.noise, rng)
+            pixels = data.disturbed(pixels, rng)
         if data.occlusion != "none" and rng.random() < data.occluded_ratio:
             pixels = occlude(pixels, data.occlusion, rng)
         return normalise(pixels, size), relative_to_root(joints_m)
 
 
 def _seen(
-    source: Source, first: int, frames: int, rng: np.random.Generator, mirror: bool
+    source: Source,
+    first: int,
+    frames: int,
+    cameras: CameraRanges,
+    rng: np.random.Generator,
+    mirror: bool,
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """Return pixels, joints in the camera's frame, and the image's size, of some frames."""
     window = slice(first, first + frames)
     if isinstance(source, CameraView):
         return source.keypoints_px[window], source.joints_m[window], source.camera.size_px
-    camera = _aimed(source, first, frames, rng)
+    camera = _aimed(source, first, frames, cameras, rng)
     joints_m = source.joints_m[window]
     if mirror:  # about the plane through the camera's axis
         seen = camera.to_camera(joints_m)[:, H36M17.mirrored()] * [-1.0, 1.0, 1.0]
@@ -195,12 +220,16 @@ def _seen(
 
 
 def _aimed(
-    sequence: PoseSequence, first: int, frames: int, rng: np.random.Generator
+    sequence: PoseSequence,
+    first: int,
+    frames: int,
+    cameras: CameraRanges,
+    rng: np.random.Generator,
 ) -> PinholeCamera:
     around = max(round(_AIM_S * sequence.rate_hz / 2), frames // 2)
     middle = first + frames // 2
     return random_camera(
-        sequence.joints_m[max(middle - around, 0) : middle + around], rng, CameraRanges()
+        sequence.joints_m[max(middle - around, 0) : middle + around], rng, cameras
     )
 
 
@@ -317,10 +346,10 @@ def fixed_windows(
         else:
             turn = first // frames
             stream = [_FIXED, data.seed, *name, turn % cameras]
-            camera = _aimed(source, first, frames, np.random.default_rng(stream))
+            camera = _aimed(source, first, frames, data.cameras, np.random.default_rng(stream))
             world = source.joints_m[first : first + frames]
             noise = np.random.default_rng([*stream, turn])
-            seen = disturb(camera.project(world), H36M17, data.rate_hz, data.noise, noise)
+            seen = data.disturbed(camera.project(world), noise)
             truth = camera.to_camera(world)
         names.append(source.name.partition("@")[0])
         pixels.append(seen)

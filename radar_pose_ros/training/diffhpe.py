@@ -23,6 +23,7 @@ from radar_pose_ros.models.diffhpe import FAST, DiffHPE, DiffHPEConfig, Lifter
 from radar_pose_ros.models.diffusion import Sampler
 from radar_pose_ros.models.hypotheses import SpreadCalibration
 from radar_pose_ros.models.mixste import MixSTE, MixSTEConfig
+from radar_pose_ros.simulation.cameras import CameraRanges
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
 from radar_pose_ros.skeleton.definitions import H36M17
 from radar_pose_ros.training import camera_windows, processes
@@ -117,7 +118,14 @@ class Recipe(recipes.Recipe):
         data = dict(made["data"])
         noise = dict(data.get("noise", {}))
         noise["joint_factors"] = tuple(noise.get("joint_factors", ()))
-        made["data"] = ViewData(**{**data, "noise": DetectorNoise(**noise)})
+        data["noise"] = DetectorNoise(**noise)
+        data["noise_factor"] = tuple(data.get("noise_factor", (1.0, 1.0)))
+        cameras: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in data.get("cameras", {}).items()
+        }
+        data["cameras"] = CameraRanges(**cameras)
+        made["data"] = ViewData(**data)
         made["loop"] = LoopConfig(**made["loop"])
         if "sampler" in made:
             made["sampler"] = Sampler(**made["sampler"])
@@ -338,6 +346,12 @@ def save(
         if isinstance(model, DiffHPE)
         else None,
         spread=calibration.as_dict() if calibration else None,
+        poses={
+            "skeleton": H36M17.name,
+            "unit": "m",
+            "root_relative": True,
+            "rate_hz": recipe.data.rate_hz,
+        },
     )
 
 

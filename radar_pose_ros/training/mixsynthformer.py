@@ -432,6 +432,12 @@ def save(
         git_revision=recipes.revision(),
         command=command or recipes.command("mixsynthformer", recipe.preset),
         metrics={"split": "validation", "steps": result.step, **result.scores},
+        poses={
+            "skeleton": training[0].skeleton,
+            "unit": training[0].unit,
+            "root_relative": recipe.data.root_relative,
+            "rate_hz": training[0].rate_hz,
+        },
     )
 
 

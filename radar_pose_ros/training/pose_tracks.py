@@ -57,6 +57,13 @@ class Track:
     def __len__(self) -> int:
         return len(self.truth)
 
+    @property
+    def unit(self) -> str:
+        """Of the joints: "m"; in an image "px" of the rig's, or "share" of its sides."""
+        if self.truth.shape[-1] == 3:
+            return "m"
+        return "px" if self.skeleton == HUPR14.name else "share"
+
 
 @dataclass(frozen=True)
 class TrackData(MovementData):
