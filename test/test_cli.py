@@ -222,7 +222,7 @@ def test_every_model_says_its_options(model, capsys):
         (["evaluate", "mixsynthformer", "--weights", "edge"], "is a millimamba, not a mixsynthfo"),
         (["train", "diffhpe", "--threads", "0"], "'0' is no whole number above 0"),
         (["train", "diffhpe", "--preset", "wrapper", "--mixste", "no.safetensors"], "no file of"),
-        (["train", "mixste", "--data", "no.npz"], "no.npz"),
+        (["train", "mixste", "--mocap", "no.npz"], "no.npz"),
         (["evaluate", "diffhpe"], "--weights"),
         (["evaluate", "diffhpe", "--weights", "edge"], "edge is a millimamba, not a mixste or"),
         (["reproduce", "mixsynthformer", "--rows", "x"], "--rows: 'x' is none of nearest, linear"),

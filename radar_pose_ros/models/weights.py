@@ -193,6 +193,29 @@ def load(name: str | Path, model: str = "") -> tuple[dict[str, Tensor], dict[str
     return state, {**entry, "directory": str(directory)}
 
 
+def network(name: str | Path, model: str = "") -> tuple[Any, dict[str, Any]]:
+    """Return a trained network, ready for use, and what the manifest says of it.
+
+    Parameters are those of `load`.
+
+    Returns
+    -------
+    network : nn.Module
+        Of the class of `NETWORKS`, in float32 on the CPU, in evaluation mode.
+    entry : dict
+
+    Raises
+    ------
+    WeightsError
+        As `load`.
+    """
+    state, entry = load(name, model)
+    module: Any = importlib.import_module(f"radar_pose_ros.models.{entry['model']}")
+    made = getattr(module, NETWORKS[entry["model"]])(module.PRESETS[entry["preset"]])
+    made.load_state_dict(state)
+    return made.eval(), entry
+
+
 def save(
     network: nn.Module,
     directory: Path,
@@ -320,8 +343,8 @@ def _check_fit(state: Mapping[str, Tensor], entry: Mapping[str, Any], path: Path
                 f"{path} was trained with {field} = {value!r}, but preset {entry['preset']} has "
                 f"{config.get(field)!r}: train it anew"
             )
-    network = getattr(module, NETWORKS[entry["model"]])
-    expected = _shapes(network, presets[entry["preset"]])
+    kind = getattr(module, NETWORKS[entry["model"]])
+    expected = _shapes(kind, presets[entry["preset"]])
     for key in sorted(expected.keys() - state.keys()):
         raise WeightsError(f"{path} lacks {key}, which preset {entry['preset']} has")
     for key, tensor in state.items():
@@ -336,10 +359,10 @@ def _check_fit(state: Mapping[str, Tensor], entry: Mapping[str, Any], path: Path
             raise WeightsError(f"{path}: {key} holds NaN or infinite numbers")
 
 
-def _shapes(network: type[nn.Module], config: Any) -> dict[str, tuple[int, ...]]:
+def _shapes(kind: type[nn.Module], config: Any) -> dict[str, tuple[int, ...]]:
     # Not on the device "meta": what torch imports for that takes seconds on a small computer.
     with torch.random.fork_rng(devices=[]):
-        state = network(config).state_dict()
+        state = kind(config).state_dict()
     return {key: tuple(value.shape) for key, value in state.items()}
 
 

@@ -17,7 +17,7 @@ from radar_pose_ros import msg
 from radar_pose_ros.models import weights
 from radar_pose_ros.models.confidence import Calibration
 from radar_pose_ros.models.engine import Engine
-from radar_pose_ros.models.millimamba import PRESETS, MilliMamba, MilliMambaOutput
+from radar_pose_ros.models.millimamba import MilliMambaOutput
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode, run
 from radar_pose_ros.nodes.pairing import StampPairing
@@ -42,12 +42,10 @@ class MambaPose(ManagedNode):
         """Load the network; fail without trained weights."""
         values = self.values
         device = self._choose_device()
-        state, entry = weights.load(values.weights, "millimamba")
-        config = PRESETS[entry["preset"]]
+        network, entry = weights.network(values.weights, "millimamba")
+        config = network.config
         if config.views != len(RADARS) or config.input_channels != 2:
             raise ValueError(f"preset {entry['preset']} is not for heatmaps of two radars")
-        network = MilliMamba(config)
-        network.load_state_dict(state)
         self._engine = Engine(
             network.to(device), precision=values.precision, threads=values.threads
         )

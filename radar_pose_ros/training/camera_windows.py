@@ -92,7 +92,9 @@ class ViewData(MovementData):
         return disturb(pixels, H36M17, self.rate_hz, noise, rng)
 
 
-def load(data: ViewData, split: str, root: Path | None = None) -> list[Source]:
+def load(
+    data: ViewData, split: str, root: Path | None = None, mocap: Path | None = None
+) -> list[Source]:
     """Return the movements of a split.
 
     Parameters
@@ -100,10 +102,11 @@ def load(data: ViewData, split: str, root: Path | None = None) -> list[Source]:
     data : ViewData
     split : {"train", "validation", "test"}
     root : Path, optional
-        ``cmu_60hz.npz``, which is added to the simulated people; or a folder with Human3.6M in
-        VideoPose3D's files and its ``cameras.yaml`` (`datasets.human36m`), which takes their
-        place. There S8 is held out for validation, and detections are used if a file of them is
-        in the folder.
+        A folder with Human3.6M in VideoPose3D's files and its ``cameras.yaml``
+        (`datasets.human36m`), which takes the place of all others. There S8 is held out for
+        validation, and detections are used if a file of them is in the folder.
+    mocap : Path, optional
+        ``cmu_60hz.npz``, which is added to the simulated people.
 
     Raises
     ------
@@ -111,9 +114,9 @@ def load(data: ViewData, split: str, root: Path | None = None) -> list[Source]:
         As the data sets raise them, or if there is no such split.
     """
     check_split(split)
-    if root is not None and root.is_dir():
+    if root is not None:
         return list(_human36m(root, split))
-    recorded = of_split(cmu_mocap.load_sequences(root), data, split, root) if root else []
+    recorded = of_split(cmu_mocap.load_sequences(mocap), data, split, mocap) if mocap else []
     people = simulated_poses.simulate_sequences(
         data.simulated[split], data.seconds, data.rate_hz, split, data.seed
     )

@@ -196,6 +196,8 @@ def judge(claim: Claim, results: Results, measure: Measure) -> Verdict:
         values = values + weight / positive * factor * rows
     difference = float(values.mean())
     margins = (margin(values.mean(1)), margin(values.mean(0)))
+    if math.isnan(difference):
+        return Verdict("not measured yet", f"a result's {claim.measure} is no number")
     if math.isnan(sum(margins)):
         return Verdict("not measured yet", "one seed or recording is not enough", difference)
     if difference > max(margins):

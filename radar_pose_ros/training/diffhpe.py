@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from radar_pose_ros import measurements
+from radar_pose_ros.datasets.camera_views import CameraView
 from radar_pose_ros.metrics import pose3d
 from radar_pose_ros.models import diffhpe, hypotheses, mixste, weights
 from radar_pose_ros.models.diffhpe import FAST, DiffHPE, DiffHPEConfig, Lifter
@@ -329,13 +331,14 @@ def save(
         If the network is no preset as it is.
     """
     subjects = {source.subject for source in training}
+    own_views = all(isinstance(source, CameraView) for source in training)
     return weights.save(
         model,
         directory,
         recipe.network_preset,
         training_data={
             "description": f"{len(training)} movements of {len(subjects)} people, seen by "
-            "random cameras",
+            + ("the data set's own cameras" if own_views else "random cameras"),
             "seed": recipe.data.seed,
             "licence": "; ".join(sorted({_licence(source) for source in training})),
         },
@@ -363,16 +366,10 @@ def load(name: Path | str) -> tuple[MixSTE | DiffHPE, dict[str, Any]]:
     WeightsError
         As `weights.load`, or if it is another network.
     """
-    state, entry = weights.load(name)
-    network: MixSTE | DiffHPE
-    if entry["model"] == "mixste":
-        network = MixSTE(mixste.PRESETS[entry["preset"]])
-    elif entry["model"] == "diffhpe":
-        network = DiffHPE(diffhpe.PRESETS[entry["preset"]])
-    else:
+    network, entry = weights.network(name)
+    if not isinstance(network, MixSTE | DiffHPE):
         raise weights.WeightsError(f"{name} is a {entry['model']}, not a mixste or diffhpe")
-    network.load_state_dict(state)
-    return network.eval(), entry
+    return network, entry
 
 
 def _licence(source: Source) -> str:
@@ -433,8 +430,10 @@ def train(arguments: argparse.Namespace) -> int:
     recipes.require_usable(arguments.out)
     torch.set_num_threads(arguments.threads)
     condition = _condition(arguments.mixste) if arguments.mixste else None
-    training = camera_windows.load(recipe.data, "train", arguments.data)
-    validation = camera_windows.load(recipe.data, "validation", arguments.data)
+    training, validation = (
+        camera_windows.load(recipe.data, split, arguments.data, arguments.mocap)
+        for split in ("train", "validation")
+    )
     with processes.joined():
         writes = processes.rank() == 0
         model, result = fit_recipe(
@@ -452,18 +451,13 @@ def train(arguments: argparse.Namespace) -> int:
             recipe.preset,
             recipe=arguments.recipe,
             data=arguments.data,
+            mocap=arguments.mocap,
             mixste=arguments.mixste,
         )
-        calibration = calibrate(model, recipe, validation) if isinstance(model, DiffHPE) else None
-        save(
-            model,
-            recipe,
-            result,
-            training,
-            arguments.out,
-            command=command,
-            calibration=calibration,
-        )
+        keep = partial(save, model, recipe, result, training, arguments.out, command=command)
+        keep()  # whatever becomes of the calibration
+        if isinstance(model, DiffHPE):
+            keep(calibration=calibrate(model, recipe, validation))
         print(f"weights of step {result.step} are in {arguments.out}: {result.scores}")
     return 0
 
@@ -491,8 +485,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     count, sampler = settings.pop("hypotheses"), Sampler(**settings)
     if arguments.steps and isinstance(network, DiffHPE):
         literal = arguments.steps == network.config.diffusion_steps
-        sampler = Sampler() if literal else replace(sampler, steps=arguments.steps)
-    test = camera_windows.load(recipe.data, "test", arguments.data)
+        sampler = Sampler() if literal else replace(FAST, steps=arguments.steps)
+    test = camera_windows.load(recipe.data, "test", arguments.data, arguments.mocap)
     windows = fixed_windows(test, network.config.frames, recipe.data, most=arguments.windows)
     spread = entry.get("spread")
     calibration = SpreadCalibration.of_weights(spread) if spread else None
@@ -538,7 +532,12 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        help="cmu_60hz.npz, which is added to simulated people, or a folder with Human3.6M in "
-        "VideoPose3D's files, which takes their place",
+        help="folder with Human3.6M in VideoPose3D's files, which takes the place of other people",
+    )
+    parser.add_argument(
+        "--mocap",
+        type=Path,
+        metavar="FILE",
+        help="recorded movements, cmu_60hz.npz, which are added to simulated people",
     )
     recipes.add_threads_argument(parser)

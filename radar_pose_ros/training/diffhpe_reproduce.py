@@ -94,7 +94,8 @@ def carry_out(job: Job[Recipe]) -> str:
 def _train_and_measure(job: Job[Recipe]) -> dict[str, Any]:
     data = job.recipe.data
     train, validation, test = (
-        camera_windows.load(data, split, job.data) for split in ("train", "validation", "test")
+        camera_windows.load(data, split, mocap=job.data)
+        for split in ("train", "validation", "test")
     )
     started_s = time.monotonic()
     network, fitted = diffhpe.fit_recipe(
@@ -158,7 +159,11 @@ def lines(table: Table, results: Results, verdicts: Sequence[Verdict]) -> Iterat
 def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose reproduce diffhpe``."""
     parser.add_argument(
-        "--data", type=Path, help="cmu_60hz.npz, which is added to simulated people"
+        "--mocap",
+        dest="data",
+        type=Path,
+        metavar="FILE",
+        help="recorded movements, cmu_60hz.npz, which are added to simulated people",
     )
     ablations.add_arguments(parser, "out/reproduce_diffhpe")
 

@@ -28,14 +28,14 @@ from radar_pose_ros.radar.heatmap import HeatmapConfig
 from radar_pose_ros.radar.ti_config import load_cfg
 from radar_pose_ros.training import millimamba_evaluation, processes
 from radar_pose_ros.training import recipe as recipes
-from radar_pose_ros.training.batches import (
+from radar_pose_ros.training.loop import FitResult, LoopConfig, fit
+from radar_pose_ros.training.millimamba_batches import (
     RADARS,
     Augmentation,
     Batch,
     TrainingBatches,
     gather_batch,
 )
-from radar_pose_ros.training.loop import FitResult, LoopConfig, fit
 from radar_pose_ros.training.recipe import RecipeError, count
 
 RECIPES = recipes.RECIPES / "millimamba"
@@ -442,10 +442,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _load(name: str, device: str) -> tuple[MilliMamba, dict[str, Any]]:
-    state, entry = weights.load(name, "millimamba")
-    model = MilliMamba(PRESETS[entry["preset"]])
-    model.load_state_dict(state)
-    return model.to(device).eval(), entry
+    model, entry = weights.network(name, "millimamba")
+    return model.to(device), entry
 
 
 def _listed(preset: str, directory: str) -> bool:

@@ -36,7 +36,7 @@ from radar_pose_ros.radar.waveform import Waveform
 from radar_pose_ros.simulation.body import HELD_OUT_MOTIONS
 from radar_pose_ros.skeleton.definitions import HUPR14
 from radar_pose_ros.skeleton.projection import FOCAL_LENGTH_PX
-from radar_pose_ros.training.batches import input_for
+from radar_pose_ros.training.millimamba_batches import input_for
 
 PCK_THRESHOLD = 0.2
 

@@ -37,9 +37,9 @@ from radar_pose_ros.models.millimamba import (
 )
 from radar_pose_ros.training import ablations, millimamba, millimamba_report, report
 from radar_pose_ros.training.ablations import Job
-from radar_pose_ros.training.batches import gather_batch
 from radar_pose_ros.training.claims import Table
 from radar_pose_ros.training.millimamba import RECIPES, Recipe
+from radar_pose_ros.training.millimamba_batches import gather_batch
 from radar_pose_ros.training.millimamba_evaluation import decode_windows
 from radar_pose_ros.training.millimamba_report import MEASURES
 

@@ -35,6 +35,7 @@ from radar_pose_ros.training.pose_tracks import (
     TrackData,
     refine_sequence,
 )
+from radar_pose_ros.training.recipe import RecipeError
 
 RECIPES = recipes.RECIPES / "mixsynthformer"
 PRESETS: dict[str, MixSynthFormerConfig | DeciWatchConfig] = {
@@ -497,16 +498,18 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """
     torch.set_num_threads(arguments.threads)
     name = arguments.weights or arguments.preset
-    state, entry = weights.load(name)
-    if entry["model"] not in ("mixsynthformer", "deciwatch"):
+    model, entry = weights.network(name)
+    if not isinstance(model, MixSynthFormer | DeciWatch):
         raise weights.WeightsError(f"{name} is a {entry['model']}, not a mixsynthformer")
-    recipe = _recipe(arguments)
-    model = build(PRESETS[entry["preset"]])
-    model.load_state_dict(state)
+    recipe = Recipe.load(arguments.recipe or RECIPES / f"{entry['preset']}.yaml")
+    if recipe.preset != entry["preset"]:
+        raise RecipeError(
+            f"{arguments.recipe} is for preset {recipe.preset}, {name} for {entry['preset']}"
+        )
     tracks = tracks_of(recipe, "test", arguments.data, arguments.mocap)
     if not tracks:
         raise ValueError("there is no movement to test on: this recipe wants --mocap FILE")
-    rows = results_of(model.to(arguments.device).eval(), recipe, tracks)
+    rows = results_of(model.to(arguments.device), recipe, tracks)
     print(measurements.table(rows))
     if arguments.json:
         measurements.write_results(arguments.json, rows)

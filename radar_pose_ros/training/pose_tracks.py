@@ -8,7 +8,7 @@ a network is trained on what it will see.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from radar_pose_ros.datasets import cmu_mocap, deciwatch, simulated_poses
-from radar_pose_ros.datasets.pose_sequences import PoseSequence
+from radar_pose_ros.datasets.pose_sequences import PoseSequence, runs
 from radar_pose_ros.models.refiner import fill
 from radar_pose_ros.simulation.detector_noise import DetectorNoise, disturb
 from radar_pose_ros.skeleton import definitions
@@ -155,8 +155,8 @@ def load_detected(root: Path, dataset: str, estimator: str, split: str) -> list[
     """Return movements and detections of DeciWatch's files, "train" or "test".
 
     Poses in an image are in shares of its width and height, as MixSynthFormer's released code has
-    them; those of 3DPW ("pw3d") are in LSP14. Frames without truth are left out, with all before
-    the last such frame.
+    them; those of 3DPW ("pw3d") are in LSP14. Frames without truth are left out: what lies between
+    them are tracks of their own, named by their first frames.
 
     Raises
     ------
@@ -208,22 +208,22 @@ def load_detected(root: Path, dataset: str, estimator: str, split: str) -> list[
             )
             for detected, true in pairs
         ]
-    return [_known_end(track) for track in tracks]
+    return [piece for track in tracks for piece in _known_pieces(track)]
 
 
-def _known_end(track: Track) -> Track:
-    unknown = np.flatnonzero(np.isnan(track.truth).any(axis=(1, 2)))
-    first = int(unknown[-1]) + 1 if len(unknown) else 0
-    detected = None if track.detected is None else track.detected[first:]
-    return Track(
-        track.name,
-        track.subject,
-        track.rate_hz,
-        track.skeleton,
-        track.truth[first:],
-        detected,
-        track.licence,
-    )
+def _known_pieces(track: Track) -> list[Track]:
+    known = ~np.isnan(track.truth).any(axis=(1, 2))
+    if known.all():
+        return [track]
+    return [
+        replace(
+            track,
+            name=f"{track.name}@{first}",
+            truth=track.truth[first:end],
+            detected=None if track.detected is None else track.detected[first:end],
+        )
+        for first, end in runs(known)
+    ]
 
 
 def root_joints(skeleton: str) -> list[int]:

@@ -95,6 +95,36 @@ def test_other_networks_are_kept_beside_it(folder: Path) -> None:
         weights.load("edge", "mixsynthformer")
 
 
+def test_presets_of_the_same_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says which model gets it; a preset's name alone gives the first."""
+    monkeypatch.setitem(mixsynthformer.PRESETS, "edge", mixsynthformer.PRESETS["radar_2d"])
+    about = describe()
+    del about["heatmap"]
+    refines = mixsynthformer.MixSynthFormer(mixsynthformer.PRESETS["edge"])
+    weights.save(refines, folder, "edge", **about)
+    assert weights.load("edge")[1]["model"] == "millimamba"
+    for model in ("millimamba", "mixsynthformer"):
+        assert weights.load("edge", model)[1]["model"] == model
+
+
+def test_the_network_of_weights(folder: Path, network: MilliMamba) -> None:
+    made, entry = weights.network("edge", "millimamba")
+    assert type(made) is MilliMamba and not made.training
+    assert entry["preset"] == "edge" and made.config == PRESETS["edge"]
+    for key, value in network.state_dict().items():
+        assert torch.equal(made.state_dict()[key], value.half().float())
+
+
+def test_which_poses_it_learnt_from_is_kept(folder: Path, network: MilliMamba) -> None:
+    poses = {"skeleton": "hupr14", "unit": "px", "root_relative": False, "rate_hz": 30}
+    weights.save(network, folder, "edge", **describe(), poses=poses)
+    assert weights.load("edge")[1]["poses"] == poses
+    manifest = folder / weights.MANIFEST
+    manifest.write_text(manifest.read_text().replace('"rate_hz": 30', '"rate_hz": "fast"'))
+    with pytest.raises(weights.WeightsError, match="entry 0: rate_hz of poses is 'fast'"):
+        weights.load("edge")
+
+
 def test_every_network_has_presets() -> None:
     for model, name in weights.NETWORKS.items():
         module = importlib.import_module(f"radar_pose_ros.models.{model}")

@@ -14,7 +14,7 @@ from radar_pose_ros.datasets import camera_views, human36m
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.datasets.simulated_poses import simulate_sequences
 from radar_pose_ros.metrics.pose3d import segment_consistency
-from radar_pose_ros.simulation.cameras import denormalise, random_camera
+from radar_pose_ros.simulation.cameras import CameraRanges, denormalise, random_camera
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
 from radar_pose_ros.skeleton.definitions import H36M17
 from radar_pose_ros.training import camera_windows
@@ -61,6 +61,26 @@ def test_keypoints_are_the_projected_poses(people) -> None:
     cosine = (across * seen).sum(1) / (across.norm(dim=1) * seen.norm(dim=1))
     assert cosine[:, 2].min() > 0.9  # the head is far from the hip in any image
     assert batch.keypoints.abs().max() < 1.5
+
+
+def test_detectors_of_different_worth(people) -> None:
+    """Jitter is within the range of its factors, and differs from window to window."""
+    data = dataclasses.replace(CLEAN, noise=DetectorNoise(white=2.0), noise_factor=(1.0, 5.0))
+    rng = np.random.default_rng(0)
+    still = np.full((200, 17, 2), 500.0)
+    found = np.array([data.disturbed(still, rng).std() for _ in range(40)])
+    assert 1.9 < found.min() < 3.0 and 9.0 < found.max() < 10.3
+    fixed = dataclasses.replace(data, noise_factor=(1.0, 1.0)).disturbed(still, rng)
+    assert fixed.std() == pytest.approx(2.0, abs=0.1)
+
+
+def test_cameras_are_where_the_recipe_puts_them(people) -> None:
+    cameras = CameraRanges(distance_m=(2.4, 2.4), height_m=(1.0, 1.0), focal_to_width=(0.8, 0.8))
+    windows = fixed_windows(people, FRAMES, dataclasses.replace(CLEAN, cameras=cameras))
+    for camera, joints_m in zip(windows.cameras, windows.joints_m, strict=True):
+        assert camera.focal_px == (800.0, 800.0) and camera.position_m[2] == 1.0
+        # aimed at where somebody is on the mean, who walks
+        assert 1.5 < np.linalg.norm(joints_m[:, 0], axis=-1).mean() < 3.5
 
 
 def test_mirror_images_are_people_with_sides_exchanged(people) -> None:
@@ -167,7 +187,7 @@ def test_splits(tmp_path) -> None:
 def test_recorded_people_are_held_out(shared_data) -> None:
     data = dataclasses.replace(CLEAN, held_out={"test": ["cmu02", "cmu13"]})
     path = shared_data / "mocap" / "cmu_60hz.npz"
-    found = {split: camera_windows.load(data, split, path) for split in ("train", "test")}
+    found = {split: camera_windows.load(data, split, mocap=path) for split in ("train", "test")}
     recorded = {
         split: {s.subject for s in sources if s.subject.startswith("cmu")}
         for split, sources in found.items()

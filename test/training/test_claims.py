@@ -127,6 +127,13 @@ def test_without_results_nothing_is_said():
     assert (verdict.outcome, verdict.remark) == ("not measured yet", "rows have no seed in common")
 
 
+def test_a_result_that_is_no_number_judges_nothing():
+    lost = results(0.3)
+    lost[0]["by_recording"]["ap"][1] = float("nan")
+    verdict = judge(ONE, {"a": results(0.4), "b": lost})
+    assert (verdict.outcome, verdict.remark) == ("not measured yet", "a result's ap is no number")
+
+
 def test_a_row_that_trains_nothing_counts_for_every_seed():
     """By hand, two seeds and two recordings, less being better."""
 

@@ -318,6 +318,12 @@ def test_train_then_evaluate(small_presets, tmp_path, capsys) -> None:
     assert entry["config"]["frames"] == FRAMES and entry["config"]["diffusion_steps"] == 50
     assert Sampler(**{k: v for k, v in entry["sampling"].items() if k != "hypotheses"})
     assert len(entry["spread"]["factors"]) == 17
+    assert entry["poses"] == {
+        "skeleton": "h36m17",
+        "unit": "m",
+        "root_relative": True,
+        "rate_hz": entries("wrapper")["data"]["rate_hz"],
+    }
     assert entry["command"].endswith("--recipe wrapper.yaml --mixste mixste_paper.safetensors")
     assert "simulated" in entry["training_data"]["licence"]
 

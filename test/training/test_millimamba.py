@@ -22,9 +22,9 @@ from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
 from radar_pose_ros.skeleton.projection import project
 from radar_pose_ros.training import millimamba, processes
 from radar_pose_ros.training import millimamba_evaluation as evaluation
-from radar_pose_ros.training.batches import Augmentation, TrainingBatches, input_for
 from radar_pose_ros.training.loop import FitResult
 from radar_pose_ros.training.millimamba import RECIPES, Recipe
+from radar_pose_ros.training.millimamba_batches import Augmentation, TrainingBatches, input_for
 from radar_pose_ros.training.recipe import RecipeError
 
 EDGE = PRESETS["edge"]

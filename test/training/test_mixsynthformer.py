@@ -233,6 +233,14 @@ def test_train_then_evaluate(tmp_path, capsys, preset: str) -> None:
     assert entry["config"]["spatial_reduction"] == config.spatial_reduction
     assert entry["training_data"]["subjects"] == 2
     assert entry["training_data"]["licence"].startswith("Apache-2.0")
+    assert (
+        entry["poses"]
+        == {
+            "radar_2d_live": _learnt_from("hupr14", "px", False, 30),
+            "pose_3d_fast": _learnt_from("h36m17", "m", False, 30),
+            "h36m_prediction": _learnt_from("h36m17", "m", True, 25),
+        }[preset]
+    )
     MixSynthFormer(config).load_state_dict(state)
 
     parser = argparse.ArgumentParser()
@@ -248,6 +256,40 @@ def test_train_then_evaluate(tmp_path, capsys, preset: str) -> None:
     start = "zero_velocity" if preset == "h36m_prediction" else "linear"
     assert values[f"test.{name}"] == pytest.approx(values[f"test.{name}_{start}"], rel=0.05)
     assert f"test.{name}" in capsys.readouterr().out
+
+
+def _learnt_from(skeleton: str, unit: str, root_relative: bool, rate_hz: float) -> dict:
+    return {
+        "skeleton": skeleton,
+        "unit": unit,
+        "root_relative": root_relative,
+        "rate_hz": rate_hz,
+    }
+
+
+def test_weights_are_measured_by_their_own_recipe(tmp_path, monkeypatch) -> None:
+    """Without one it is their preset's, whatever --preset says; another's is refused."""
+    recipe = Recipe.load(tiny(tmp_path / "tiny.yaml", "pose_3d_fast"))
+    network = MixSynthFormer(PRESETS["pose_3d_fast"])
+    about = {"training_data": {}, "git_revision": "", "command": "", "metrics": {}}
+    weights.save(network, tmp_path, "pose_3d_fast", **about)
+    file = tmp_path / "mixsynthformer_pose_3d_fast.safetensors"
+    parser = argparse.ArgumentParser()
+    training.add_evaluate_arguments(parser)
+    seen = []
+
+    def no_tracks(recipe, *_):
+        seen.append(recipe.preset)
+        return []
+
+    arguments = parser.parse_args(["--preset", "radar_2d", "--weights", str(file)])
+    monkeypatch.setattr(training, "tracks_of", no_tracks)
+    with pytest.raises(ValueError, match="no movement"):
+        training.evaluate(arguments)
+    assert seen == [recipe.preset]
+    other = tiny(tmp_path / "other.yaml", "radar_2d")
+    with pytest.raises(ValueError, match=r"other\.yaml is for preset radar_2d"):
+        training.evaluate(parser.parse_args(["--recipe", str(other), "--weights", str(file)]))
 
 
 def test_interrupted_training_goes_on(tmp_path) -> None:

@@ -142,13 +142,16 @@ def test_poses_of_3dpw_have_14_joints(tmp_path) -> None:
 
 def test_detected_poses_in_an_image_are_shares_of_its_sides(tmp_path) -> None:
     truth = np.random.default_rng(0).uniform(0, 200, (12, 15, 2)).astype(np.float32)
-    truth[2, 5] = np.nan  # from the next frame on it is whole
+    truth[2, 5] = np.nan  # before and behind it is whole
     shape = [np.array([240, 320, 3])]
     flat = truth.reshape(12, -1)
     write_deciwatch(tmp_path, "jhmdb", "simplepose", [flat], [flat + 1], imgshape=shape)
-    (found,) = pose_tracks.load_detected(tmp_path, "jhmdb", "simplepose", "train")
-    assert_close(found.truth, truth[3:] / np.float32([320, 240]))
-    assert_close(found.detected, (truth[3:] + 1) / np.float32([320, 240]))
+    pieces = pose_tracks.load_detected(tmp_path, "jhmdb", "simplepose", "train")
+    assert [piece.name.partition("@")[2] for piece in pieces] == ["0", "3"]
+    for piece, frames in zip(pieces, (slice(0, 2), slice(3, 12)), strict=True):
+        assert piece.unit == "share"
+        assert_close(piece.truth, truth[frames] / np.float32([320, 240]))
+        assert_close(piece.detected, (truth[frames] + 1) / np.float32([320, 240]))
 
 
 # -- detections ----------------------------------------------------------------------------------

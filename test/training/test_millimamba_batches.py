@@ -13,7 +13,7 @@ from radar_pose_ros.models.losses import PoseLossConfig, pose_loss
 from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
 from radar_pose_ros.radar.heatmap import angle_transform, four_dimensional_transform
 from radar_pose_ros.training import processes
-from radar_pose_ros.training.batches import (
+from radar_pose_ros.training.millimamba_batches import (
     Augmentation,
     TrainingBatches,
     add_noise,
