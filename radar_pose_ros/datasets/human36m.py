@@ -45,6 +45,7 @@ TEST_SUBJECTS = ("S9", "S11")
 # Of the 32 recorded joints, those of H36M17 in its order.
 KEPT_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 _RECORDED_JOINTS = 32
+_DETECTED = "data_2d_h36m_"
 _LICENCE = "Human3.6M: academic use only, not to be passed on"
 # Frames of which the sides are checked: every so many.
 _CHECK_EVERY = 25
@@ -77,7 +78,7 @@ def load(path: Path | str, subjects: Sequence[str] | None = None) -> list[PoseSe
     sequences = []
     for subject, actions in people.items():
         for take, joints in actions.items():
-            joints_m = np.asarray(joints)
+            joints_m = object_arrays.numbers(joints, f"{path}: {subject}, {take}")
             if joints_m.ndim != 3 or joints_m.shape[1:] != (_RECORDED_JOINTS, 3):
                 raise ValueError(
                     f"{path}: {subject}, {take}: want (frames, {_RECORDED_JOINTS}, 3), got "
@@ -98,6 +99,44 @@ def load(path: Path | str, subjects: Sequence[str] | None = None) -> list[PoseSe
         every = np.concatenate([sequence.joints_m[::_CHECK_EVERY] for sequence in sequences])
         check_sides(every, H36M17.name, str(path))
     return sequences
+
+
+def detections(root: Path | str, name: str | None = None) -> Path | None:
+    """Return the file of detected keypoints in a folder.
+
+    Parameters
+    ----------
+    root : Path
+    name : str, optional
+        The detector's, "cpn_ft_h36m_dbb" for ``data_2d_h36m_cpn_ft_h36m_dbb.npz``; by default the
+        folder may hold one such file only.
+
+    Returns
+    -------
+    Path or None
+        None if there is no such file and no name was given.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or none of the files is that detector's: names those there are.
+    ValueError
+        If there are several, and it is not said which: names them.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
+    found = {path.stem.removeprefix(_DETECTED): path for path in root.glob(f"{_DETECTED}*.npz")}
+    there = ", ".join(sorted(found))
+    if name is not None:
+        if name not in found:
+            raise FileNotFoundError(
+                f"{root}: no {_DETECTED}{name}.npz, there are keypoints of {there or 'nobody'}"
+            )
+        return found[name]
+    if len(found) > 1:
+        raise ValueError(f"{root}: keypoints of {there}; say of which")
+    return next(iter(found.values()), None)
 
 
 def load_keypoints(path: Path | str) -> dict[str, list[np.ndarray]]:
@@ -123,7 +162,13 @@ def load_keypoints(path: Path | str) -> dict[str, list[np.ndarray]]:
     found = {}
     for subject, actions in _tree(path, "positions_2d", None).items():
         for take, cameras in actions.items():
-            views = [np.asarray(keypoints) for keypoints in cameras]
+            where = f"{path}: {subject}, {take}"
+            if not isinstance(cameras, list | tuple | np.ndarray):
+                raise ValueError(f"{where}: want an array for each camera")
+            views = [
+                object_arrays.numbers(keypoints, f"{where}, camera {number}")
+                for number, keypoints in enumerate(cameras)
+            ]
             for number, keypoints in enumerate(views):
                 if keypoints.ndim != 3 or keypoints.shape[1:] != (len(H36M17.joints), 2):
                     raise ValueError(
@@ -151,7 +196,7 @@ def load_cameras(path: Path | str) -> dict[str, list[PinholeCamera]]:
     """
     try:
         tree = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from error
     if not isinstance(tree, dict) or not all(isinstance(item, list) for item in tree.values()):
         raise ValueError(f"{path}: want a list of cameras for each subject")
@@ -238,9 +283,12 @@ def views(
 
 
 def _tree(path: Path | str, key: str, subjects: Sequence[str] | None) -> dict[str, dict]:
-    content = object_arrays.read(path)
-    people = content.get(key)
-    if not isinstance(people, dict) or not all(isinstance(p, dict) for p in people.values()):
+    people = object_arrays.read(path, optional=[key]).get(key)
+    if (
+        not isinstance(people, dict)
+        or not all(isinstance(actions, dict) for actions in people.values())
+        or not all(isinstance(k, str) for k in (*people, *(a for p in people.values() for a in p)))
+    ):
         raise ValueError(f"{path}: no dictionary {key}[subject][action]")
     absent = set(subjects or ()) - people.keys()
     if absent:

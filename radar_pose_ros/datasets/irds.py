@@ -17,16 +17,19 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from radar_pose_ros.datasets import kinect
+from radar_pose_ros.datasets import kinect, object_arrays
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.skeleton.definitions import H36M17
 
 RATE_HZ = 30.0
 _LICENCE = "CC BY 4.0, unconfirmed for this copy: for evaluation only, never for shipped weights"
 _TRACKED = 2
+# Clips take some seconds; stamps that say otherwise are wrong.
+_LONGEST_S = 600.0
 # The Kinect's x is to its left, y up, z away from it; the rig's x is away, y left, z up.
 _RIG_AXES = (2, 0, 1)
 
@@ -57,18 +60,20 @@ def load(path: Path | str, *, keep_inferred: bool = False) -> list[PoseSequence]
     """
     wanted = {"joints_m", "joint_names", "tracking", "timestamps_raw", "clip_start", "subject"}
     wanted |= {"gesture", "gesture_names", "repetition"}
-    with np.load(path, allow_pickle=False) as file:
-        missing = wanted - {*file.files}
-        if missing:
-            raise ValueError(f"{path}: no array {', '.join(sorted(missing))}")
-        arrays = {name: file[name] for name in wanted}
-    source_m = arrays["joints_m"].copy()
+    arrays = object_arrays.read(path, wanted, ())
+    source_m = object_arrays.numbers(arrays["joints_m"], f"{path}: joints_m").copy()
+    time_s = _checked_time_s(arrays, source_m, path)
     if not keep_inferred:
         source_m[arrays["tracking"] != _TRACKED] = np.nan
     joints_m = kinect.to_h36m17(source_m, arrays["joint_names"], str(path))[..., _RIG_AXES]
-    # counter, a constant, milliseconds
-    time_s = arrays["timestamps_raw"][:, 2].astype(float) / 1000
-    bounds = pairwise([*arrays["clip_start"].tolist(), len(joints_m)])
+    bounds = list(pairwise([*arrays["clip_start"].tolist(), len(joints_m)]))
+    for number, (first, end) in enumerate(bounds):
+        since_s = time_s[first:end] - time_s[first]
+        if not ((since_s >= 0) & (since_s < _LONGEST_S)).all():
+            raise ValueError(
+                f"{path}: a time stamp of clip {number} is before its first one or not within "
+                f"{_LONGEST_S:.0f} s of it"
+            )
     return [
         PoseSequence(
             name=f"irds_{number:03d}_{arrays['subject'][number]}_{arrays['gesture'][number]}"
@@ -82,6 +87,36 @@ def load(path: Path | str, *, keep_inferred: bool = False) -> list[PoseSequence]
         )
         for number, (first, end) in enumerate(bounds)
     ]
+
+
+def _checked_time_s(arrays: dict[str, Any], source_m: np.ndarray, path: Path | str) -> np.ndarray:
+    """Return each frame's time, if the arrays are of one layout."""
+    frames, clips = len(source_m), np.size(arrays["clip_start"])
+    shapes = {
+        "joints_m": (frames, len(kinect.JOINT_NAMES), 3),
+        "tracking": (frames, len(kinect.JOINT_NAMES)),
+        "timestamps_raw": (frames, 3),
+        **dict.fromkeys(("clip_start", "subject", "gesture", "repetition"), (clips,)),
+    }
+    for name, shape in shapes.items():
+        if np.shape(arrays[name]) != shape:
+            raise ValueError(
+                f"{path}: {name} wants the shape {shape}, got {np.shape(arrays[name])}"
+            )
+    starts, gestures = (
+        object_arrays.numbers(arrays[name], f"{path}: {name}")
+        for name in ("clip_start", "gesture")
+    )
+    ends = np.append(starts[1:], frames)
+    if starts.dtype.kind not in "iu" or starts[:1].tolist() != [0] or (ends <= starts).any():
+        raise ValueError(f"{path}: clip_start does not rise from 0 to one of the {frames} frames")
+    known = len(np.atleast_1d(arrays["gesture_names"]))
+    if gestures.dtype.kind not in "iu" or (gestures < 0).any() or (gestures >= known).any():
+        raise ValueError(f"{path}: gesture wants whole numbers of {known} gesture_names")
+    try:  # counter, a constant, milliseconds
+        return arrays["timestamps_raw"][:, 2].astype(float) / 1000
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: timestamps_raw: {error}") from error
 
 
 def _evenly(joints_m: np.ndarray, time_s: np.ndarray) -> np.ndarray:

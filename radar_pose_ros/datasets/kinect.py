@@ -39,10 +39,12 @@ def to_h36m17(joints_m: np.ndarray, names: Sequence[str], where: str) -> np.ndar
     Raises
     ------
     ValueError
-        If the names are not those of the 25 joints.
+        If the names are not those of the 25 joints, or there are not so many joints.
     """
-    given = [str(name) for name in names]
+    given = [str(name) for name in np.atleast_1d(np.asarray(names))]
     if sorted(given) != sorted(JOINT_NAMES):
         raise ValueError(f"{where}: its joints are not the 25 of Kinect V2")
+    if joints_m.ndim < 2 or joints_m.shape[-2:] != (len(given), 3):
+        raise ValueError(f"{where}: want (..., {len(given)}, 3) joints, got {joints_m.shape}")
     order = [given.index(name) for name in JOINT_NAMES]
     return mapping.convert(joints_m[..., order, :], KINECT25.name, H36M17.name)

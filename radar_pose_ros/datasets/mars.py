@@ -18,11 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from radar_pose_ros.datasets import kinect
+from radar_pose_ros.datasets import kinect, object_arrays
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.skeleton.definitions import H36M17
 
 RATE_HZ = 10.0
+# An hour; a subject's recordings take 40 minutes, of which a movement is two.
+_LONGEST_FRAMES = 36_000
 _LICENCE = "MIT, (c) 2021 SizheAn"
 # From x right, y away from the radar, z up, to the rig's x away, y left, z up.
 _TO_RIG = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], np.float32)
@@ -53,18 +55,30 @@ def load(path: Path | str) -> list[PoseSequence]:
     subject = path.stem.removeprefix("mars_subject")
     if not subject.isdigit():
         raise ValueError(f"{path}: the name does not say whose file it is: mars_subject<number>")
-    wanted = {"kinect_joints_m", "joint_names", "movement", "radar_frame"}
-    with np.load(path, allow_pickle=False) as file:
-        missing = wanted - {*file.files}
-        if missing:
-            raise ValueError(f"{path}: no array {', '.join(sorted(missing))}")
-        joints_m = kinect.to_h36m17(file["kinect_joints_m"], file["joint_names"], str(path))
-        movements, frames = file["movement"], file["radar_frame"]
+    wanted = ("kinect_joints_m", "joint_names", "movement", "radar_frame")
+    file = object_arrays.read(path, wanted, ())
+    source_m = object_arrays.numbers(file["kinect_joints_m"], f"{path}: kinect_joints_m")
+    joints_m = kinect.to_h36m17(source_m, file["joint_names"], str(path))
+    movements, frames = (
+        object_arrays.numbers(file[name], f"{path}: {name}")
+        for name in ("movement", "radar_frame")
+    )
+    for name, values in (("movement", movements), ("radar_frame", frames)):
+        if values.dtype.kind not in "iu" or values.shape != joints_m.shape[:1]:
+            raise ValueError(
+                f"{path}: {name} wants one whole number for each of {len(joints_m)} frames, got "
+                f"{values.dtype} of shape {values.shape}"
+            )
     joints_m = joints_m @ _TO_RIG.T
     sequences = []
     for movement in np.unique(movements):
         chosen = movements == movement
-        places = frames[chosen] - frames[chosen].min()
+        places = frames[chosen].astype(np.int64) - int(frames[chosen].min())
+        if (np.diff(places) <= 0).any() or places.max() >= _LONGEST_FRAMES:
+            raise ValueError(
+                f"{path}: radar_frame of movement {movement} does not rise, or by more than "
+                f"{_LONGEST_FRAMES}"
+            )
         track_m = np.full((places.max() + 1, len(H36M17.joints), 3), np.nan, np.float32)
         track_m[places] = joints_m[chosen]
         sequences.append(

@@ -200,6 +200,33 @@ def box_length(keypoints_px: ArrayLike) -> np.ndarray:
     return (np.nanmax(keypoints, axis=-2) - np.nanmin(keypoints, axis=-2)).max(-1)
 
 
+def annotated_box_length(boxes_px: ArrayLike) -> np.ndarray:
+    """Return the longer side of annotated boxes.
+
+    Parameters
+    ----------
+    boxes_px : array_like, shape (..., 4)
+        x1, y1, x2, y2; NaN is unknown.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        px; NaN where the box is not known.
+
+    Raises
+    ------
+    ValueError
+        If the last axis is not 4, or a box ends before it begins.
+    """
+    boxes = np.asarray(boxes_px, np.float64)
+    if boxes.ndim < 1 or boxes.shape[-1] != 4:
+        raise ValueError(f"boxes must be (..., 4), got {boxes.shape}")
+    sides = boxes[..., 2:] - boxes[..., :2]
+    if (sides < 0).any():
+        raise ValueError("boxes must be x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
+    return sides.max(-1)
+
+
 def correct_keypoints(
     predicted_px: ArrayLike, true_px: ArrayLike, length_px: ArrayLike, threshold: float
 ) -> np.ndarray:
@@ -257,6 +284,43 @@ def joint_pck(
 ) -> np.ndarray:
     """Return the PCK of each joint, shape ``(joints,)``; arguments as in `pck`."""
     return _mean(_correct(predicted_px, true_px, threshold, reference))
+
+
+def annotated_pck(
+    predicted_px: ArrayLike, true_px: ArrayLike, boxes_px: ArrayLike, threshold: float = 0.2
+) -> float:
+    """Return the PCK of one sequence by its annotated boxes, as Sub-JHMDB's is published.
+
+    A joint is right if it is closer than ``threshold`` times the longer side of its frame's box.
+    Each joint's share of right frames comes first, then the mean over the joints. What is
+    published is the mean of this over the sequences, however long they are, for 0.05, 0.1, 0.2.
+
+    Parameters
+    ----------
+    predicted_px, true_px : array_like, shape (frames, joints, 2)
+        Pixels, not shares of an image's sides: those are of different lengths.
+    boxes_px : array_like, shape (frames, 4)
+        x1, y1, x2, y2.
+    threshold : float
+
+    Returns
+    -------
+    float
+        0 to 1, over the joints that can be counted in some frame; NaN if there are none.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not belong together, or a box ends before it begins.
+    """
+    predicted, true = _pair(predicted_px, true_px)
+    length = annotated_box_length(boxes_px)
+    if true.ndim != 3 or length.shape != true.shape[:1]:
+        raise ValueError(
+            f"want keypoints (frames, joints, 2) and as many boxes, got {true.shape} and "
+            f"{(*length.shape, 4)}"
+        )
+    return float(_mean(_mean(correct_keypoints(predicted, true, length, threshold))))
 
 
 def _correct(

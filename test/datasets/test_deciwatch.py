@@ -121,6 +121,86 @@ def test_wrong_files_are_named(tmp_path):
     np.savez(path, imgname=ragged([["a"], ["b"]]), pose=ragged([1, 2]))
     with pytest.raises(ValueError, match="no array joints_3d, only imgname, pose"):
         deciwatch.load(path, "h36m")
+    for names, joints, sentence in (
+        ([3, 4], tracks, "imgname of sequence 0 wants one entry for each frame"),
+        ([["a.jpg"], ["b.jpg"]], [None, 1.0], "joints_3d of sequence 0 wants one entry"),
+        (
+            [["a.jpg"], ["b.jpg"]],
+            [["x"], ["y"]],
+            "a: joints_3d: want an array of numbers, got <U1",
+        ),
+    ):
+        np.savez(path, imgname=ragged(names), joints_3d=ragged(joints))
+        with pytest.raises(ValueError, match=rf"gt\.npz: {sentence}"):
+            deciwatch.load(path, "h36m")
+    np.savez(path, imgname={"a": 1}, joints_3d=np.zeros((1, 5, 51)))
+    with pytest.raises(ValueError, match=r"gt\.npz: imgname wants one entry for each sequence"):
+        deciwatch.load(path, "h36m")
+    path.write_bytes(path.read_bytes()[:-30])
+    for load in (deciwatch.load, deciwatch.load_rotations):
+        with pytest.raises(ValueError, match=r"gt\.npz: damaged, or no \.npz file: "):
+            load(path, "h36m")
+
+
+def write_rotations(path, poses, **more):
+    names = [[f"clip_{n}/image_{k:05d}.jpg" for k in range(len(p))] for n, p in enumerate(poses)]
+    np.savez(path, imgname=ragged(names), pose=ragged(poses), **more)
+
+
+def turned(frames):
+    """Nobody turns anything, but the left knee is bent by a right angle about x."""
+    pose = np.zeros((frames, 72))
+    pose[:, 3 * 4] = np.pi / 2
+    return pose
+
+
+def test_rotations(tmp_path):
+    path = tmp_path / "3dpw_gt_test.npz"
+    poses = [turned(3), turned(5)]
+    poses[1][2, 3:6] = np.nan
+    write_rotations(path, poses, shape=ragged([np.zeros((3, 10)), np.zeros((5, 10))]))
+    first, second = deciwatch.load_rotations(path, "3dpw")
+    assert (first.name, second.subject, first.rate_hz) == ("clip_0/image", "clip_1/image", 30.0)
+    assert first.rotations.shape == (3, 24, 6) and first.rotations.dtype == np.float32
+    assert_close(first.rotations[1, 0], [1.0, 0, 0, 0, 1, 0])
+    # about x by 90 degrees y becomes z: the second column
+    assert_close(first.rotations[1, 4], [1.0, 0, 0, 0, 0, 1])
+    unknown = np.isnan(second.rotations)
+    assert unknown[2, 1].all() and unknown.sum() == 6
+
+
+def test_pairs_of_rotations(tmp_path):
+    write_rotations(tmp_path / "gt.npz", [turned(3), turned(5)])
+    write_rotations(tmp_path / "pare.npz", [0 * turned(3), turned(5)])
+    pairs = deciwatch.load_rotation_pairs(tmp_path / "gt.npz", tmp_path / "pare.npz", "3dpw")
+    detected, true = pairs[0]
+    assert_close(true.rotations[0, 4], [1.0, 0, 0, 0, 0, 1])
+    assert_close(detected.rotations[0, 4], [1.0, 0, 0, 0, 1, 0])
+    write_rotations(tmp_path / "pare.npz", [turned(3), turned(4)])
+    with pytest.raises(ValueError, match=r"pare\.npz does not hold the sequences of .*gt\.npz"):
+        deciwatch.load_rotation_pairs(tmp_path / "gt.npz", tmp_path / "pare.npz", "3dpw")
+
+
+@pytest.mark.parametrize(
+    ("pose", "sentence"),
+    [
+        (np.zeros((3, 216)), r"axis and angle of 24 joints, \(frames, 72\), got \(3, 216\)"),
+        (np.zeros((3, 24, 3)), r"got \(3, 24, 3\)"),
+        (np.full((3, 72), 20.0), r"turned by 34\.64 or more, which is no angle in radians"),
+        (np.full((3, 72), np.inf), "an angle is infinite"),
+        (np.full((3, 72), "x"), "pose: want an array of numbers, got <U1"),
+    ],
+)
+def test_other_rotations_are_refused(tmp_path, pose, sentence):
+    path = tmp_path / "gt.npz"
+    write_rotations(path, [turned(2), pose])
+    with pytest.raises(ValueError, match=rf"gt\.npz: clip_1/image: .*{sentence}"):
+        deciwatch.load_rotations(path, "aist")
+    with pytest.raises(ValueError, match="unknown data set 'pw3d'"):
+        deciwatch.load_rotations(path, "pw3d")
+    write(path, people())
+    with pytest.raises(ValueError, match=r"gt\.npz: no array pose, only imgname, joints_3d"):
+        deciwatch.load_rotations(path, "3dpw")
 
 
 def test_joints_in_the_image(tmp_path):
@@ -151,3 +231,22 @@ def test_joints_in_the_image(tmp_path):
     np.savez(path, imgname=ragged(names), joints_2d=ragged([k[:, :28] for k in keypoints]))
     with pytest.raises(ValueError, match=r"catch: want \(frames, 30\), got \(3, 28\)"):
         deciwatch.load_images(path)
+    for more, sentence in (
+        (
+            {"bbox": ragged([b.reshape(-1, 2) for b in boxes])},
+            r"want boxes \(frames, 4\), got \(6",
+        ),
+        ({"bbox": ragged(boxes[:1])}, "bbox is not of the 2 sequences"),
+        ({"imgshape": ragged(["a", "b"])}, "imgshape: want an array of numbers"),
+        (
+            {"imgshape": ragged([np.array([0, 320])] * 2)},
+            r"one height and width .*, got \[  0 320",
+        ),
+        (
+            {"imgshape": ragged([np.array([[240, 320], [320, 240], [240, 320]])] * 2)},
+            r"want one height and width for all frames, got \[240 240\] to \[320 320\]",
+        ),
+    ):
+        np.savez(path, imgname=ragged(names), joints_2d=ragged(keypoints), **more)
+        with pytest.raises(ValueError, match=rf"jhmdb_gt_test\.npz: .*{sentence}"):
+            deciwatch.load_images(path)

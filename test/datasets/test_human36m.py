@@ -152,6 +152,48 @@ def test_views_pair_keypoints_with_joints(tmp_path):
         human36m.views(sequences, cameras, keypoints)
 
 
+def test_the_one_file_of_detections(tmp_path):
+    assert human36m.detections(tmp_path) is None
+    with pytest.raises(FileNotFoundError, match="there are keypoints of nobody"):
+        human36m.detections(tmp_path, "gt")
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        human36m.detections(tmp_path / "nowhere")
+    first, second = (tmp_path / f"data_2d_h36m_{name}.npz" for name in ("cpn_ft", "gt"))
+    first.touch()
+    assert human36m.detections(tmp_path) == human36m.detections(tmp_path, "cpn_ft") == first
+    second.touch()
+    assert human36m.detections(str(tmp_path), "gt") == second
+    with pytest.raises(ValueError, match=r"keypoints of cpn_ft, gt; say of which"):
+        human36m.detections(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no data_2d_h36m_sh\.npz, .* of cpn_ft, gt"):
+        human36m.detections(tmp_path, "sh")
+
+
+def test_damaged_files_are_named(tmp_path):
+    path = tmp_path / "data_3d_h36m.npz"
+    write_3d(path, {"S1": {"Walking": np.zeros((2, 32, 3))}})
+    path.write_bytes(path.read_bytes()[:-30])
+    for load in (human36m.load, human36m.load_keypoints):
+        with pytest.raises(ValueError, match=r"data_3d_h36m\.npz: damaged, or no \.npz file: "):
+            load(path)
+    for people, sentence in (
+        ({"S1": {"Walking": [["a"]]}}, r"S1, Walking: want an array of numbers, got <U1"),
+        ({"S1": {"Walking": [[1.0], [1.0, 2.0]]}}, "S1, Walking: want an array of numbers"),
+        ({"S1": {"Walking": [None, 2.0]}}, "S1, Walking: want an array of numbers"),
+        ({1: {"Walking": 0}}, r"no dictionary positions_3d\[subject\]\[action\]"),
+        ({"S1": {2: 0}}, r"no dictionary positions_3d\[subject\]\[action\]"),
+    ):
+        write_3d(path, people)
+        with pytest.raises(ValueError, match=rf"data_3d_h36m\.npz: {sentence}"):
+            human36m.load(path)
+    np.savez(path, positions_2d={"S1": {"Walking": 3}})
+    with pytest.raises(ValueError, match="S1, Walking: want an array for each camera"):
+        human36m.load_keypoints(path)
+    (tmp_path / "cameras.yaml").write_bytes(b"\xff\xfe\xfd")
+    with pytest.raises(ValueError, match=r"cameras\.yaml: "):
+        human36m.load_cameras(tmp_path / "cameras.yaml")
+
+
 def test_keypoints_of_another_layout_are_refused(tmp_path):
     path = tmp_path / "data_2d_h36m_gt.npz"
     np.savez(path, positions_2d={"S1": {"Walking": [np.zeros((5, 16, 2))]}})

@@ -89,6 +89,44 @@ def test_mars_wrong_files_are_named(tmp_path):
         mars.load(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"kinect_joints_m": np.zeros((6, 24, 3))},
+            r"want \(\.\.\., 25, 3\) joints, got \(6, 24, 3",
+        ),
+        ({"kinect_joints_m": np.array(["a"])}, "kinect_joints_m: want an array of numbers"),
+        ({"joint_names": np.array("Head")}, "its joints are not the 25"),
+        ({"movement": np.ones(5, int)}, "movement wants one whole number for each of 6 frames"),
+        ({"radar_frame": np.arange(6.0)}, "radar_frame wants one whole number"),
+        (
+            {"radar_frame": np.array([8, 8, 10, 1, 2, 3])},
+            "radar_frame of movement 1 does not rise",
+        ),
+        (
+            {"radar_frame": np.array([1, 2, 3, 1, 2, 2**40])},
+            "radar_frame of movement 2 does not rise, or by more",
+        ),
+    ],
+)
+def test_mars_of_another_layout_is_refused(tmp_path, changes, sentence):
+    path = tmp_path / "mars_subject7.npz"
+    write_mars(path, **changes)
+    with pytest.raises(ValueError, match=rf"mars_subject7\.npz: {sentence}"):
+        mars.load(path)
+
+
+def test_damaged_files_are_named(tmp_path):
+    write_mars(tmp_path / "mars_subject7.npz")
+    write_irds(tmp_path / "irds.npz")
+    for load, name in ((mars.load, "mars_subject7.npz"), (irds.load, "irds.npz")):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:-30])
+        with pytest.raises(ValueError, match=rf"{name}: damaged, or no \.npz file: "):
+            load(path)
+
+
 def test_published_mars(shared_data):
     folder = shared_data / "radar_points_mars"
     sequences = [s for n in (1, 3, 4) for s in mars.load(folder / f"mars_subject{n}.npz")]
@@ -134,6 +172,35 @@ def test_irds_guessed_joints_are_unknown(tmp_path):
 def test_irds_wrong_files_are_named(tmp_path):
     np.savez(tmp_path / "irds.npz", joints_m=np.zeros(3))
     with pytest.raises(ValueError, match=r"irds\.npz: no array clip_start, gesture, gesture_nam"):
+        irds.load(tmp_path / "irds.npz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"joints_m": np.zeros((6, 25))}, r"joints_m wants the shape \(6, 25, 3\), got \(6, 25\)"),
+        ({"tracking": np.zeros((5, 25))}, r"tracking wants the shape \(6, 25\)"),
+        ({"subject": np.array(["215"])}, r"subject wants the shape \(2,\), got \(1,\)"),
+        (
+            {"clip_start": np.array([0, 6])},
+            "clip_start does not rise from 0 to one of the 6 frames",
+        ),
+        ({"clip_start": np.array([1, 4])}, "clip_start does not rise from 0"),
+        ({"gesture": np.array([0, 2])}, "gesture wants whole numbers of 2 gesture_names"),
+        ({"timestamps_raw": np.full((6, 3), "x")}, "timestamps_raw: could not convert"),
+        (
+            {"timestamps_raw": np.array([["0", "5", f"{ms}"] for ms in (0, 33, 66, 99, 50, 10)])},
+            "a time stamp of clip 1 is before its first one or not within 600 s",
+        ),
+        (
+            {"timestamps_raw": np.array([["0", "5", "9e9" if k == 2 else "1"] for k in range(6)])},
+            "a time stamp of clip 0 is before its first one or not within 600 s",
+        ),
+    ],
+)
+def test_irds_of_another_layout_is_refused(tmp_path, changes, sentence):
+    write_irds(tmp_path / "irds.npz", **changes)
+    with pytest.raises(ValueError, match=rf"irds\.npz: {sentence}"):
         irds.load(tmp_path / "irds.npz")
 
 

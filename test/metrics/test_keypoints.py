@@ -211,6 +211,39 @@ def test_pck_of_known_offsets() -> None:
     assert_close(metrics.pck(predicted, true), 6 / 14)
 
 
+def test_pck_by_annotated_boxes() -> None:
+    """Boxes 100 px wide and 100 px high: 0.2 are 20 px, 0.1 are 10 px, 0.05 are 5 px."""
+    boxes = [[10.0, 20.0, 110.0, 70.0], [0.0, 0.0, 30.0, 100.0]]
+    assert metrics.annotated_box_length(boxes).tolist() == [100.0, 100.0]
+    true = np.full((2, 3, 2), 50.0)
+    predicted = true.copy()
+    predicted[0, 0, 0] += 4  # right at all thresholds
+    predicted[1, 0, 1] -= 7  # right from 0.1 on
+    predicted[0, 1] += (12, 9)  # 15 px: right at 0.2
+    predicted[1, 1] += (16, 12)  # 20 px: not closer than 20 px, wrong
+    predicted[0, 2] = np.nan  # not found: wrong
+    for threshold, wanted in ((0.05, [0.5, 0, 0.5]), (0.1, [1, 0, 0.5]), (0.2, [1, 0.5, 0.5])):
+        got = metrics.annotated_pck(predicted, true, boxes, threshold)
+        assert_close(got, np.mean(wanted))
+    # a joint of which one frame is unknown counts as much as the others: 1, 1/2, 0
+    true[1, 2] = np.nan
+    assert_close(metrics.annotated_pck(predicted, true, boxes), 1.5 / 3)
+    true[:, 2] = np.nan
+    assert_close(metrics.annotated_pck(predicted, true, boxes), 1.5 / 2)
+    unknown = [boxes[0], [np.nan] * 4]
+    assert_close(metrics.annotated_pck(predicted, true, unknown), 1.0)
+    assert math.isnan(metrics.annotated_pck(predicted, true, np.full((2, 4), np.nan)))
+
+
+def test_pck_of_sequences_is_averaged_over_sequences() -> None:
+    """One of one frame that is right, one of three that is wrong: half, not a quarter."""
+    true = [np.zeros((1, 2, 2)), np.zeros((3, 2, 2))]
+    predicted = [true[0], true[1] + 30.0]
+    boxes = [np.tile([0.0, 0.0, 50.0, 100.0], (len(part), 1)) for part in true]
+    shares = [metrics.annotated_pck(*part) for part in zip(predicted, true, boxes, strict=True)]
+    assert shares == [1.0, 0.0]
+
+
 def test_joint_average_precision() -> None:
     true = np.zeros((4, 14, 2))
     true[:, :, 1] = 10 * np.arange(14)
@@ -228,6 +261,12 @@ def test_joint_average_precision() -> None:
         (lambda: metrics.average_precision([[1.0]]), "one value per frame"),
         (lambda: metrics.average_precision([1.0], "best"), "'coco' or 'fraction'"),  # type: ignore[arg-type]
         (lambda: metrics.average_precision([1.0], scores=[1, 2]), "1 similarities"),
+        (lambda: metrics.annotated_box_length([1.0, 2.0, 3.0]), r"must be \(\.\.\., 4\)"),
+        (lambda: metrics.annotated_box_length([5.0, 0.0, 4.0, 9.0]), "x1 <= x2 and y1 <= y2"),
+        (
+            lambda: metrics.annotated_pck(*[np.zeros((3, 15, 2))] * 2, np.ones((2, 4))),
+            r"as many boxes, got \(3, 15, 2\) and \(2, 4\)",
+        ),
         (
             lambda: metrics.pck(np.zeros((14, 2)), np.zeros((14, 2)), reference="head"),  # type: ignore[arg-type]
             "'torso' or 'box'",
