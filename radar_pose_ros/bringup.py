@@ -164,10 +164,11 @@ RADAR_POSE_ARGUMENTS = (
     Argument("device", "auto", "Where the network runs: auto, cpu or cuda."),
     Argument("threads", 2, "CPU threads of the network."),
     Argument("output_frame", "center", "Frame of the window to publish: center or latest."),
-    Argument("refiner", False, "Start the node that makes poses of 30 Hz of them."),
-    Argument("refiner_weights", "", "Refiner: a preset's name or a path; none: straight lines."),
-    Argument("lifter", False, "Start the node that lifts poses to space; needs weights."),
-    Argument("lifter_weights", "2d", "Lifter: a preset's name or a path."),
+    Argument("refiner", False, "Make poses of 30 Hz of them; of lifted ones, too."),
+    Argument("refiner_weights", "radar_2d", "Refiner: a preset, a path, or '': straight lines."),
+    Argument("refiner_3d_weights", "pose_3d", "The same of the refiner of lifted poses."),
+    Argument("lifter", False, "Start the node that lifts poses to space."),
+    Argument("lifter_weights", "wrapper", "Lifter: a preset's name or a path."),
     Argument("visualizer", True, "Start the node that draws markers and overlay images."),
     Argument("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
     Argument("split", "test", "Emulator: bodies and motions of train, validation or test."),
@@ -254,6 +255,9 @@ def _radar_pose(**values: Any) -> list[NodeSpec]:
         lifter = {"weights": values["lifter_weights"]}
         refined = (("pose2d", "refined/pose2d"),) if values["refiner"] else ()
         nodes.append(NodeSpec("pose_lifter", "pose_lifter", "", lifter, refined))
+    if values["lifter"] and values["refiner"]:
+        refiner = {"poses": "pose3d", "weights": values["refiner_3d_weights"]}
+        nodes.append(NodeSpec("pose_refiner", "pose_refiner_3d", parameters=refiner))
     if values["visualizer"]:
         nodes.append(NodeSpec("visualizer", "visualizer"))
     threads = {"mamba_pose": values["threads"]}

@@ -58,6 +58,8 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--motion", default="random", help="one motion's name (default: several)")
     parser.add_argument("--loss", type=_share, default=0.0, help="share of packets lost, 0..1")
     parser.add_argument("--weights", default="", metavar="FILE", help="default: the ones shipped")
+    parser.add_argument("--refine", action="store_true", help="bring poses to 30 Hz")
+    parser.add_argument("--lift", action="store_true", help="lift them to space")
     parser.add_argument("--no-gif", action="store_true", help="do not draw pose.gif")
     _add_json(parser)
 
@@ -145,6 +147,8 @@ def _demo(arguments: argparse.Namespace) -> int:
             motion=arguments.motion,
             loss=arguments.loss,
             weights=arguments.weights,
+            refine=arguments.refine,
+            lift=arguments.lift,
             gif=not arguments.no_gif,
         )
     )

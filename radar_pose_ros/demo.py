@@ -64,6 +64,8 @@ class Options:
         Share of the data packets that get lost, 0..1.
     weights : str
         Preset or path; "" for the shipped ones.
+    refine, lift : bool
+        Whether poses are brought to 30 Hz, and lifted to space.
     gif : bool
         Draw ``pose.gif``.
     """
@@ -75,6 +77,8 @@ class Options:
     motion: str = "random"
     loss: float = 0.0
     weights: str = ""
+    refine: bool = False
+    lift: bool = False
     gif: bool = True
 
 
@@ -204,6 +208,8 @@ def graph(options: Options, bag: Path) -> list[NodeSpec]:
         {
             "emulated": True,
             "weights": options.weights,
+            "refiner": options.refine,
+            "lifter": options.lift,
             "motion": options.motion,
             "seed": options.seed,
             "loss": options.loss,
@@ -429,19 +435,21 @@ def summarize(
     dict
         The content of ``summary.json``.
     """
-    from radar_pose_ros import drawing, evaluation
+    from radar_pose_ros import drawing, evaluation, refined_evaluation
     from radar_pose_ros.models.millimamba import PRESETS
 
     with contextlib.suppress(recording.RecordingError):
         recording.repair(bag)  # only if the recorder had to be killed
     evidence = evaluation.read(bag, baseline)
     config = PRESETS[entry["preset"]]
+    refined = refined_evaluation.measure(bag, evidence)
     summary: dict[str, Any] = {
         "radars": counts,
         "poses_published": len(evidence.poses.stamps_ns),
         **evaluation.timing(evidence, frames_ahead=config.frames // 2),
         **evaluation.windows(evidence, frames_ahead=config.frames // 2),
         **evaluation.score(evidence),
+        **refined,
         "weights": {"id": evidence.poses.model, "sha256": entry["sha256"]},
         "bodies": "test",
         "motion": options.motion,
@@ -511,6 +519,19 @@ def describe(summary: dict[str, Any]) -> str:
         f"PCK 0.2: {summary['pck_0_2']:.3f} (baseline {baseline['pck_0_2']:.3f})",
         f"AP: {summary['ap']:.3f} (baseline {baseline['ap']:.3f})",
     ]
+    if refined := summary.get("refined/pose2d"):
+        lines.append(
+            f"refined: {refined['rate_hz']:.1f} Hz, {refined['error_px']:.1f} px off (straight "
+            f"lines {refined['linear_error_px']:.1f} px), acceleration "
+            f"{refined['accel_px']:.2f} px per frame^2 ({refined['linear_accel_px']:.2f})"
+        )
+    for name, what in (("pose3d", "lifted"), ("refined/pose3d", "lifted, refined")):
+        if lifted := summary.get(name):
+            lines.append(
+                f"{what}: {lifted['rate_hz']:.1f} Hz, MPJPE {lifted['mpjpe_mm']:.0f} mm, aligned "
+                f"{lifted['p_mpjpe_mm']:.0f} mm, bones change by {lifted['bone_length_mm']:.0f} "
+                f"mm, {lifted['place_mm'] / 1e3:.2f} m from the true place"
+            )
     return "\n".join(lines)
 
 

@@ -165,14 +165,21 @@ def read(bag: str | Path, baseline: Any = None) -> Evidence:
         topics = reader.topics
         pose_topic = topic_named(topics, "pose2d")
         truth_topic = topic_named(topics, "ground_truth")
-        poses = _read_poses(reader, pose_topic)
+        poses = read_poses(reader, pose_topic)
         truth = _read_truth(reader, truth_topic)
         heatmaps, baseline_px = _read_heatmaps(reader, baseline)
         arrival_ms = _read_arrivals(reader) if "/diagnostics" in topics else {}
     return Evidence(poses, truth, heatmaps, baseline_px, arrival_ms)
 
 
-def _read_poses(reader: BagReader, topic: str) -> Poses:
+def read_poses(reader: BagReader, topic: str) -> Poses:
+    """Read the first person of each message of a topic of HumanPose2DArray.
+
+    Raises
+    ------
+    RecordingError
+        If poses are of another skeleton than HUPR14.
+    """
     joints = len(HUPR14.joints)
     stamps, received, points, confidence, models = [], [], [], [], set()
     nobody = ([(math.nan, math.nan)] * joints, [0.0] * joints)

@@ -54,12 +54,19 @@ def test_the_refiner_is_there_if_asked_for() -> None:
 
 def test_the_lifter_reads_refined_poses_where_there_are_any() -> None:
     assert "pose_lifter" not in specs(refiner=True)
-    lifter = specs(lifter="true", lifter_weights="wrapper")["pose_lifter"]
-    assert (lifter.parameters, tuple(lifter.remappings)) == ({"weights": "wrapper"}, ())
+    lifter = specs(lifter="true", lifter_weights="2d")["pose_lifter"]
+    assert (lifter.parameters, tuple(lifter.remappings)) == ({"weights": "2d"}, ())
     lifter = specs(lifter=True, refiner=True)["pose_lifter"]
-    assert lifter.parameters == {"weights": "2d"}
+    assert lifter.parameters == {"weights": "wrapper"}
     assert tuple(lifter.remappings) == (("pose2d", "refined/pose2d"),)
     assert lifter.environment["OMP_NUM_THREADS"] == "1"
+
+
+def test_lifted_poses_are_refined_where_both_are_asked_for() -> None:
+    assert not {"pose_refiner_3d"} & {*specs(lifter=True), *specs(refiner=True)}
+    refiner = specs(lifter=True, refiner=True, refiner_3d_weights="")["pose_refiner_3d"]
+    assert (refiner.executable, refiner.remappings) == ("pose_refiner", ())
+    assert refiner.parameters == {"poses": "pose3d", "weights": ""}
 
 
 def test_drivers_and_emulator_agree_on_addresses() -> None:

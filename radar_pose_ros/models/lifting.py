@@ -52,13 +52,20 @@ class WindowLifter:
     seed : int
         Of the noise that hypotheses begin from: the same windows in the same order give the same
         poses.
+    rate_hz : float
+        Of the poses that it was trained on; 0 if that is not known.
     """
 
     def __init__(
-        self, lifter: Lifter, calibration: SpreadCalibration | None = None, seed: int = 0
+        self,
+        lifter: Lifter,
+        calibration: SpreadCalibration | None = None,
+        seed: int = 0,
+        rate_hz: float = 0.0,
     ) -> None:
         known = calibration is not None and calibration.hypotheses == lifter.hypotheses
         self.calibration = calibration if known else None
+        self.rate_hz = rate_hz
         self._lifter = lifter
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -118,7 +125,11 @@ def load(name: str, count: int = 0) -> tuple[WindowLifter, str]:
     standard, sampler = sampling(entry)
     spread = entry.get("spread")
     calibration = SpreadCalibration.of_weights(spread) if spread else None
-    lifter = WindowLifter(Lifter(network.eval(), count or standard, sampler), calibration)
+    lifter = WindowLifter(
+        Lifter(network.eval(), count or standard, sampler),
+        calibration,
+        rate_hz=float(entry.get("poses", {}).get("rate_hz", 0.0)),
+    )
     # Once from nothing, so that memory is taken before poses come.
     nothing = np.full((1, lifter.frames, network.config.joints, 2), np.nan)
     if not np.isfinite(lifter.lift(nothing, (1, 1)).poses_m).all():

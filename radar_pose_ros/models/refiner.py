@@ -33,7 +33,8 @@ class Origin(IntEnum):
     """Where a joint of a frame comes from.
 
     OBSERVED: it was seen within half a frame. INTERPOLATED: it was seen before and after.
-    PREDICTED: not seen since. MISSING: not known, NaN.
+    PREDICTED: not seen since. MISSING: not known, NaN. What comes of a pose that itself was not
+    observed is no better than that.
     """
 
     OBSERVED = 0
@@ -229,9 +230,19 @@ def fill(keyframes: np.ndarray) -> np.ndarray:
 class _Frame:
     """A frame that is not final yet."""
 
-    total: np.ndarray  # (joints, values): what windows gave, times their weights
-    weight: np.ndarray  # (joints, 1)
-    observed: np.ndarray  # (joints,): seen within half a frame
+    # By a window's last keyframe: how much it counts, and its (joints, values), NaN if not known.
+    parts: dict[int, tuple[float, np.ndarray]]
+    origin: np.ndarray  # (joints,)
+
+    def pose(self) -> np.ndarray:
+        """Return the weighted mean of the windows, (joints, values)."""
+        total = np.zeros((len(self.origin), 1))
+        weight = np.zeros((len(self.origin), 1))
+        for share, part in self.parts.values():
+            known = ~np.isnan(part).any(axis=1, keepdims=True)
+            total = total + np.where(known, share * part, 0.0)
+            weight += share * known
+        return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
 
 
 @dataclass
@@ -245,9 +256,11 @@ class _Keyframe:
 class Refiner:
     """Turns a stream of keyframes into poses at a fixed rate.
 
-    A joint that is missing is interpolated from when it was seen before and after, as soon as it
-    is seen again; until then it stays where it was, for ``gap_s`` at most. The cost of a pose is
-    that of one window, or of as many as keyframes fit into ``gap_s``.
+    A joint that is missing stays where it was seen last, for ``gap_s`` at most. As soon as it is
+    seen again it is interpolated between the two in all frames that are not final yet: with
+    ``blend`` 1 those after the last keyframe without it, and a keyframe interval more for each
+    further window. Frames that became final before stay PREDICTED. The cost of a pose is that of
+    one window, or of as many as keyframes fit into ``gap_s``.
 
     Parameters
     ----------
@@ -256,7 +269,8 @@ class Refiner:
         Of a pose.
     rate_hz : float
         Of the frames that come out. Keyframes are expected at ``rate_hz / model.interval``; what
-        comes at other times is interpolated linearly onto that grid.
+        comes at other times is interpolated linearly onto that grid. A pose up to half a frame
+        before a point of the grid stands for it until the next one comes: nothing is extrapolated.
     blend : int, optional
         Windows whose mean a frame is, 1 to the model's ``segments``; by default that. Each costs
         a latency of a keyframe interval (`latency_s`); a window reads all its keyframes anyway.
@@ -315,7 +329,9 @@ class Refiner:
         """How long after the first keyframe the first frame comes."""
         return self.model.interval * self.model.segments / self.rate_hz
 
-    def push(self, time_s: float, pose: ArrayLike) -> RefinedPoses:
+    def push(
+        self, time_s: float, pose: ArrayLike, origin: ArrayLike | None = None
+    ) -> RefinedPoses:
         """Take a keyframe and return the frames that it makes final.
 
         Parameters
@@ -326,11 +342,14 @@ class Refiner:
             same time as the last one is ignored.
         pose : array_like, shape (joints, values)
             NaN where a joint is not known; all NaN if nobody is seen.
+        origin : array_like of int, shape (joints,), optional
+            Where its joints come from, OBSERVED to PREDICTED; all are OBSERVED if it is not given.
+            Without meaning where they are not known.
 
         Raises
         ------
         ValueError
-            If the pose has another shape or the time is not finite.
+            If the pose has another shape, the time is not finite or there is no such origin.
         """
         values = np.asarray(pose, np.float64)
         if values.shape != (self.joints, self.values) or not math.isfinite(time_s):
@@ -338,11 +357,18 @@ class Refiner:
                 f"a pose must be ({self.joints} joints, {self.values} values) at a finite time, "
                 f"got {values.shape} at {time_s}"
             )
+        origins = np.zeros(self.joints) if origin is None else np.asarray(origin)
+        known = np.isfinite(values).all(axis=1)
+        if origins.shape != known.shape or not np.isin(origins[known], range(3)).all():
+            raise ValueError(
+                f"origin must be 0 to {Origin.PREDICTED:d} for each of the {self.joints} joints, "
+                f"got {np.array2string(origins, threshold=20, separator=', ')}"
+            )
         parts = []
         if self._last_s is not None and not 0 <= time_s - self._last_s <= self.gap_s:
             parts.append(self.flush())
         if time_s != self._last_s:
-            parts.append(self._advance(time_s, values))
+            parts.append(self._advance(time_s, values, origins.astype(np.uint8)))
         return RefinedPoses.join(parts) if parts else self._nothing()
 
     def push_many(self, times_s: Iterable[float], poses: Iterable[ArrayLike]) -> RefinedPoses:
@@ -382,6 +408,8 @@ class Refiner:
         self._last_s: float | None = None  # of the last pose
         self._seen_s = np.full(self.joints, -np.inf)
         self._seen = np.full((self.joints, self.values), np.nan)
+        self._seen_frame = np.full(self.joints, -1)  # the nearest one then
+        self._seen_origin = np.zeros(self.joints, np.uint8)
         self._keyframes: deque[_Keyframe] = deque(maxlen=self.model.segments + 1)
         self._pending: dict[int, _Frame] = {}
         self._ahead = np.empty((0, self.joints, self.values))
@@ -403,14 +431,10 @@ class Refiner:
     def _frame(self, number: int) -> _Frame:
         """Return a pending frame, a new one if there is none of that number."""
         if number not in self._pending:
-            self._pending[number] = _Frame(
-                np.zeros((self.joints, self.values)),
-                np.zeros((self.joints, 1)),
-                np.zeros(self.joints, bool),
-            )
+            self._pending[number] = _Frame({}, np.full(self.joints, Origin.PREDICTED, np.uint8))
         return self._pending[number]
 
-    def _advance(self, time_s: float, pose: np.ndarray) -> RefinedPoses:
+    def _advance(self, time_s: float, pose: np.ndarray, origin: np.ndarray) -> RefinedPoses:
         """Take a pose that is later than the last one."""
         visible = np.isfinite(pose).all(axis=1)
         if self._start_s is None:
@@ -418,17 +442,22 @@ class Refiner:
                 return self._nothing()
             self._start_s = time_s
         self._last_s = time_s
-        keyframes = self._reach(time_s, pose, visible)
+        # half a frame too early is early enough
+        number = math.floor((time_s - self._start_s) * self.rate_hz + 0.5 + 1e-6)
+        back = visible & (time_s - self._seen_s <= self.gap_s)
+        revised = self._withdraw(back)
+        keyframes = self._reach(number, time_s, pose, visible, back)
+        self._note(number, visible, back, origin)
         self._seen_s[visible], self._seen[visible] = time_s, pose[visible]
-        number = round((time_s - self._start_s) * self.rate_hz)
-        if number >= self._next_frame:
-            self._frame(number).observed |= visible
+        self._seen_frame[visible], self._seen_origin[visible] = number, origin[visible]
+        if revised and not keyframes:
+            self._run_window()
         parts = [self._nothing()]
         for keyframe in keyframes:
             if np.isnan(keyframe.pose).any(axis=1).all():  # nobody there any more
                 parts.append(self.flush())
                 if visible.any():
-                    parts.append(self._advance(time_s, pose))
+                    parts.append(self._advance(time_s, pose, origin))
                 break
             self._keyframes.append(keyframe)
             if len(self._keyframes) == self.model.segments + 1:
@@ -437,18 +466,51 @@ class Refiner:
                 parts.append(self._finish(final))
         return RefinedPoses.join(parts)
 
-    def _reach(self, time_s: float, pose: np.ndarray, visible: np.ndarray) -> list[_Keyframe]:
+    def _withdraw(self, back: np.ndarray) -> bool:
+        """Forget what windows told of joints that are back, from where those were held.
+
+        The next window covers all frames that are not final. Returns whether there was anything.
+        """
+        guessed = {
+            keyframe.number: back & (self._seen_frame < keyframe.number * self.model.interval)
+            for keyframe in self._keyframes
+        }
+        if not any(joints.any() for joints in guessed.values()):
+            return False
+        parts = [item for frame in self._pending.values() for item in frame.parts.items()]
+        for number, (_, part) in parts:
+            part[guessed[number]] = np.nan
+        return bool(parts)
+
+    def _note(
+        self, number: int, visible: np.ndarray, back: np.ndarray, origin: np.ndarray
+    ) -> None:
+        """Note where joints come from, in the frame nearest to a pose and since the last one."""
+        between = np.maximum(np.maximum(origin, self._seen_origin), Origin.INTERPOLATED)
+        if back.any():
+            first = int(self._seen_frame[back].min()) + 1
+            for k in range(max(first, self._next_frame), number):
+                there = back & (self._seen_frame < k)
+                self._frame(k).origin[there] = between[there]
+        if number >= self._next_frame:
+            nearest = self._frame(number).origin
+            nearest[visible] = np.minimum(nearest, origin)[visible]
+
+    def _reach(
+        self,
+        number: int,
+        time_s: float,
+        pose: np.ndarray,
+        visible: np.ndarray,
+        back: np.ndarray,
+    ) -> list[_Keyframe]:
         """Return the grid points up to a pose, and correct those in which its joints were held."""
-        assert self._start_s is not None
         interval = self.model.interval
         following = self._keyframes[-1].number + 1 if self._keyframes else 0
-        # half a frame too early is early enough
-        place = ((time_s - self._start_s) * self.rate_hz + 0.5) / interval
         reached = [
-            _Keyframe(number, np.full((self.joints, self.values), np.nan))
-            for number in range(following, math.floor(place + 1e-9) + 1)
+            _Keyframe(k, np.full((self.joints, self.values), np.nan))
+            for k in range(following, number // interval + 1)
         ]
-        back = visible & (time_s - self._seen_s <= self.gap_s)
         for keyframe in [*self._keyframes, *reached]:
             at_s = self._time_s(keyframe.number * interval)
             late = back & (self._seen_s < at_s)
@@ -457,14 +519,17 @@ class Refiner:
             at_s = self._time_s(keyframe.number * interval)
             held = ~visible & (at_s - self._seen_s <= self.gap_s)
             keyframe.pose[held] = self._seen[held]
-            if abs(at_s - time_s) * self.rate_hz <= 0.5 + 1e-6:
+            if keyframe.number * interval == number:
                 new = visible & ~back
                 keyframe.pose[new] = pose[new]
         return reached
 
     def _line(self, at_s: float, time_s: float, pose: np.ndarray) -> np.ndarray:
-        """Return poses on the straight way from where joints were last seen to this pose."""
-        share = (time_s - at_s) / (time_s - self._seen_s)
+        """Return poses on the straight way from where joints were last seen to this pose.
+
+        After it they stay there: from two poses of nearly the same time no velocity can be told.
+        """
+        share = max(time_s - at_s, 0.0) / (time_s - self._seen_s)
         return pose - share[:, None] * (pose - self._seen)
 
     def _run_window(self) -> None:
@@ -486,12 +551,10 @@ class Refiner:
             weights[:] = 1.0  # nothing else covers what is before the region
         weights[past - region :] = self._weights
         first = self._last_frame - past + 1
-        for k in range(max(0, -first), past):
-            there = ~np.isnan(estimate[k]).any(axis=1)
-            if weights[k] and there.any():
-                frame = self._frame(first + k)
-                frame.total[there] += weights[k] * estimate[k, there]
-                frame.weight[there] += weights[k]
+        for k in range(max(0, self._next_frame - first), past):
+            if weights[k]:
+                part = (float(weights[k]), estimate[k])
+                self._frame(first + k).parts[self._keyframes[-1].number] = part
         self._ahead = estimate[past:]
         self._running = True
 
@@ -506,16 +569,12 @@ class Refiner:
     def _frames(self, numbers: range) -> RefinedPoses:
         """Return frames as they are now."""
         poses = np.full((len(numbers), self.joints, self.values), np.nan)
-        origin = np.full((len(numbers), self.joints), Origin.INTERPOLATED, np.uint8)
+        origin = np.full((len(numbers), self.joints), Origin.PREDICTED, np.uint8)
         times = np.array([self._time_s(number) for number in numbers], np.float64)
         for k, number in enumerate(numbers):
             if number in self._pending:
-                frame = self._pending[number]
-                np.divide(frame.total, frame.weight, out=poses[k], where=frame.weight > 0)
+                poses[k], origin[k] = self._pending[number].pose(), self._pending[number].origin
             if number > self._last_frame:
                 poses[k] = self._ahead[number - self._last_frame - 1]
-            origin[k, (times[k] - self._seen_s) * self.rate_hz > 0.5] = Origin.PREDICTED
-            if number in self._pending:
-                origin[k, self._pending[number].observed] = Origin.OBSERVED
         origin[np.isnan(poses).any(axis=2)] = Origin.MISSING
         return RefinedPoses(times, poses, origin)

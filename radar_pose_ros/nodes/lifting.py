@@ -24,7 +24,7 @@ import numpy as np
 from radar_pose_ros.models.lifting import LiftedWindows
 from radar_pose_ros.models.refiner import Origin
 from radar_pose_ros.nodes.pacing import NANOSECONDS
-from radar_pose_ros.nodes.people import Person, Sightings, by_key
+from radar_pose_ros.nodes.people import Person, Sightings, by_key, doubles
 from radar_pose_ros.nodes.window import FrameWindow
 from radar_pose_ros.skeleton import mapping
 from radar_pose_ros.skeleton.definitions import H36M17
@@ -34,6 +34,7 @@ from radar_pose_ros.skeleton.projection import CAMERA_FRAME
 
 PERIOD_STEPS = 15  # the period is the median of so many steps from pose to pose
 FEWEST_STEPS = 3
+RATE_TOLERANCE = 0.25  # by that share poses may come at another rate than a network was trained at
 
 # (people, frames, 17 joints, 2) in px -> what they are in space
 Lift = Callable[[np.ndarray], LiftedWindows]
@@ -87,6 +88,27 @@ def camera_of(image: ImagePlane, cameras: Mapping[str, Intrinsics]) -> Intrinsic
     return camera if camera is not None and camera.size_px == image.size_px else None
 
 
+def pace_warning(period_ns: int | None, trained_hz: float) -> str:
+    """Return a sentence if poses come at a rate that a network does not know; else "".
+
+    Parameters
+    ----------
+    period_ns : int, optional
+        From pose to pose, if it is known.
+    trained_hz : float
+        Of the poses that the network was trained on; 0 if that is not known.
+    """
+    if not period_ns or not trained_hz:
+        return ""
+    rate_hz = NANOSECONDS / period_ns
+    if abs(rate_hz / trained_hz - 1) <= RATE_TOLERANCE:
+        return ""
+    return (
+        f"poses come at {rate_hz:.3g} Hz, but the network was trained at {trained_hz:g} Hz: "
+        "movements look faster or slower to it than they are"
+    )
+
+
 class PeopleLifter:
     """Lifts the people of a stream.
 
@@ -112,7 +134,8 @@ class PeopleLifter:
     counts : Counter
         What happened so far: "restarts" of the stream; "repeats", poses with the stamp of the one
         before; "skipped_runs", for which there was no time; "lost", poses that left the window
-        before they could be lifted; "left_out", people beyond ``most_people``.
+        before they could be lifted; "left_out", people beyond ``most_people``; "doubles", people
+        left out because somebody before them in the message has their number.
 
     Raises
     ------
@@ -157,6 +180,13 @@ class PeopleLifter:
         return self._window.added - self.wait - self._next >= self.stride
 
     @property
+    def waiting(self) -> int:
+        """How many poses wait for later ones."""
+        items = self._window.items
+        first = self._window.added - len(items)
+        return sum(item is not None for item in items[max(self._next - first, 0) :])
+
+    @property
     def newest_ns(self) -> int:
         """The last pose's stamp."""
         return self._window.stamps_ns[-1]
@@ -182,6 +212,7 @@ class PeopleLifter:
                 self._append(missing_ns, None)
             self._steps_ns.append(stamp_ns - stamps[-1])
         self._append(stamp_ns, SeenFrame(by_key(people), list(missing_sources)))
+        self.counts["doubles"] += doubles(people)
         return frames
 
     def run(self, placing: Placing = NOWHERE) -> list[LiftedFrame]:
@@ -294,7 +325,8 @@ def lifted_person(
 
     A joint that a frame does not show is INTERPOLATED if the window shows it before and after,
     PREDICTED if it shows it on one side only, and NaN if not at all. Its confidence goes from one
-    sighting's to the next one's, as `Sightings` has it.
+    sighting's to the next one's, and falls before the first and after the last, as `Sightings` has
+    it.
 
     Parameters
     ----------

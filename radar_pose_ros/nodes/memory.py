@@ -1,11 +1,13 @@
-"""What was seen in the last seconds, for poses that describe the past."""
+"""What was seen in the last seconds, for poses that describe the past; what was told by name."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from radar_pose_ros.nodes.pacing import NANOSECONDS
+
+T = TypeVar("T")
 
 KEPT_NS = 3 * NANOSECONDS  # poses describe the past: keep what they will be drawn with
 NEAR_NS = NANOSECONDS // 10
@@ -31,3 +33,41 @@ class Memory:
                 return None
             best = min(self._items, key=lambda s: abs(s - stamp_ns))
             return self._items[best] if abs(best - stamp_ns) <= NEAR_NS else None
+
+
+class Recent(Generic[T]):
+    """Things by their name, of which the last used ones are kept: names may be without end.
+
+    Parameters
+    ----------
+    capacity : int
+        Things that are kept.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._lock = threading.Lock()
+        self._items: dict[str, T] = {}  # the one that was used last is the last one
+
+    def put(self, name: str, item: T) -> int:
+        """Keep an item; return how many (0 or 1) were forgotten for it."""
+        with self._lock:
+            self._items.pop(name, None)
+            self._items[name] = item
+            forgotten = len(self._items) > self.capacity
+            if forgotten:
+                del self._items[next(iter(self._items))]
+        return int(forgotten)
+
+    def get(self, name: str) -> T | None:
+        """Return the item of that name, None if there is none; it counts as used."""
+        with self._lock:
+            if name not in self._items:
+                return None
+            self._items[name] = item = self._items.pop(name)
+        return item
+
+    def all(self) -> dict[str, T]:
+        """Return all items, by name."""
+        with self._lock:
+            return dict(self._items)

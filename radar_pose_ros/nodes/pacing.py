@@ -58,6 +58,13 @@ class Pacer(Generic[T]):
         """Let all that waits be due at once: nothing follows on it."""
         self._urgent = len(self._items)
 
+    def clear(self) -> int:
+        """Forget all that waits; return how many items that were."""
+        count = len(self._items)
+        self._items.clear()
+        self._urgent = 0
+        return count
+
     def take(self, now_s: float) -> list[T]:
         """Return what is due, oldest first; all that became due, however late this is called."""
         due: list[T] = []

@@ -10,6 +10,7 @@ import numpy as np
 # Confidence in what is only predicted halves in this time [choice]: in 0.1 s, until the next pose
 # of a radar, it loses a quarter, and in a second nearly everything.
 HALF_LIFE_S = 0.25
+LAST_ORIGIN = 2  # of a joint, in the messages' numbers: PREDICTED
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,28 @@ class Person:
 def by_key(people: Sequence[Person]) -> dict[int, Person]:
     """Return people by what tells them apart over time: their number, else -1 - their place.
 
-    Who has no known joint is not there.
+    Who has no known joint is not there. Of several people with one number the first one is taken,
+    and `doubles` counts the others.
     """
-    return {
-        person.number if person.number >= 0 else -1 - place: person
-        for place, person in enumerate(people)
-        if person.known.any()
-    }
+    found: dict[int, Person] = {}
+    for place, person in enumerate(people):
+        if person.known.any():
+            found.setdefault(person.number if person.number >= 0 else -1 - place, person)
+    return found
+
+
+def doubles(people: Sequence[Person]) -> int:
+    """Return how many people `by_key` leaves out, because somebody before has their number."""
+    return sum(bool(person.known.any()) for person in people) - len(by_key(people))
+
+
+def origins_are_known(people: Sequence[Person]) -> bool:
+    """Return whether all joints that have a position come from where the messages say one can."""
+    return all(
+        (person.origin[person.known] <= LAST_ORIGIN).all()
+        for person in people
+        if person.origin is not None
+    )
 
 
 class Sightings:
@@ -90,8 +106,9 @@ class Sightings:
     def confidence(self, time_s: float) -> tuple[np.ndarray, float]:
         """Return the confidence of the joints, (joints,), and of the person, at any time.
 
-        Between two sightings it goes straight from the one's to the other's; after the last one it
-        halves every `HALF_LIFE_S`. What was never seen has 0.
+        Between two sightings it goes straight from the one's to the other's; after the last one,
+        and back in time before the first one, it halves every `HALF_LIFE_S`. What was never seen
+        has 0.
         """
         times_s = np.array(self._times_s)
         table = np.array(self._confidence)
@@ -99,7 +116,7 @@ class Sightings:
         for column, seen in enumerate(np.array(self._seen).T):
             if seen.any():
                 at_s, values = times_s[seen], table[seen, column]
-                age_s = time_s - at_s[-1]
+                age_s = max(time_s - at_s[-1], at_s[0] - time_s)
                 decay = 0.5 ** (age_s / HALF_LIFE_S) if age_s > self.tolerance_s else 1.0
                 result[column] = np.interp(time_s, at_s, values) * decay
         return result[:-1], float(result[-1])

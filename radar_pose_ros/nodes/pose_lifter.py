@@ -18,22 +18,37 @@ from radar_pose_ros.models import lifting as models
 from radar_pose_ros.models.lifting import WindowLifter
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, SENSOR_DATA, ManagedNode, run
-from radar_pose_ros.nodes.lifting import ImagePlane, LiftedFrame, PeopleLifter, Placing, camera_of
+from radar_pose_ros.nodes.lifting import (
+    ImagePlane,
+    LiftedFrame,
+    PeopleLifter,
+    Placing,
+    camera_of,
+    pace_warning,
+)
+from radar_pose_ros.nodes.memory import Recent
 from radar_pose_ros.nodes.pacing import Pacer
-from radar_pose_ros.nodes.people import Person
+from radar_pose_ros.nodes.people import Person, origins_are_known
 from radar_pose_ros.nodes.worker import Mailbox
 from radar_pose_ros.skeleton import mapping
 from radar_pose_ros.skeleton.definitions import H36M17, SKELETONS
 from radar_pose_ros.skeleton.placement import Ground, Intrinsics
 
-# While the network computes, others wait: nothing must be lost until this process is awake again.
-POSES = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+# While the network computes, others wait, and a refiner lets all it holds go at once where a
+# stream ends: nothing must be lost until this process is awake again.
+POSES = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
 # What waits for later poses comes out at once where a stream ends.
 LIFTED = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 IDLE_S = 0.2
+MOST_CAMERAS = 16
 UNKNOWN_PERIOD_NS = convert.NANOSECONDS // 30
+NO_TIME = "poses for which there was no time"
 # What `PeopleLifter` counts, in the words of the diagnostics.
-DROPS = {"repeats": "poses of the same instant", "lost": "poses that there was no time to lift"}
+DROPS = {
+    "repeats": "poses of the same instant",
+    "lost": "poses that there was no time to lift",
+    "doubles": "people with the id of another one in the same message",
+}
 COUNTS = {
     "skipped_runs": "runs that there was no time for",
     "left_out": "people beyond max_people",
@@ -57,6 +72,10 @@ class PoseLifter(ManagedNode):
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("pose_lifter", **node_arguments)
         self._windows: WindowLifter | None = None
+        self._people: PeopleLifter | None = None
+        self._flushed = True  # whether nothing waits for more poses
+        self._pacer: Pacer[Any] = Pacer(1.0, 1)
+        self._mailbox: Mailbox[Input] = Mailbox(1)
 
     # -- transitions -------------------------------------------------------------------------
 
@@ -82,13 +101,13 @@ class PoseLifter(ManagedNode):
     def activate(self) -> None:
         """Listen, and start the threads that lift and publish."""
         v = self.values
-        self._people: PeopleLifter | None = None
+        self._people = None
         self._now: Input | None = None  # what was taken last
-        self._flushed = True  # whether nothing waits for more poses
-        self._cameras: dict[str, Intrinsics] = {}  # by frame
-        self._pacer: Pacer[Any] = Pacer(1 / 30, v.stride)
+        self._flushed = True
+        self._cameras: Recent[Intrinsics] = Recent(MOST_CAMERAS)  # by frame
+        self._pacer = Pacer(1 / 30, v.stride)
         self._pacing = threading.Lock()
-        self._mailbox: Mailbox[Input] = Mailbox(v.queue_size)
+        self._mailbox = Mailbox(v.queue_size)
         self.health.watch("pose3d")
         self.start_worker("lifter", self._lift)
         self.start_worker("publisher", self._publish)
@@ -97,8 +116,13 @@ class PoseLifter(ManagedNode):
         self.subscribe(msg.HumanPose2DArray, "pose2d", POSES, self._take)
 
     def deactivate(self) -> None:
-        """Miss no camera any longer."""
+        """Miss no camera any longer; count what will not be published any more."""
         self.health.warn("camera", "")
+        self.health.warn("pace", "")
+        waiting = 0 if self._flushed or self._people is None else self._people.waiting
+        self._flushed = True
+        self.health.drop("poses that waited when deactivated", self._pacer.clear() + waiting)
+        self.health.drop(NO_TIME, len(self._mailbox.take_all(0.0)))
 
     def cleanup(self) -> None:
         """Release the network."""
@@ -109,7 +133,11 @@ class PoseLifter(ManagedNode):
     # -- input: the executor's thread --------------------------------------------------------
 
     def _take_camera(self, message: CameraInfo) -> None:
-        self._cameras[message.header.frame_id] = convert.message_to_camera(message)
+        camera = convert.message_to_camera(message)
+        self.health.drop(
+            f"cameras beyond the last {MOST_CAMERAS}",
+            self._cameras.put(message.header.frame_id, camera),
+        )
 
     def _take(self, message: msg.HumanPose2DArray) -> None:
         name = message.skeleton
@@ -120,6 +148,7 @@ class PoseLifter(ManagedNode):
         size_px = (message.image_width, message.image_height)
         convert.require(min(size_px) > 0, "image of unknown size", f"{size_px}")
         people = convert.message_to_people(message, len(SKELETONS[name].joints))
+        convert.require(origins_are_known(people), "pose of unknown origin")
         self.health.tick("pose2d")
         taken = Input(
             convert.to_nanoseconds(message.header.stamp),
@@ -128,14 +157,16 @@ class PoseLifter(ManagedNode):
             list(message.missing_sources),
             ImagePlane(name, message.header.frame_id, size_px, f"{self._name} of {message.model}"),
         )
-        self.health.drop("poses for which there was no time", self._mailbox.put(taken))
+        self.health.drop(NO_TIME, self._mailbox.put(taken))
 
     # -- the lifter's thread -----------------------------------------------------------------
 
     def _lift(self, stop: threading.Event) -> None:
         while not stop.is_set():
             for taken in self._mailbox.take_all(IDLE_S):
-                if not stop.is_set():  # each may take a run
+                if stop.is_set():  # each may take a run
+                    self.health.drop(NO_TIME)
+                else:
                     self._add(taken)
             if self._flushed or stop.is_set():
                 continue
@@ -165,6 +196,7 @@ class PoseLifter(ManagedNode):
             taken.stamp_ns, taken.people, taken.missing_sources, self._placing()
         )
         self._now, self._flushed = taken, False
+        self._watch_pace()
         if self._people.counts["restarts"]:
             self._send(frames, flush=True)
             step_s = (taken.stamp_ns - now.stamp_ns) / convert.NANOSECONDS
@@ -172,6 +204,13 @@ class PoseLifter(ManagedNode):
                 f"poses are {step_s:.3f} s apart: a new stream begins", throttle_duration_sec=1.0
             )
         self._account()
+
+    def _watch_pace(self) -> None:
+        """Warn while poses come at a rate that the network does not know."""
+        warning = pace_warning(self._people.period_ns, self._windows.rate_hz)
+        self.health.warn("pace", warning)
+        if warning:
+            self.get_logger().warning(warning, throttle_duration_sec=30.0)
 
     def _flush(self, counter: str) -> None:
         """Send what still waits for more poses: nothing follows on it."""
@@ -195,7 +234,7 @@ class PoseLifter(ManagedNode):
         if self.values.placement == "none":
             return Placing()
         image = self._now.image
-        camera = camera_of(image, self._cameras)
+        camera = camera_of(image, self._cameras.all())
         lacking = f"no camera_info of {image.frame_id!r} in that size: people are not placed"
         self.health.warn("camera", lacking if camera is None else "")
         return Placing(camera, self._ground)

@@ -14,16 +14,30 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from radar_pose_ros import msg
 from radar_pose_ros.nodes import convert, refining
-from radar_pose_ros.nodes.base import SENSOR_DATA, SKELETONS, ManagedNode, run
+from radar_pose_ros.nodes.base import SKELETONS, ManagedNode, run
+from radar_pose_ros.nodes.memory import Recent
 from radar_pose_ros.nodes.pacing import Pacer, StreamClock
-from radar_pose_ros.nodes.people import Person
-from radar_pose_ros.nodes.refining import NamedModel, PeopleRefiner, RefinedFrame
+from radar_pose_ros.nodes.people import Person, origins_are_known
+from radar_pose_ros.nodes.refining import KINDS, NamedModel, PeopleRefiner, RefinedFrame
 from radar_pose_ros.nodes.worker import Mailbox
 
-TYPES = {"pose2d": (msg.HumanPose2DArray, 2), "pose3d": (msg.HumanPose3DArray, 3)}
+TYPES = {"pose2d": msg.HumanPose2DArray, "pose3d": msg.HumanPose3DArray}
+# `pose_lifter` lets a whole window of poses go at once where a stream ends: as many as it may hold
+# back must find room here.
+POSES = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
 # What waits for the next keyframe comes out at once where a stream ends.
 REFINED = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 IDLE_S = 0.2
+MOST_SKELETONS = 64
+# What `PeopleRefiner` counts, in the words of the diagnostics.
+DROPS = {
+    "repeats": "poses of the same instant",
+    "doubles": "people with the id of another one in the same message",
+}
+COUNTS = {
+    "restarts": "streams begun anew after a gap or a jump in time",
+    "moved": "people begun anew because root_relative changed",
+}
 
 
 class Input(NamedTuple):
@@ -44,26 +58,34 @@ class PoseRefiner(ManagedNode):
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("pose_refiner", **node_arguments)
         self._named: NamedModel | None = None
-        self._joints: dict[str, int] = {}  # of each skeleton that is known
+        self._joints: Recent[int] = Recent(MOST_SKELETONS)  # of each skeleton that is known
+        self._people: PeopleRefiner | None = None
+        self._flushed = True  # whether nothing waits for more poses
+        self._pacer: Pacer[Any] = Pacer(1.0, 1)
+        self._mailbox: Mailbox[Input] = Mailbox(1)
 
     # -- transitions -------------------------------------------------------------------------
 
     def configure(self) -> None:
         """Load the network, or take the method; check that the numbers fit together."""
         v = self.values
-        self._type, values = TYPES[v.poses]
+        self._type, kind = TYPES[v.poses], KINDS[v.poses]
         if v.weights:
-            self._named = refining.load_network(v.weights, values, v.predict)
+            self._named = refining.load_network(v.weights, kind, v.predict)
         else:
             self._named = refining.interpolation(
                 v.method, v.keyframe_interval, v.window, v.predict
             )
         model = self._named.model
         self._make_refiner = refining.refiner_factory(
-            model, values, v.rate_hz, v.blend, v.max_gap_s
+            model, kind.values, v.rate_hz, v.blend, v.max_gap_s
         )
         latency_s = self._make_refiner(1).latency_s
         self._comfortable = model.interval + math.floor(v.max_jitter_s * v.rate_hz)
+        another_rate = self._named.rate_warning(v.rate_hz)
+        self.health.warn("rate", another_rate)
+        if another_rate:
+            self.get_logger().warning(another_rate)
         self.health.show("model", self._named.name)
         self.health.show("latency_ms", f"{0.0 if v.predict else latency_s * 1e3:.1f}")
         self._poses = self.create_publisher(self._type, f"refined/{v.poses}", REFINED)
@@ -71,40 +93,58 @@ class PoseRefiner(ManagedNode):
     def activate(self) -> None:
         """Listen, and start the thread that refines."""
         v = self.values
-        self._people: PeopleRefiner | None = None
+        self._people = None
         self._now: Input | None = None  # what was refined last
-        self._flushed = True  # whether nothing waits for more poses
+        self._flushed = True
         self._stream = StreamClock()
-        self._pacer: Pacer[Any] = Pacer(1.0 / v.rate_hz, self._comfortable)
-        self._mailbox: Mailbox[Input] = Mailbox(v.queue_size)
+        self._pacer = Pacer(1.0 / v.rate_hz, self._comfortable)
+        self._mailbox = Mailbox(v.queue_size)
         self.health.watch(f"refined/{v.poses}")
         self.start_worker("refiner", self._refine)
         self.health.watch(v.poses, v.input_timeout_s)
         self.subscribe(msg.SkeletonDefinition, "skeleton", SKELETONS, self._take_skeleton)
-        self.subscribe(self._type, v.poses, SENSOR_DATA, self._take)
+        self.subscribe(self._type, v.poses, POSES, self._take)
+
+    def deactivate(self) -> None:
+        """Count what will not be published any more."""
+        waiting = 0 if self._flushed or self._people is None else self._people.waiting
+        self._flushed = True
+        self.health.drop("frames that waited when deactivated", self._pacer.clear() + waiting)
+        self.health.drop("poses for which there was no time", len(self._mailbox.take_all(0.0)))
 
     def cleanup(self) -> None:
         """Release the network."""
         self._named = None
+        self.health.warn("rate", "")
         self.drop_publishers("_poses")
 
     # -- input: the executor's thread --------------------------------------------------------
 
     def _take_skeleton(self, message: msg.SkeletonDefinition) -> None:
-        self._joints[message.name] = len(convert.message_to_skeleton(message).joints)
+        joints = len(convert.message_to_skeleton(message).joints)
+        self.health.drop(
+            f"skeletons beyond the last {MOST_SKELETONS}", self._joints.put(message.name, joints)
+        )
 
     def _take(self, message: Any) -> None:
         arrived_s = time.monotonic()
         name = message.skeleton
-        convert.require(name in self._joints, "skeleton not defined yet", f"{name!r}")
-        joints = self._joints[name]
+        joints = self._joints.get(name) or 0
+        convert.require(joints > 0, "skeleton not defined yet", f"{name!r}")
         assert self._named is not None
+        trained = self._named.skeleton
+        convert.require(
+            trained in ("", name),
+            "skeleton other than the network's",
+            f"{name!r} instead of {trained!r}",
+        )
         convert.require(
             self._named.joints in (0, joints),
             "skeleton of another size than the network's",
             f"{joints} joints instead of {self._named.joints}",
         )
         people = convert.message_to_people(message, joints)
+        convert.require(origins_are_known(people), "pose of unknown origin")
         self.health.tick(self.values.poses)
         about = {"skeleton": name, "model": f"{self._named.name} of {message.model}"}
         if self.values.poses == "pose2d":
@@ -155,19 +195,33 @@ class PoseRefiner(ManagedNode):
             self._people = PeopleRefiner(
                 partial(self._make_refiner, taken.joints), self.values.max_gap_s
             )
-        restarts, repeats = self._people.restarts, self._people.repeats
         frames = self._people.push(taken.stamp_ns, taken.people, taken.missing_sources)
         self._now, self._flushed = taken, False
         self._send(frames, taken.arrived_s)
-        self.health.drop("poses of the same instant", self._people.repeats - repeats)
-        if self._people.restarts > restarts:
+        if self._people.counts["restarts"]:
             self._stream.clear()
             self._pacer.flush()
             self._say_restart((taken.stamp_ns - now.stamp_ns) / convert.NANOSECONDS)
+        if self._people.counts["moved"]:
+            self.get_logger().warning(
+                "poses relative to the root became placed ones, or the other way round: people "
+                "begin anew",
+                throttle_duration_sec=5.0,
+            )
+        self._account()
         self._stream.see(taken.stamp_ns, taken.arrived_s)
 
+    def _account(self) -> None:
+        """Report what the stream has counted, and begin its counts anew."""
+        counts = self._people.counts
+        for name, reason in DROPS.items():
+            self.health.drop(reason, counts[name])
+        for name, event in COUNTS.items():
+            if counts[name]:
+                self.health.count(event, counts[name])
+        counts.clear()
+
     def _say_restart(self, step_s: float) -> None:
-        self.health.count("streams begun anew after a gap or a jump in time")
         self.get_logger().warning(
             f"poses are {step_s:.3f} s apart: a new stream begins", throttle_duration_sec=1.0
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -22,7 +22,10 @@ from radar_pose_ros.models.refiner import (
     WindowModel,
 )
 from radar_pose_ros.nodes.pacing import NANOSECONDS
-from radar_pose_ros.nodes.people import Person, Sightings, by_key
+from radar_pose_ros.nodes.people import Person, Sightings, by_key, doubles
+from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, Skeleton
+
+RATE_TOLERANCE = 0.1  # by that share frames may come at another rate than a network was trained at
 
 
 class RefinedFrame(NamedTuple):
@@ -33,23 +36,60 @@ class RefinedFrame(NamedTuple):
     missing_sources: list[str]
 
 
+class Kind(NamedTuple):
+    """What the poses of a topic are: how many numbers a joint has, of what, in which unit."""
+
+    values: int
+    skeleton: Skeleton
+    unit: str
+
+
+# As `mamba_pose` and `pose_lifter` publish them.
+KINDS = {"pose2d": Kind(2, HUPR14, "px"), "pose3d": Kind(3, H36M17, "m")}
+
+
 class NamedModel(NamedTuple):
-    """What refines, its name for messages, and the joints of a pose; 0 if any number will do."""
+    """What refines, and for what.
+
+    Parameters
+    ----------
+    model : WindowModel
+    name : str
+        For messages.
+    joints : int
+        Of a pose; 0 if any number will do.
+    skeleton : str
+        Of the poses that it was trained on; empty if that is not known, or any will do.
+    rate_hz : float
+        Of the frames that it was trained on; 0 likewise.
+    """
 
     model: WindowModel
     name: str
     joints: int
+    skeleton: str = ""
+    rate_hz: float = 0.0
+
+    def rate_warning(self, rate_hz: float) -> str:
+        """Return a sentence if frames are asked for at a rate that it does not know; else ""."""
+        if not self.rate_hz or abs(rate_hz / self.rate_hz - 1) <= RATE_TOLERANCE + 1e-9:
+            return ""
+        return (
+            f"{self.name} was trained on frames at {self.rate_hz:g} Hz, but rate_hz is "
+            f"{rate_hz:g}: movements look faster or slower to it than they are"
+        )
 
 
-def load_network(name: str, values: int, predict: bool) -> NamedModel:
+def load_network(name: str, kind: Kind, predict: bool) -> NamedModel:
     """Return a trained network.
 
     Parameters
     ----------
     name : str
         See `weights.load`.
-    values : int
-        Numbers of a joint that it must take: 2 in an image, 3 in space.
+    kind : Kind
+        Of the poses that it must take. Skeleton and unit are only looked at if the weights say
+        what they were trained on.
     predict : bool
         Whether it must predict.
 
@@ -58,6 +98,7 @@ def load_network(name: str, values: int, predict: bool) -> NamedModel:
     ValueError
         If there are no such weights, or they are for something else.
     """
+    values = kind.values
     state, entry = weights.load(name, "mixsynthformer")
     config = PRESETS[entry["preset"]]
     label = f"mixsynthformer/{entry['preset']}@{entry['sha256'][:8]}"
@@ -65,14 +106,34 @@ def load_network(name: str, values: int, predict: bool) -> NamedModel:
         raise ValueError(f"{label} takes {config.values} values of a joint, not {values}")
     if predict and not config.future_frames:
         raise ValueError(f"{label} predicts no frames: take another, or set predict to false")
+    said = entry.get("poses", {})
+    skeleton, unit = said.get("skeleton", kind.skeleton.name), said.get("unit", kind.unit)
+    if (skeleton, unit) != (kind.skeleton.name, kind.unit):
+        raise ValueError(
+            f"{label} was trained on poses of {skeleton} in {unit}, and does not fit those asked "
+            f"for, of {kind.skeleton.name} in {kind.unit}"
+        )
     network = MixSynthFormer(config)
     network.load_state_dict(state)
     torch.set_num_threads(1)  # a window is too small for more
-    model = NetworkModel(network)
+    model = NetworkModel(network, _root(kind.skeleton) if said.get("root_relative") else ())
     # Once from nothing, so that memory is taken before poses come.
     if not np.isfinite(model.refine(np.zeros((config.keyframes, config.joints, values)))).all():
         raise ValueError(f"{label} estimates NaN: the file is damaged")
-    return NamedModel(model, label, config.joints)
+    return NamedModel(
+        model,
+        label,
+        config.joints,
+        said.get("skeleton", ""),
+        float(said.get("rate_hz", 0.0)),
+    )
+
+
+def _root(skeleton: Skeleton) -> list[int]:
+    """Return the joints whose middle a skeleton's root is."""
+    if skeleton.root >= 0:
+        return [skeleton.root]
+    return [skeleton.index("left_hip"), skeleton.index("right_hip")]
 
 
 def interpolation(method: str, interval: int, segments: int, predict: bool) -> NamedModel:
@@ -126,6 +187,9 @@ class PeopleRefiner:
     Frames begin with the first person's first pose. Who comes later joins the same frames, as
     soon as the first window is full: the first pose is taken for that of the nearest frame, by
     half a frame at most. Without anybody frames go on, empty, and begin anew with the next person.
+    Somebody whose poses were relative to the root and are placed now, or the other way round,
+    leaves and comes back at once: nothing lies between the two. If nobody else is there, there are
+    no frames until then.
 
     Parameters
     ----------
@@ -137,15 +201,18 @@ class PeopleRefiner:
 
     Attributes
     ----------
-    restarts, repeats : int
-        How often it started anew, and poses of the same stamp as the last, which are ignored.
+    counts : Counter
+        What happened so far: "restarts" of the stream; "repeats", poses of the same stamp as the
+        last, which are ignored; "moved", people who began anew because their poses became
+        relative to the root, or placed; "doubles", people left out because somebody before them in
+        the message has their number.
     """
 
     def __init__(self, make_refiner: Callable[[], Refiner], gap_s: float) -> None:
         probe = make_refiner()
         self.rate_hz, self.values = probe.rate_hz, probe.values
         self.gap_s = gap_s
-        self.restarts = self.repeats = 0
+        self.counts: Counter[str] = Counter()
         self._make_refiner = make_refiner
         self._inputs: deque[tuple[int, list[str]]] = deque()  # stamp and missing sources
         self._reset()
@@ -163,6 +230,13 @@ class PeopleRefiner:
         """Stamp of the frame that comes next; None before the first message."""
         return None if self._start_ns is None else self._stamp_ns(self._next)
 
+    @property
+    def waiting(self) -> int:
+        """How many frames up to the last message were not given yet."""
+        if self._last_ns is None:
+            return 0
+        return max(0, math.floor(self._place(self._last_ns) + 1e-6) + 1 - self._next)
+
     def push(
         self, stamp_ns: int, people: Sequence[Person], missing_sources: Sequence[str] = ()
     ) -> list[RefinedFrame]:
@@ -174,10 +248,10 @@ class PeopleRefiner:
         if self._last_ns is not None:
             step_ns = stamp_ns - self._last_ns
             if step_ns == 0:
-                self.repeats += 1
+                self.counts["repeats"] += 1
                 return []
             if not 0 < step_ns <= self.gap_s * NANOSECONDS:
-                self.restarts += 1
+                self.counts["restarts"] += 1
                 frames += self.flush()
         if self._start_ns is None:
             self._start_ns = stamp_ns
@@ -185,11 +259,16 @@ class PeopleRefiner:
         self._inputs.append((stamp_ns, list(missing_sources)))
         self._forget_gone(stamp_ns)
         there = by_key(people)
-        if there and not self._tracks:  # up to here nobody was there
+        self.counts["doubles"] += doubles(people)
+        moved = self._forget_moved(there, stamp_ns)
+        if moved and not self._tracks:
+            frames += self._give(max(self._waiting, default=-1) + 1)
+            self._next = max(self._next, self._nearest(stamp_ns))
+        elif there and not self._tracks:  # up to here nobody was there
             frames += self._give(math.ceil(self._place(stamp_ns) - 0.5))
             self._start_ns, self._next = stamp_ns, 0
         for key in [key for key in there if key not in self._tracks]:
-            self._begin(key, there[key], round(self._place(stamp_ns)) / self.rate_hz)
+            self._begin(key, there[key], self._nearest(stamp_ns) / self.rate_hz)
         time_s = self._time_s(stamp_ns)
         for key, track in self._tracks.items():
             if time_s > track.pushed_s:
@@ -224,20 +303,36 @@ class PeopleRefiner:
 
     def _tell(self, track: _Track, time_s: float, person: Person | None) -> None:
         """Let a person's refiner know what was seen of them, None for nothing."""
-        keypoints = np.full_like(track.last.keypoints, np.nan)
+        keypoints, origin = np.full_like(track.last.keypoints, np.nan), None
         if person is not None:
-            keypoints = person.keypoints
+            keypoints, origin = person.keypoints, person.origin
             track.last, track.seen_s = person, time_s
             track.sightings.add(time_s, person)
         track.pushed_s = time_s
-        self._finish(track, track.refiner.push(time_s, keypoints))
+        self._finish(track, track.refiner.push(time_s, keypoints, origin))
 
     def _forget_gone(self, stamp_ns: int) -> None:
         now_s = self._time_s(stamp_ns)
         for key, track in list(self._tracks.items()):
             if now_s - track.seen_s > self.gap_s + 1e-6:
-                self._finish(track, track.refiner.flush())
-                del self._tracks[key]
+                self._end(key, self._nearest(stamp_ns))
+
+    def _forget_moved(self, there: Mapping[int, Person], stamp_ns: int) -> int:
+        """Forget who is placed and was not before, or the other way round; return how many."""
+        moved = [
+            key
+            for key, track in self._tracks.items()
+            if key in there and there[key].root_relative != track.last.root_relative
+        ]
+        for key in moved:
+            self._end(key, self._nearest(stamp_ns))
+        self.counts["moved"] += len(moved)
+        return len(moved)
+
+    def _end(self, key: int, before: int) -> None:
+        """Forget a person, whose last frames are those before this number."""
+        track = self._tracks.pop(key)
+        self._collect(track, track.refiner.flush(), before)
 
     def _finish(self, track: _Track, frames: RefinedPoses) -> None:
         """Take a person's final frames."""
@@ -278,6 +373,10 @@ class PeopleRefiner:
     def _place(self, stamp_ns: int) -> float:
         """Return a stamp as the number of a frame, with its fraction."""
         return self._time_s(stamp_ns) * self.rate_hz
+
+    def _nearest(self, stamp_ns: int) -> int:
+        """Return the number of the nearest frame."""
+        return round(self._place(stamp_ns))
 
     def _horizon(self, stamp_ns: int) -> int:
         """Return the first frame that is not final for everybody."""

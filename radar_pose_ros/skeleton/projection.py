@@ -54,6 +54,12 @@ def project(points_m: np.ndarray) -> np.ndarray:
     )
 
 
+def to_camera(points_m: np.ndarray) -> np.ndarray:
+    """Return points of the rig's frame, shape ``(..., 3)``, in the camera's optical frame."""
+    x, y, z = np.moveaxis(np.asarray(points_m), -1, 0)
+    return np.stack((-y, CAMERA_HEIGHT_M - z, x), axis=-1)
+
+
 def unproject(pixels: np.ndarray, depth_m: np.ndarray | float) -> np.ndarray:
     """Return the world points ``(..., 3)`` that `project` maps to ``pixels`` at a depth.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -97,9 +99,10 @@ def test_frames_are_the_weighted_mean_of_the_windows_that_cover_them(taper: bool
 @pytest.mark.parametrize("blend", [1, 2, 4])
 @pytest.mark.parametrize("jitter_s", [0.0, 0.012, 0.04])
 def test_a_linear_motion_comes_back_exactly(blend: int, jitter_s: float) -> None:
-    """At regular times or not; each frame once, in order, on the grid of the first pose."""
+    """In time or late; each frame once, in order, on the grid of the first pose."""
     rng = np.random.default_rng(3)
-    times_s = 7.0 + np.arange(40) * 0.1 + rng.uniform(-jitter_s, jitter_s, 40)
+    times_s = 7.0 + np.arange(40) * 0.1
+    times_s[1:] += rng.uniform(0.0, jitter_s, 39)
     subject = refiner(blend=blend)
     result = RefinedPoses.join([subject.push_many(times_s, line(times_s)), subject.flush()])
     numbers = np.round((result.times_s - times_s[0]) * RATE_HZ).astype(int)
@@ -107,6 +110,58 @@ def test_a_linear_motion_comes_back_exactly(blend: int, jitter_s: float) -> None
     assert len(result) >= 3 * 38
     assert_close(result.poses, line(result.times_s))
     assert set(np.unique(result.origin)) <= {OBSERVED, INTERPOLATED}
+
+
+@pytest.mark.parametrize("baseline_s", [0.008, 0.05])
+def test_nothing_is_extrapolated_from_two_poses(baseline_s: float) -> None:
+    """A pose 10 ms before a point of the grid stands for it, and the next one corrects that."""
+    times_s = np.array([0.0, 0.09 - baseline_s, 0.09, 0.2])
+    poses = np.zeros((4, JOINTS, VALUES))
+    poses[2:] = 0.1  # 12 m/s if 8 ms were enough to tell
+    result = refiner(segments=1).push_many(times_s[:3], poses[:3])
+    assert len(result) == 4
+    assert_close(result.poses[:, 0, 0], 0.1 * np.arange(4) / 3)
+    seen = [0, 1 if baseline_s > 0.04 else 2, 3]
+    expected = [OBSERVED if k in seen else INTERPOLATED for k in range(4)]
+    np.testing.assert_array_equal(result.origin[:, 0], expected)
+    later = refiner(segments=2, blend=2)
+    poses[3] = 0.21
+    result = RefinedPoses.join([later.push_many(times_s, poses), later.flush()])
+    assert_close(result.poses[6, 0, 0], 0.21)
+    # window 2 alone covers the last segment, and has 0.11 at 0.1 s
+    assert_close(result.poses[4:6, 0, 0], 0.11 + 0.1 * np.array([1, 2]) / 3)
+
+
+@pytest.mark.parametrize("rate_hz", [10.05, 9.95, 10.3, 9.7])
+@pytest.mark.parametrize("blend", [1, 3])
+def test_a_clock_that_drifts(rate_hz: float, blend: int) -> None:
+    """Three minutes: no frame and no window is left out, and latency does not add up."""
+    model = Counting("linear", 3, 4)
+    subject = Refiner(model, JOINTS, VALUES, RATE_HZ, blend=blend)
+    numbers, ages = [], []
+    for k in range(1800):
+        time_s = k / rate_hz
+        result = subject.push(time_s, line([time_s])[0])
+        if len(result):
+            ages.append(time_s - result.times_s[0])
+            numbers += np.round(result.times_s * RATE_HZ).astype(int).tolist()
+    assert numbers == list(range(len(numbers)))
+    last = math.floor(1799 / rate_hz * RATE_HZ + 0.5)
+    assert numbers[-1] == (last // 3 - blend + 1) * 3
+    assert model.windows == last // 3 - 3  # one for each point of the grid, once the first is full
+    half_frame_s = 0.5 / RATE_HZ
+    assert max(ages[1:]) < subject.latency_s + max(0.1, 1 / rate_hz)
+    assert min(ages[1:]) >= subject.latency_s - half_frame_s - 1e-9
+
+
+class Counting(InterpolationModel):
+    """Counts its windows."""
+
+    windows = 0
+
+    def refine(self, keyframes: np.ndarray) -> np.ndarray:
+        object.__setattr__(self, "windows", self.windows + 1)
+        return super().refine(keyframes)
 
 
 def test_other_keyframe_rates_are_brought_onto_the_grid() -> None:
@@ -184,20 +239,89 @@ def test_zero_velocity_stays_where_it_was() -> None:
 # -- gaps ----------------------------------------------------------------------------------------
 
 
-def test_a_missing_joint_is_interpolated_once_it_is_back() -> None:
-    """Out of two keyframes; blended over all windows, only those after its return are right."""
+@pytest.mark.parametrize(("blend", "final"), [(1, 27), (2, 24), (3, 21), (4, 21)])
+@pytest.mark.parametrize("back_s", [1.0, 0.95])
+def test_a_missing_joint_is_interpolated_once_it_is_back(
+    blend: int, final: int, back_s: float
+) -> None:
+    """Out of the keyframes of frames 24 and 27, seen last at 21; back at a grid point or before.
+
+    What was final before it came back, up to frame ``final``, is held; all others are exact.
+    """
     times_s = np.arange(20) * 0.1
+    times_s[10] = back_s
     poses = line(times_s)
     poses[8:10, 1] = np.nan
-    subject = refiner(segments=4, blend=4)
-    result = subject.push_many(times_s, poses)
+    subject = refiner(segments=4, blend=blend)
+    result = RefinedPoses.join([subject.push_many(times_s, poses), subject.flush()])
     others = [0, 2, 3]
+    numbers = np.arange(len(result))
     assert_close(result.poses[:, others], line(result.times_s)[:, others])
-    assert (result.origin[24:28, 1] == INTERPOLATED).all()
+    held = (numbers > 21) & (numbers <= final)
+    assert_close(result.poses[~held, 1], line(result.times_s)[~held, 1])
+    assert_close(result.poses[held, 1], np.tile(line([0.7])[0, 1], (held.sum(), 1)))
+    assert (result.origin[held, 1] == PREDICTED).all()
+    assert (result.origin[max(final, 21) + 1 : 28, 1] == INTERPOLATED).all()
     assert (result.origin[24, others] == OBSERVED).all()
-    sure = (result.times_s < 0.35) | (result.times_s > 1.31)
-    assert_close(result.poses[sure, 1], line(result.times_s)[sure, 1])
-    assert np.isfinite(result.poses).all()
+    assert (result.origin[~held] != PREDICTED).all()
+
+
+def test_a_flush_right_after_a_joint_is_back_knows_of_it() -> None:
+    """Between two points of the grid: what is not final yet is told anew."""
+    times_s = np.array([0.0, 0.1, 0.2, 0.3, 0.35])
+    poses = line(times_s)
+    poses[3, 1] = np.nan
+    subject = refiner(segments=2, blend=2)
+    final = subject.push_many(times_s, poses)
+    assert len(final) == 7
+    ahead, rest = subject.preview(0.3), subject.flush()
+    assert_same(ahead, rest)
+    assert_close(rest.poses, line(rest.times_s))
+    assert (rest.origin[:, 1] == INTERPOLATED).all()
+
+
+def test_a_joint_that_was_away_too_long_is_not_interpolated() -> None:
+    """Frames that still wait keep saying that they were predicted when it is back."""
+    times_s = np.arange(12) * 0.1
+    poses = line(times_s)
+    poses[5:8, 2] = np.nan
+    subject = refiner(segments=4, blend=4, gap_s=0.25)
+    result = RefinedPoses.join([subject.push_many(times_s, poses), subject.flush()])
+    assert (result.origin[13:19, 2] == PREDICTED).all()
+    assert (result.origin[19:24, 2] == MISSING).all()
+    assert (result.origin[24::3, 2] == OBSERVED).all()
+
+
+# -- poses that were not observed themselves -----------------------------------------------------
+
+
+def test_an_origin_is_carried_through() -> None:
+    """What was predicted stays predicted; between two poses the worse of both counts."""
+    times_s = np.arange(6) * 0.1
+    origins = np.zeros((6, JOINTS), int)
+    origins[2, 1] = PREDICTED
+    origins[3, 2] = INTERPOLATED
+    poses = line(times_s)
+    poses[3, 3], origins[3, 3] = np.nan, 9  # without meaning
+    subject = refiner(segments=1)
+    parts = [subject.push(*each) for each in zip(times_s, poses, origins, strict=True)]
+    result = RefinedPoses.join(parts)
+    assert_close(result.poses[:, :3], line(result.times_s)[:, :3])
+    o, i, p = OBSERVED, INTERPOLATED, PREDICTED
+    expected = [
+        [o, i, i, o, i, i, o, i, i, o, i, i, o, i, i, o],
+        [o, i, i, o, p, p, p, p, p, o, i, i, o, i, i, o],
+        [o, i, i, o, i, i, o, i, i, i, i, i, o, i, i, o],
+        [o, i, i, o, i, i, o, p, p, p, i, i, o, i, i, o],
+    ]
+    np.testing.assert_array_equal(result.origin.T, expected)
+
+
+def test_the_better_of_two_poses_within_a_frame_counts() -> None:
+    subject = refiner(segments=2)
+    for time_s, kind in ((0.0, OBSERVED), (0.095, PREDICTED), (0.1, OBSERVED), (0.104, PREDICTED)):
+        subject.push(time_s, line([time_s])[0], [kind] * JOINTS)
+    assert (subject.flush().origin[3] == OBSERVED).all()
 
 
 def test_a_joint_that_stays_away_is_held_and_then_missing() -> None:
@@ -361,5 +485,9 @@ def test_wrong_poses_are_named() -> None:
         refiner().push(0.0, np.zeros((3, 4)))
     with pytest.raises(ValueError, match="at nan"):
         refiner().push(float("nan"), np.zeros((JOINTS, VALUES)))
+    with pytest.raises(ValueError, match=r"0 to 2 for each of the 4 joints, got \[0, 0, 3, 0\]"):
+        refiner().push(0.0, np.zeros((JOINTS, VALUES)), [0, 0, 3, 0])
+    with pytest.raises(ValueError, match=r"each of the 4 joints, got \[0, 1\]"):
+        refiner().push(0.0, np.zeros((JOINTS, VALUES)), [0, 1])
     with pytest.raises(ValueError, match="interval and segments must be at least 1"):
         InterpolationModel(segments=0)

@@ -11,7 +11,7 @@ from tolerances import assert_close
 
 from radar_pose_ros.models.lifting import LiftedWindows
 from radar_pose_ros.models.refiner import Origin
-from radar_pose_ros.nodes.lifting import ImagePlane, PeopleLifter, Placing, camera_of
+from radar_pose_ros.nodes.lifting import ImagePlane, PeopleLifter, Placing, camera_of, pace_warning
 from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
 from radar_pose_ros.skeleton.placement import RIG_PLANE, Intrinsics
@@ -126,10 +126,11 @@ def test_frames_that_did_not_come_are_empty_and_are_not_given() -> None:
 
 
 def test_joints_say_where_they_come_from() -> None:
-    """A knee that is away for two frames, a wrist that goes, an elbow that is never seen."""
+    """A knee away for two frames, a wrist that goes, an ankle that comes, an elbow never seen."""
     lift = Lift()
     people = stream(lift)
     knee, wrist, elbow = (HUPR14.index(f"left_{name}") for name in ("knee", "wrist", "elbow"))
+    ankle = HUPR14.index("left_ankle")
     for k in range(6):
         one = person(k, number=7)
         one.joint_confidence[:] = 0.4 + 0.1 * k
@@ -138,6 +139,9 @@ def test_joints_say_where_they_come_from() -> None:
             one.joint_confidence[knee] = 0.05
         if k > 3:
             one.keypoints[wrist] = NAN
+        if k < 2:
+            one.keypoints[ankle] = NAN
+            one.joint_confidence[ankle] = 0.05
         one.keypoints[elbow] = NAN
         one.joint_confidence[elbow] = 0.0
         one.joint_confidence[HUPR14.index("head")] = 0.9
@@ -146,6 +150,7 @@ def test_joints_say_where_they_come_from() -> None:
     found = [frame.people[0] for frame in frames]
     assert {(p.number, p.root_relative, p.confidence) for p in found} == {(7, True, 0.8)}
     knee, wrist, elbow = (H36M17.index(f"left_{name}") for name in ("knee", "wrist", "elbow"))
+    ankle = H36M17.index("left_ankle")
     origin = np.array([p.origin for p in found])
     away = [Origin.OBSERVED] * 2 + [Origin.INTERPOLATED] * 2 + [Origin.OBSERVED] * 2
     assert origin[:, knee].tolist() == away
@@ -154,6 +159,9 @@ def test_joints_say_where_they_come_from() -> None:
     assert_close(confidence[:, knee], 0.4 + 0.1 * np.arange(6))  # straight from 0.5 to 0.8
     assert_close(confidence[:4, wrist], 0.4 + 0.1 * np.arange(4))
     assert_close(confidence[4, wrist] / 0.7, 0.5 ** (0.1 / 0.25))
+    assert origin[:, ankle].tolist() == [Origin.PREDICTED] * 2 + [Origin.OBSERVED] * 4
+    assert_close(confidence[:2, ankle] / 0.6, 0.5 ** (np.array([0.2, 0.1]) / 0.25))
+    assert_close(confidence[2:, ankle], 0.4 + 0.1 * np.arange(2, 6))
     assert_close(confidence[:, elbow], np.zeros(6))
     nose = H36M17.index("nose")  # half neck, half head: as sure as the less sure one
     assert_close(confidence[:, nose], [0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -186,6 +194,45 @@ def test_the_surest_are_lifted_and_the_others_counted() -> None:
     assert [[p.number for p in frame.people] for frame in frames] == [[2, 3]] * 3
     assert lift.given[0].shape == (2, FRAMES, JOINTS, 2)
     assert people.counts["left_out"] == 3
+
+
+def test_two_people_with_one_number_are_counted() -> None:
+    people = stream(Lift(), most_people=2)
+    for k in range(6):
+        people.add(stamp(k), [person(k, 1), person(k + 100, 1)])
+    frames = people.run()
+    assert [[p.number for p in frame.people] for frame in frames] == [[1]] * 3
+    assert_close(frames[2].people[0].keypoints[0], [2, 4, 1])  # the first of them
+    assert +people.counts == {"doubles": 6}
+
+
+def test_what_waits_is_known() -> None:
+    """Without the frames that did not come; a message without people is one."""
+    people = stream(Lift())
+    assert people.waiting == 0
+    for k in (0, 1, 2, 3, 4, 6):
+        people.add(stamp(k), [person(k)] if k else [])
+    assert people.waiting == 6
+    assert numbers(people.run()) == [0, 1, 2, 3]
+    assert people.waiting == 2
+    people.flush()
+    assert people.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "trained_hz", "warns"),
+    [(30.0, 30.0, False), (37.4, 30.0, False), (37.6, 30.0, True), (22.6, 30.0, False)]
+    + [(22.4, 30.0, True), (10.0, 0.0, False), (10.0, 50.0, True)],
+)
+def test_a_pace_that_the_network_does_not_know(
+    rate_hz: float, trained_hz: float, warns: bool
+) -> None:
+    """A quarter faster or slower is the limit; of weights that say nothing nothing is known."""
+    warning = pace_warning(round(1e9 / rate_hz), trained_hz)
+    assert bool(warning) == warns
+    if warns:
+        assert f"at {rate_hz:g} Hz, but the network was trained at {trained_hz:g} Hz" in warning
+    assert pace_warning(None, trained_hz) == ""
 
 
 def test_people_are_placed_where_the_camera_saw_them() -> None:

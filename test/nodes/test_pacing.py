@@ -104,6 +104,16 @@ def test_flush_lets_everything_go_at_once_and_the_beat_goes_on() -> None:
     assert pacer.wait_s(1.1) == math.inf
 
 
+def test_what_is_forgotten_is_counted() -> None:
+    pacer: Pacer[int] = Pacer(PERIOD_S, 5)
+    pacer.put(range(4), 1.0)
+    pacer.flush()
+    assert pacer.clear() == 4
+    assert pacer.clear() == 0
+    pacer.put([4, 5], 1.0)
+    assert pacer.take(1.0) == [4]  # nothing is urgent any more
+
+
 def test_an_empty_pacer_gives_nothing_and_saves_nothing_up() -> None:
     pacer: Pacer[int] = Pacer(PERIOD_S, 5)
     assert pacer.take(100.0) == []

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tolerances import assert_close
 
-from radar_pose_ros.nodes.people import HALF_LIFE_S, Person, Sightings, by_key
+from radar_pose_ros.nodes.people import (
+    HALF_LIFE_S,
+    Person,
+    Sightings,
+    by_key,
+    doubles,
+    origins_are_known,
+)
 
 NAN = math.nan
 
@@ -21,6 +29,25 @@ def person(*known: bool, confidence: tuple[float, ...] = (), number: int = -1) -
 def test_people_are_told_apart_by_number_or_by_place() -> None:
     people = [person(True), person(True, number=7), person(False, False), person(True)]
     assert by_key(people) == {-1: people[0], 7: people[1], -4: people[3]}
+
+
+def test_of_two_people_with_one_number_the_first_is_taken_and_the_other_counted() -> None:
+    people = [
+        person(True, number=7),
+        person(True),
+        person(True, number=7),
+        person(False, number=7),
+    ]
+    assert by_key(people) == {7: people[0], -2: people[1]}
+    assert doubles(people) == 1  # of the last one nothing is known
+    assert doubles(people[:2]) == 0
+
+
+def test_origins_are_those_of_the_messages() -> None:
+    strange = replace(person(True, False), origin=np.array([2, 9], np.uint8))
+    assert origins_are_known([person(True), strange])  # without meaning where nothing is known
+    strange = replace(strange, origin=np.array([3, 0], np.uint8))
+    assert not origins_are_known([person(True), strange])
 
 
 def test_confidence_goes_straight_from_one_sighting_to_the_next() -> None:
@@ -45,6 +72,17 @@ def test_confidence_halves_after_the_last_sighting() -> None:
     assert_close(sightings.confidence(0.115)[0][0], 0.4)  # within half a frame it was seen
 
 
+def test_confidence_halves_before_the_first_sighting_too() -> None:
+    """A joint that was seen later only was not seen."""
+    sightings = Sightings(0.02)
+    sightings.add(0.0, person(True, False, confidence=(0.8, 0.1)))
+    sightings.add(0.1, person(True, True, confidence=(0.8, 0.6)))
+    joints, whole = sightings.confidence(0.0)
+    assert_close(joints, [0.8, 0.6 * 0.5 ** (0.1 / HALF_LIFE_S)])
+    assert whole == 0.5
+    assert_close(sightings.confidence(0.085)[0][1], 0.6)  # within half a frame it was seen
+
+
 def test_a_confidence_that_was_not_stated_stays_unknown() -> None:
     sightings = Sightings(0.01)
     sightings.add(0.0, person(True, True, confidence=(NAN, 0.5)))
@@ -58,7 +96,7 @@ def test_old_sightings_are_forgotten() -> None:
     for k in range(10):
         sightings.add(k * 0.1, person(True, confidence=(k / 10,)))
     sightings.forget(0.45)
-    assert_close(sightings.confidence(0.2)[0], [0.5])
+    assert_close(sightings.confidence(0.2)[0], [0.5 * 0.5 ** (0.3 / HALF_LIFE_S)])
     assert_close(sightings.confidence(0.65)[0], [0.65])
     sightings.forget(9.0)  # the last one says how surely somebody was seen who is gone
     assert_close(sightings.confidence(0.9)[0], [0.9])

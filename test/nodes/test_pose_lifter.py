@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,8 +37,8 @@ def root_m(k: int) -> np.ndarray:
     return np.array([-0.5 + 0.01 * k, 0.1, 6.0 + 0.02 * k])
 
 
-def save_random_weights(folder: Path) -> Path:
-    """Save a network that was never trained, and says nothing of what it sees."""
+def save_random_weights(folder: Path, rate_hz: float = 0.0) -> Path:
+    """Save a network that was never trained, with a rate that it would have been trained at."""
     torch.manual_seed(2)
     about = {"training_data": {"licence": "none"}, "git_revision": "0"}
     spread = SpreadCalibration((2.0,) * len(H36M17.joints), 5)
@@ -50,6 +51,10 @@ def save_random_weights(folder: Path) -> Path:
         spread=spread.as_dict(),
         **about,
     )
+    if rate_hz:
+        poses = {"skeleton": "h36m17", "unit": "m", "root_relative": True, "rate_hz": rate_hz}
+        text = json.dumps({"weights": [entry | {"poses": poses}]})
+        (folder / weights.MANIFEST).write_text(text)
     return folder / entry["file"]
 
 
@@ -232,7 +237,7 @@ def test_live_poses_at_30_hz(live: LiveGraph, tmp_path: Path) -> None:
 
 def test_live_it_never_falls_behind(live: LiveGraph, tmp_path: Path) -> None:
     """Poses at eight times the pace: some are lost, and all of them are accounted for."""
-    file = save_random_weights(tmp_path)
+    file = save_random_weights(tmp_path, rate_hz=50.0)
     settings = {"weights": str(file), "stride": STRIDE, "hypotheses": 10}  # twice as slow
     live.start(NODE, output_frames="latest", input_timeout_s=1.0, **settings)
     live.diagnostics()
@@ -254,6 +259,10 @@ def test_live_it_never_falls_behind(live: LiveGraph, tmp_path: Path) -> None:
     frames = source.frames()
     assert (np.diff(frames) > 0.5).all()
     assert frames[-1] == pytest.approx(299, abs=1e-4)  # the newest wins
+    warning = "poses come at 30 Hz, but the network was trained at 50 Hz"
+    assert warning in live.diagnostics()[NODE].message
+    assert live.change(NODE, "deactivate")
+    live.wait(lambda: warning not in live.diagnostics()[NODE].message, what="no warning")
 
 
 def test_live_refusals(live: LiveGraph, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,9 @@ class Source:
 
     def publish(self, at_ms: float, *people: Any, jump_ns: int = 0, **about: Any) -> None:
         """Publish people, by default the one of `place`, with a stamp so long after the start."""
+        self._publisher.publish(self._message(at_ms, *people, jump_ns=jump_ns, **about))
+
+    def _message(self, at_ms: float, *people: Any, jump_ns: int = 0, **about: Any) -> Any:
         from radar_pose_ros.nodes.people import Person
 
         if not people:
@@ -70,8 +74,12 @@ class Source:
         head = self._convert.header(stamp_ns, "camera")
         there = [person for person in people if person is not None]
         common = {"skeleton": "hupr14", "model": "test/edge@0", **about}
-        message = self._convert.people_to_message(self._type, there, head, **common)
-        self._publisher.publish(message)
+        return self._convert.people_to_message(self._type, there, head, **common)
+
+    def burst(self, times_ms: list[float]) -> None:
+        """Publish the person of `place` at these times after the start, as fast as it goes."""
+        for message in [self._message(at_ms) for at_ms in times_ms]:
+            self._publisher.publish(message)
 
     def play(self, times_ms: list[float]) -> None:
         """Publish the person of `place` at these times after the start, when they have come."""
@@ -211,6 +219,20 @@ def test_live_prediction(live: LiveGraph) -> None:
     assert -0.05 < np.median(source.ages_s()[steady]) < 0.2
 
 
+def test_live_bursts_and_what_a_deactivated_node_still_had(live: LiveGraph) -> None:
+    """Of 60 poses at once none is lost; what waits for more of them is counted at the end."""
+    live.start("pose_refiner", blend=0, window=3, input_timeout_s=60.0)
+    live.diagnostics()
+    source = Source(live)
+    source.burst([k * 100.0 for k in range(60)])
+    live.wait(lambda: len(source.received) >= 57 * 3 + 1, what="all frames but the last six")
+    live.wait(lambda: counters(live).get("pose2d total") == "60", what="all poses")
+    assert live.change("pose_refiner", "deactivate")
+    key = "dropped: frames that waited when deactivated"
+    live.wait(lambda: counters(live).get(key) == "6", what="six frames")
+    assert source.stamps_ns() == grid(57 * 3 + 1)
+
+
 def test_live_people_in_space(live: LiveGraph) -> None:
     """A bag at full speed: two people, nobody, everything in order, and nothing is lost."""
     from radar_pose_ros.nodes.people import Person
@@ -244,6 +266,19 @@ def test_live_people_in_space(live: LiveGraph) -> None:
             assert pose.root_relative == (pose.id == 2)
             assert np.isnan(pose.keypoints[0].covariance).all()
             assert np.isnan(pose.keypoints[0].confidence)  # its source states none
+
+    # From relative to placed: the person begins anew, and it is said.
+    source.received.clear()
+    for k in range(4):
+        relative = k < 2
+        one = Person(place(0.0, 3), np.ones(JOINTS), 0.9, 3, root_relative=relative)
+        source.publish(50_000.0 + k * 100, one)
+        time.sleep(0.02)
+    live.wait(lambda: len(source.received) >= 8, what="frames of both kinds")
+    kinds = [message.poses[0].root_relative for _, message in source.received]
+    assert kinds == [True] * 4 + [False] * 4
+    key = "people begun anew because root_relative changed"
+    live.wait(lambda: counters(live).get(key) == "1", what="a count")
 
     # A stream that just ends: what waited for its next keyframe comes out.
     source.received.clear()
@@ -290,6 +325,16 @@ def test_live_weights_and_refusals(live: LiveGraph, tmp_path: Path) -> None:
     about = {"training_data": {"licence": "none"}, "git_revision": "0", "command": "test"}
     entry = weights.save(network, tmp_path, "radar_2d_fast", metrics={"split": "none"}, **about)
     assert live.set(node, "weights", str(tmp_path / entry["file"])) == (True, "")
+
+    def trained_on(skeleton: str) -> None:
+        poses = {"skeleton": skeleton, "unit": "px", "root_relative": False, "rate_hz": 25.0}
+        text = json.dumps({"weights": [entry | {"poses": poses}]})
+        (tmp_path / weights.MANIFEST).write_text(text)
+
+    trained_on("lsp14")
+    assert not live.change(node, "configure")
+    refused("was trained on poses of lsp14 in px, and does not fit those asked for, of hupr14 in")
+    trained_on("hupr14")
     for transition in ("configure", "activate"):
         assert live.change(node, transition)
     source = Source(live)
@@ -301,17 +346,30 @@ def test_live_weights_and_refusals(live: LiveGraph, tmp_path: Path) -> None:
     named = f"mixsynthformer/radar_2d_fast@{entry['sha256'][:8]} of test/edge@0"
     assert source.received[0][1].model == named
 
-    # R5: a skeleton that nobody defined, infinity, no stamp, the same instant twice.
+    live.wait(
+        lambda: (
+            "trained on frames at 25 Hz, but rate_hz is 30" in live.diagnostics()[node].message
+        ),
+        what="a warning",
+    )
+
+    # R5: a skeleton that nobody defined, infinity, no stamp, an origin that there is not, the same
+    # instant twice, and the same person.
+    origin = np.full(JOINTS, 3, np.uint8)
+    source.publish(800.0, Person(place(0.8), np.ones(JOINTS), 1.0, origin=origin))
+    source.publish(800.0, *[Person(place(0.8), np.ones(JOINTS), 1.0, 4)] * 2)
     infinite = Person(np.full((JOINTS, 2), np.inf), np.ones(JOINTS), 1.0)
     source.publish(800.0, skeleton="octopus8")
     source.publish(800.0, infinite)
     source.publish(0.0, jump_ns=-source.start_ns)
-    source.publish(700.0)
+    source.publish(800.0)
     wanted = {
         "dropped: pose2d: skeleton not defined yet",
         "dropped: pose2d: pose with infinity",
         "dropped: pose2d: time stamp not set",
+        "dropped: pose2d: pose of unknown origin",
         "dropped: poses of the same instant",
+        "dropped: people with the id of another one in the same message",
     }
     live.wait(lambda: wanted <= counters(live).keys(), what=f"{wanted}")
     assert "Traceback" not in live.log(process)

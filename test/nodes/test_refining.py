@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +20,15 @@ from radar_pose_ros.models.refiner import Origin
 from radar_pose_ros.nodes import parameters
 from radar_pose_ros.nodes.people import HALF_LIFE_S, Person
 from radar_pose_ros.nodes.refining import (
+    KINDS,
+    NamedModel,
     PeopleRefiner,
     RefinedFrame,
     interpolation,
     load_network,
     refiner_factory,
 )
+from radar_pose_ros.skeleton.definitions import HUPR14
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
@@ -65,14 +71,15 @@ def assert_on_the_line(frames: list[RefinedFrame], who: int = 0) -> None:
 def test_frames_lie_on_an_even_grid_and_on_the_line() -> None:
     """At irregular times; each frame once, in order, from the first pose on."""
     rng = np.random.default_rng(0)
-    times = [START_NS + k * 100 * MS + int(rng.uniform(-20, 20) * MS) for k in range(20)]
+    times = [START_NS + k * 100 * MS + int(rng.uniform(0, 40) * MS) for k in range(20)]
+    times[0] = START_NS
     refiner = subject()
     frames = [frame for at in times for frame in refiner.push(at, [seen(at)])]
     frames += refiner.flush()
     assert len(frames) > 3 * 18
     assert_even(frames, times[0])
     assert_on_the_line(frames)
-    assert refiner.restarts == 0
+    assert not +refiner.counts
 
 
 def test_confidence_and_origin_of_each_joint() -> None:
@@ -158,7 +165,7 @@ def test_nobody_is_an_empty_frame_and_the_next_person_begins_anew() -> None:
     there = [f for f in last if f.people]
     assert_even(there, again[0])
     assert_on_the_line(there)
-    assert refiner.restarts == 0
+    assert not +refiner.counts
 
 
 @pytest.mark.parametrize("jump_ms", [-3_600_000, -50, 800, 3_600_000])
@@ -172,7 +179,7 @@ def test_a_jump_flushes_and_begins_anew(jump_ms: int) -> None:
     for at in after:
         for frame in refiner.push(at, [seen(at)]):
             (old if len(frames) + len(old) < 28 else new).append(frame)
-    assert refiner.restarts == 1
+    assert +refiner.counts == {"restarts": 1}
     assert_even(frames + old, START_NS)
     assert_even(new, after[0])
     assert_on_the_line(frames + old + new)
@@ -184,7 +191,7 @@ def test_the_same_stamp_twice_counts_once() -> None:
     for at in stamps(6):
         frames += refiner.push(at, [seen(at)])
         frames += refiner.push(at, [seen(at + MS)])
-    assert refiner.repeats == 6
+    assert +refiner.counts == {"repeats": 6}
     assert_even(frames, START_NS)
     assert_on_the_line(frames)
 
@@ -275,10 +282,101 @@ def test_choices_are_methods_of_interpolation() -> None:
         assert frames.shape == (13, JOINTS, 2)
 
 
+# -- poses that are relative to the root, or placed ------------------------------------------
+
+
+def test_placed_and_relative_poses_are_never_mixed() -> None:
+    """Somebody alone is placed from 500 ms on: two tracks, and nothing lies between them."""
+    refiner = subject()
+    frames = []
+    for k, at in enumerate(stamps(10)):
+        frames += refiner.push(at, [replace(seen(at, k >= 5), number=0, root_relative=k < 5)])
+    frames += refiner.flush()
+    assert +refiner.counts == {"moved": 1}
+    numbers = [round((frame.stamp_ns - START_NS) * 30 / 1e9) for frame in frames]
+    assert numbers == [*range(13), *range(15, 28)]
+    assert [len(frame.people) for frame in frames] == [1] * 26
+    for number, frame in zip(numbers, frames, strict=True):
+        (person,) = frame.people
+        assert person.root_relative == (number < 13)
+        expected = place(frame.stamp_ns, int(number >= 13))
+        np.testing.assert_allclose(person.keypoints, expected, atol=1e-5)
+
+
+def test_others_go_on_when_somebody_is_placed() -> None:
+    refiner = subject(predict=True)
+    frames = []
+    for k, at in enumerate(stamps(12)):
+        frames += refiner.push(at, [seen(at), replace(seen(at, 1), root_relative=k < 6)])
+        frames += refiner.ahead(at + 50 * MS)
+    frames += refiner.flush()
+    assert refiner.counts["moved"] == 1
+    assert_even(frames, START_NS)
+    assert_on_the_line(frames)
+    for number, frame in enumerate(frames):
+        kinds = [person.root_relative for person in frame.people if person.number == 1]
+        assert kinds in ([number < 18], [])
+        assert len({person.number for person in frame.people}) == len(frame.people)
+    assert all(len(frame.people) == 2 for frame in frames[25:])
+
+
+def test_each_frame_comes_once_however_often_somebody_is_placed() -> None:
+    """Poses 5 ms apart, and every one of another kind than the last."""
+    refiner = subject()
+    frames = []
+    for k in range(200):
+        at = START_NS + k * 5 * MS
+        frames += refiner.push(at, [replace(seen(at), root_relative=bool(k % 2))])
+    frames += refiner.flush()
+    assert refiner.counts["moved"] == 199
+    came = [frame.stamp_ns for frame in frames]
+    assert came == sorted(set(came))
+    assert len(refiner._waiting) == 0
+
+
+# -- where poses come from, and who is who ---------------------------------------------------
+
+
+def test_an_origin_of_before_is_carried_through() -> None:
+    refiner = subject(segments=1)
+    frames = []
+    for k, at in enumerate(stamps(5)):
+        origin = np.zeros(JOINTS, np.uint8)
+        origin[1] = Origin.PREDICTED if k == 2 else Origin.OBSERVED
+        frames += refiner.push(at, [replace(seen(at), origin=origin)])
+    origin = np.array([frame.people[0].origin for frame in frames])
+    o, i, p = Origin.OBSERVED, Origin.INTERPOLATED, Origin.PREDICTED
+    assert origin[:, 0].tolist() == [o, i, i] * 4 + [o]
+    assert origin[:, 1].tolist() == [o, i, i, o, p, p, p, p, p, o, i, i, o]
+
+
+def test_two_people_with_one_number_are_counted() -> None:
+    """The first one stays themselves."""
+    refiner = subject()
+    frames = []
+    for at in stamps(6):
+        frames += refiner.push(at, [seen(at), replace(seen(at, 3), number=0)])
+    assert +refiner.counts == {"doubles": 6}
+    assert frames
+    assert_on_the_line(frames)
+
+
+def test_what_waits_is_known() -> None:
+    refiner = subject(blend=2)
+    assert refiner.waiting == 0
+    given = 0
+    for k, at in enumerate(stamps(6)):
+        given += len(refiner.push(at, [seen(at)]))
+        assert refiner.waiting == 3 * k + 1 - given
+    assert refiner.waiting == len(refiner.flush()) == 3
+    assert refiner.waiting == 0
+
+
 # -- networks --------------------------------------------------------------------------------
 
 
-def save(folder: Path, preset: str) -> Path:
+def save(folder: Path, preset: str, **poses: Any) -> Path:
+    """Save fresh weights, and what they say that they were trained on."""
     torch.manual_seed(0)
     entry = weights.save(
         MixSynthFormer(PRESETS[preset]),
@@ -289,13 +387,17 @@ def save(folder: Path, preset: str) -> Path:
         command="test",
         metrics={"split": "none"},
     )
+    if poses:
+        manifest = json.loads((folder / weights.MANIFEST).read_text())
+        manifest["weights"][-1]["poses"] = poses
+        (folder / weights.MANIFEST).write_text(json.dumps(manifest))
     return folder / entry["file"]
 
 
 def test_a_network_is_loaded_and_named(tmp_path: Path) -> None:
     """Fresh weights are linear interpolation, in half precision's rounding."""
     file = save(tmp_path, "radar_2d_live")
-    network = load_network(str(file), 2, predict=True)
+    network = load_network(str(file), KINDS["pose2d"], predict=True)
     digest = weights.load(file)[1]["sha256"][:8]
     assert network.name == f"mixsynthformer/radar_2d_live@{digest}"
     assert (network.joints, network.model.interval) == (14, 3)
@@ -307,10 +409,48 @@ def test_a_network_is_loaded_and_named(tmp_path: Path) -> None:
 def test_networks_for_something_else_are_refused(tmp_path: Path) -> None:
     file = save(tmp_path, "radar_2d_fast")
     with pytest.raises(ValueError, match="takes 2 values of a joint, not 3"):
-        load_network(str(file), 3, predict=False)
+        load_network(str(file), KINDS["pose3d"], predict=False)
     with pytest.raises(ValueError, match="predicts no frames"):
-        load_network(str(file), 2, predict=True)
+        load_network(str(file), KINDS["pose2d"], predict=True)
     with pytest.raises(weights.WeightsError, match="is a millimamba, not a mixsynthformer"):
-        load_network("edge", 2, predict=False)
+        load_network("edge", KINDS["pose2d"], predict=False)
     with pytest.raises(weights.WeightsError, match="there are no weights 'radar_2d'"):
-        load_network("radar_2d", 2, predict=False)
+        load_network("radar_2d", KINDS["pose2d"], predict=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "preset", "skeleton", "unit"),
+    [("pose2d", "radar_2d_fast", "lsp14", "px"), ("pose2d", "radar_2d_fast", "hupr14", "share")]
+    + [("pose3d", "pose_3d_fast", "hupr14", "m")],
+)
+def test_networks_of_another_skeleton_or_unit_are_refused(
+    tmp_path: Path, kind: str, preset: str, skeleton: str, unit: str
+) -> None:
+    file = save(tmp_path, preset, skeleton=skeleton, unit=unit, root_relative=False, rate_hz=30.0)
+    asked = {"pose2d": "hupr14 in px", "pose3d": "h36m17 in m"}[kind]
+    said = f"trained on poses of {skeleton} in {unit}, .* those asked for, of {asked}"
+    with pytest.raises(ValueError, match=said):
+        load_network(str(file), KINDS[kind], predict=False)
+
+
+@pytest.mark.parametrize("root_relative", [False, True])
+def test_a_network_for_relative_poses_gets_them(tmp_path: Path, root_relative: bool) -> None:
+    about = {"skeleton": "h36m17", "unit": "m", "root_relative": root_relative, "rate_hz": 50.0}
+    network = load_network(str(save(tmp_path, "pose_3d_fast", **about)), KINDS["pose3d"], False)
+    assert (network.skeleton, network.rate_hz) == ("h36m17", 50.0)
+    assert network.model.root == ([0] if root_relative else [])  # type: ignore[attr-defined]
+    about |= {"skeleton": "hupr14", "unit": "px"}
+    network = load_network(str(save(tmp_path, "radar_2d_fast", **about)), KINDS["pose2d"], False)
+    hips = [HUPR14.index("left_hip"), HUPR14.index("right_hip")]
+    assert network.model.root == (hips if root_relative else [])  # type: ignore[attr-defined]
+
+
+def test_another_rate_than_the_network_s_is_a_warning() -> None:
+    model = interpolation("linear", 3, 1, False).model
+    network = NamedModel(model, "net", 14, "hupr14", 30.0)
+    for rate_hz in (27.0, 30.0, 33.0):
+        assert network.rate_warning(rate_hz) == ""
+    for rate_hz in (26.9, 33.1):
+        said = network.rate_warning(rate_hz)
+        assert f"net was trained on frames at 30 Hz, but rate_hz is {rate_hz}" in said
+    assert interpolation("linear", 3, 1, False).rate_warning(200.0) == ""

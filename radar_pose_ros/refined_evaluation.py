@@ -1,0 +1,189 @@
+"""Numbers of the refined and the lifted poses in a bag, beside those that they were made from.
+
+What is measured is there if the topic is: ``refined/pose2d``, ``pose3d``, ``refined/pose3d``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from radar_pose_ros.evaluation import Evidence, Poses, accuracy, read_poses
+from radar_pose_ros.metrics import pose3d
+from radar_pose_ros.recording import BagReader, RecordingError, stamp_ns, topic_named
+from radar_pose_ros.skeleton import mapping
+from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
+from radar_pose_ros.skeleton.projection import project, to_camera
+
+TOPICS = ("refined/pose2d", "pose3d", "refined/pose3d")
+
+
+class Poses3D(NamedTuple):
+    """Estimates of one person in space, one per message in which there was somebody.
+
+    Attributes
+    ----------
+    stamps_ns : int64 (n,)
+        Instants that they describe.
+    received_ns : int64 (n,)
+        When the recorder received them.
+    joints_m : float (n, 17, 3)
+        In the camera's optical frame; NaN for joints that are not known.
+    placed : bool (n,)
+        Whether the person has a place, or is relative to the root.
+    """
+
+    stamps_ns: np.ndarray
+    received_ns: np.ndarray
+    joints_m: np.ndarray
+    placed: np.ndarray
+
+
+def measure(bag: str | Path, evidence: Evidence) -> dict[str, dict[str, float]]:
+    """Measure what there is, by topic.
+
+    Parameters
+    ----------
+    bag : path
+    evidence : Evidence
+        What `evaluation.read` gave of the same bag.
+
+    Returns
+    -------
+    dict
+        By topic. Of all: ``rate_hz``, of the stamps; ``age_ms``, from the instant that a pose
+        describes to its arrival at the recorder, median. Of ``refined/pose2d`` what `in_image`
+        says, of the others what `in_space` says.
+
+    Raises
+    ------
+    RecordingError
+        If a message is damaged.
+    """
+    found: dict[str, dict[str, float]] = {}
+    with BagReader(bag) as reader:
+        for name in TOPICS:
+            if not any(topic.endswith(f"/{name}") for topic in reader.topics):
+                continue
+            topic = topic_named(reader.topics, name)
+            if name.endswith("pose2d"):
+                poses = read_poses(reader, topic)
+                found[name] = {**_timing(poses), **in_image(poses, evidence)}
+            else:
+                lifted = read_poses_3d(reader, topic)
+                found[name] = {**_timing(lifted), **in_space(lifted, evidence)}
+    return found
+
+
+def read_poses_3d(reader: BagReader, topic: str) -> Poses3D:
+    """Read the first person of each message of a topic of HumanPose3DArray.
+
+    Raises
+    ------
+    RecordingError
+        If poses are of another skeleton than H36M17.
+    """
+    stamps, received, joints, placed = [], [], [], []
+    for item in reader.messages([topic]):
+        for person in item.message.poses[:1]:
+            if item.message.skeleton != H36M17.name:
+                raise RecordingError(f"{topic}: poses are not of the skeleton {H36M17.name}")
+            stamps.append(stamp_ns(item.message))
+            received.append(item.received_ns)
+            joints.append([(k.position.x, k.position.y, k.position.z) for k in person.keypoints])
+            placed.append(not person.root_relative)
+    return Poses3D(
+        np.array(stamps, np.int64),
+        np.array(received, np.int64),
+        np.array(joints, float).reshape(-1, len(H36M17.joints), 3),
+        np.array(placed, bool),
+    )
+
+
+def in_image(poses: Poses, evidence: Evidence) -> dict[str, float]:
+    """Compare refined poses with the truth, and straight lines between the unrefined ones as well.
+
+    Returns
+    -------
+    dict
+        ``poses`` that lie between two unrefined ones and have a truth; ``pck_0_2``; ``error_px``:
+        mean distance of the joints that are known; ``accel_px``: by how much the acceleration is
+        off, mean, per frame squared. ``linear`` before them is for straight lines.
+    """
+    source = evidence.poses
+    true_px = project(evidence.truth.at(poses.stamps_ns))
+    linear_px = _straight_lines(source.stamps_ns, source.keypoints_px, poses.stamps_ns)
+    known = np.isfinite(true_px).all(axis=(1, 2)) & np.isfinite(linear_px).all(axis=(1, 2))
+    result = {"poses": float(known.sum())}
+    for name, estimate in (("", poses.keypoints_px), ("linear_", linear_px)):
+        error = np.linalg.norm(estimate[known] - true_px[known], axis=-1)
+        off = np.linalg.norm(_accelerations(estimate - true_px, poses.stamps_ns, known), axis=-1)
+        result[f"{name}pck_0_2"] = accuracy(estimate[known], true_px[known])["pck_0_2"]
+        result[f"{name}error_px"] = _mean(error)
+        result[f"{name}accel_px"] = _mean(off)
+    return result
+
+
+def in_space(poses: Poses3D, evidence: Evidence) -> dict[str, float]:
+    """Compare poses in space with the truth.
+
+    Returns
+    -------
+    dict
+        ``poses`` with a truth; ``mpjpe_mm``, relative to the root, and ``p_mpjpe_mm`` after
+        alignment; ``bone_length_mm``: standard deviation of a bone's length over time, mean over
+        the bones; ``placed``: share of the poses that have a place; ``place_mm``: how far their
+        roots are from the true ones, mean.
+    """
+    true_m = mapping.convert(
+        to_camera(evidence.truth.at(poses.stamps_ns)), HUPR14.name, H36M17.name
+    )
+    known = np.isfinite(true_m).all(axis=(1, 2))
+    estimate, true_m, placed = poses.joints_m[known], true_m[known], poses.placed[known]
+    away_m = np.linalg.norm((estimate - true_m)[placed, H36M17.root], axis=-1)
+    relative, true_relative = (pose3d.relative_to_root(p) for p in (estimate, true_m))
+    return {
+        "poses": float(known.sum()),
+        "mpjpe_mm": 1e3 * pose3d.mpjpe(relative, true_relative),
+        "p_mpjpe_mm": 1e3 * pose3d.p_mpjpe(relative, true_relative),
+        "bone_length_mm": 1e3 * pose3d.segment_consistency(estimate),
+        "placed": _mean(placed),
+        "place_mm": 1e3 * _mean(away_m),
+    }
+
+
+def _timing(poses: Poses | Poses3D) -> dict[str, float]:
+    stamps_ns = poses.stamps_ns
+    several = len(stamps_ns) > 1
+    return {
+        "rate_hz": 1e9 / float(np.median(np.diff(stamps_ns))) if several else float("nan"),
+        "age_ms": float(np.median(poses.received_ns - stamps_ns)) / 1e6 if several else np.nan,
+    }
+
+
+def _straight_lines(stamps_ns: np.ndarray, poses: np.ndarray, at_ns: np.ndarray) -> np.ndarray:
+    """Return poses at other instants; NaN outside, and beside joints that are not known."""
+    found = np.full((len(at_ns), *poses.shape[1:]), np.nan)
+    if len(stamps_ns) < 2:
+        return found
+    after = np.clip(np.searchsorted(stamps_ns, at_ns), 1, len(stamps_ns) - 1)
+    share = (at_ns - stamps_ns[after - 1]) / (stamps_ns[after] - stamps_ns[after - 1])
+    inside = (share >= 0) & (share <= 1)
+    weight = share[inside, None, None]
+    found[inside] = (1 - weight) * poses[after[inside] - 1] + weight * poses[after[inside]]
+    return found
+
+
+def _accelerations(values: np.ndarray, stamps_ns: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return second differences where three frames in a row are known and evenly spaced."""
+    if len(values) < 3:
+        return values[:0]
+    steps = np.diff(stamps_ns)
+    even = np.abs(np.diff(steps)) < 0.1 * np.median(steps)
+    return np.diff(values, n=2, axis=0)[even & known[:-2] & known[1:-1] & known[2:]]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -1,0 +1,144 @@
+"""Refined and lifted poses in a bag: errors that are put in come out as numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from test_evaluation import PERIOD_NS, START_NS, header, make, pose_message, true_joints_m
+
+from radar_pose_ros.evaluation import Evidence, Poses, Truth
+from radar_pose_ros.recording import BagWriter, RecordingError
+from radar_pose_ros.refined_evaluation import measure
+from radar_pose_ros.skeleton import mapping
+from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
+from radar_pose_ros.skeleton.projection import project, to_camera
+
+FRAME_NS = PERIOD_NS // 3
+FRAMES = range(60)
+AGE_NS = 700_000_000
+
+
+def seconds(stamp_ns: int) -> float:
+    return (stamp_ns - START_NS) / 1e9
+
+
+@pytest.fixture
+def evidence() -> Evidence:
+    """Of somebody who glides, seen at 10 Hz, every pose 3 px too low."""
+    stamps = START_NS + PERIOD_NS * np.arange(30)
+    joints = np.stack([true_joints_m(seconds(stamp)) for stamp in stamps])
+    seen = project(joints) + [0.0, 3.0]
+    poses = Poses(stamps, stamps, seen, np.ones(seen.shape[:2]), "")
+    return Evidence(poses, Truth(stamps, joints), {}, {}, {})
+
+
+def lifted_message(stamp_ns: int, joints_m: np.ndarray, *, relative=False, skeleton=H36M17.name):
+    keypoints = [
+        make(
+            "radar_pose_ros/msg/Keypoint3D",
+            position=make("geometry_msgs/msg/Point", x=x, y=y, z=z),
+            confidence=1.0,
+            covariance=np.zeros(6, np.float32),
+            origin=0,
+        )
+        for x, y, z in joints_m
+    ]
+    person = make(
+        "radar_pose_ros/msg/HumanPose3D",
+        id=0,
+        confidence=1.0,
+        root_relative=relative,
+        keypoints=keypoints,
+    )
+    return make(
+        "radar_pose_ros/msg/HumanPose3DArray",
+        header=header(stamp_ns),
+        skeleton=skeleton,
+        model="diffhpe/wrapper@12345678",
+        missing_sources=[],
+        poses=[person],
+    )
+
+
+def truth(stamp_ns: int) -> np.ndarray:
+    joints = to_camera(true_joints_m(seconds(stamp_ns)))
+    return mapping.convert(joints[None], HUPR14.name, H36M17.name)[0]
+
+
+def write(path, topic: str, messages):
+    with BagWriter(path) as writer:
+        for stamp, message in messages:
+            writer.write_message(topic, stamp + AGE_NS, message)
+    return path
+
+
+def test_the_cameras_frame():
+    """x right, y down, z forward, from one metre above the floor."""
+    assert to_camera(np.array([2.0, 0.5, 1.3])).tolist() == pytest.approx([-0.5, -0.3, 2.0])
+
+
+def test_refined_poses_beside_straight_lines(tmp_path, evidence):
+    """One pixel beside the truth in every frame, against three."""
+    stamps = [START_NS + k * FRAME_NS for k in FRAMES]
+    messages = [(stamp, pose_message(stamp, error_px=1.0)) for stamp in stamps]
+    found = measure(write(tmp_path / "bag", "/refined/pose2d", messages), evidence)
+    assert set(found) == {"refined/pose2d"}
+    refined = found["refined/pose2d"]
+    assert refined["poses"] == len(FRAMES)
+    assert refined["rate_hz"] == pytest.approx(30.0, rel=1e-6)
+    assert refined["age_ms"] == pytest.approx(700.0)
+    assert refined["error_px"] == pytest.approx(1.0, abs=1e-4)  # float32 in the message
+    assert refined["linear_error_px"] == pytest.approx(3.0, abs=0.01)  # a glide is nearly straight
+    assert refined["accel_px"] < 1e-3 and refined["pck_0_2"] == refined["linear_pck_0_2"] == 1.0
+
+
+def test_jitter_is_acceleration(tmp_path, evidence):
+    """One pixel to and fro: 4 px per frame squared."""
+    stamps = [START_NS + k * FRAME_NS for k in FRAMES]
+    messages = [(s, pose_message(s, error_px=(-1.0) ** k)) for k, s in enumerate(stamps)]
+    found = measure(write(tmp_path / "bag", "/refined/pose2d", messages), evidence)
+    assert found["refined/pose2d"]["accel_px"] == pytest.approx(4.0, abs=1e-3)
+
+
+def test_lifted_poses(tmp_path, evidence):
+    """A head 34 mm too high is 2 mm of MPJPE; bones that do not change; 1 m too far away."""
+
+    def lifted(stamp):
+        joints = truth(stamp) + [0.0, 0.0, 1.0]
+        joints[H36M17.index("head")] += [0.0, -0.034, 0.0]
+        return joints
+
+    stamps = [START_NS + k * FRAME_NS for k in FRAMES]
+    messages = [(s, lifted_message(s, lifted(s), relative=k < 15)) for k, s in enumerate(stamps)]
+    found = measure(write(tmp_path / "bag", "/pose3d", messages), evidence)["pose3d"]
+    assert found["mpjpe_mm"] == pytest.approx(34 / 17, abs=1e-3)
+    assert found["bone_length_mm"] < 1e-3
+    assert (found["placed"], found["place_mm"]) == (0.75, pytest.approx(1000.0, abs=0.1))
+
+
+def test_bones_that_change(tmp_path, evidence):
+    """Somebody 10 % larger in every second frame: bones change by 5 %, the shape does not."""
+    stamps = [START_NS + k * FRAME_NS for k in FRAMES]
+    messages = [
+        (s, lifted_message(s, truth(s) * (1 + 0.1 * (k % 2)))) for k, s in enumerate(stamps)
+    ]
+    path = write(tmp_path / "bag", "/rig/refined/pose3d", messages)
+    ends = np.array(H36M17.edges).T
+    lengths = np.linalg.norm(np.subtract(*truth(START_NS)[ends]), axis=-1)
+    expected = 50 * lengths.mean() * math.sqrt(60 / 59)
+    measured = measure(path, evidence)["refined/pose3d"]
+    assert measured["bone_length_mm"] == pytest.approx(expected, rel=1e-4)
+    assert measured["p_mpjpe_mm"] < 1e-3 < measured["mpjpe_mm"]
+
+
+def test_nothing_is_measured_of_what_is_not_there(tmp_path, evidence):
+    assert measure(write(tmp_path / "bag", "/pose2d", [(1, pose_message(1, 0.0))]), evidence) == {}
+
+
+def test_another_skeleton_is_refused(tmp_path, evidence):
+    message = lifted_message(START_NS, truth(START_NS), skeleton="coco17")
+    path = write(tmp_path / "bag", "/pose3d", [(START_NS, message)])
+    with pytest.raises(RecordingError, match="not of the skeleton h36m17"):
+        measure(path, evidence)
