@@ -25,19 +25,21 @@ from radar_pose_ros.skeleton import projection
 from radar_pose_ros.skeleton.definitions import Skeleton
 
 RADARS = ("radar_h", "radar_v")
-TRUTH, LIFTED = "ground_truth", "lifted"  # namespaces of markers in space
+# Namespaces of markers in space.
+TRUTH, LIFTED, REFINED_LIFTED = "ground_truth", "lifted", "refined_lifted"
 SURE = (0.0, 0.62, 0.45)  # bluish green and vermilion: told apart with any colour vision
 UNSURE = (0.84, 0.37, 0.0)
 REFINED_SURE = (0.0, 0.45, 0.7)  # blue and reddish purple
 REFINED_UNSURE = (0.8, 0.47, 0.65)
 GREY = (0.72, 0.72, 0.72)
 YELLOW = (0.94, 0.89, 0.26)
+SKY_BLUE = (0.34, 0.71, 0.91)
 # Markers of the two kinds of poses: where one is sure of a joint, and where not.
 COLOURS = {"pose2d": (SURE, UNSURE), "refined": (REFINED_SURE, REFINED_UNSURE)}
 
 
 class Visualizer(ManagedNode):
-    """Draws `pose2d`, `refined/pose2d`, `pose3d` and `ground_truth`; see docs/nodes.md."""
+    """Draws estimates, refined and lifted ones, and the truth; see docs/nodes.md."""
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("visualizer", **node_arguments)
@@ -54,14 +56,18 @@ class Visualizer(ManagedNode):
         self._heatmaps = {radar: Memory() for radar in RADARS}
         self._pose: tuple[msg.HumanPose2DArray, np.ndarray | None] | None = None
         # people who were drawn in space last
-        self._shown = dict.fromkeys((*COLOURS, TRUTH, LIFTED), 0)
+        self._shown = dict.fromkeys((*COLOURS, TRUTH, LIFTED, REFINED_LIFTED), 0)
         self.health.watch("pose2d", self.values.input_timeout_s)
         self.health.watch("overlay")
         self.subscribe(msg.SkeletonDefinition, "skeleton", SKELETONS, self._take_skeleton)
         self.subscribe(msg.HumanPose2DArray, "pose2d", SENSOR_DATA, self._take_pose)
         self.subscribe(msg.HumanPose2DArray, "refined/pose2d", SENSOR_DATA, self._take_refined)
-        take_lifted = partial(self._draw_in_space, LIFTED, YELLOW)
-        self.subscribe(msg.HumanPose3DArray, "pose3d", SENSOR_DATA, take_lifted)
+        for topic, namespace, colour in (
+            ("pose3d", LIFTED, YELLOW),
+            ("refined/pose3d", REFINED_LIFTED, SKY_BLUE),
+        ):
+            take = partial(self._draw_in_space, namespace, colour)
+            self.subscribe(msg.HumanPose3DArray, topic, SENSOR_DATA, take)
         self.subscribe(msg.HumanPose3DArray, TRUTH, SENSOR_DATA, self._take_truth)
         for radar in RADARS:
             topic = f"{radar}/heatmap"

@@ -53,6 +53,7 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
     others = live.node.create_publisher(msg.SkeletonDefinition, "/skeleton", LATCHED)
     others.publish(convert.skeleton_to_message(H36M17))
     lifted = live.node.create_publisher(msg.HumanPose3DArray, "/pose3d", qos)
+    smooth = live.node.create_publisher(msg.HumanPose3DArray, "/refined/pose3d", qos)
     in_space = np.arange(51.0).reshape(17, 3)
     markers = live.collect(MarkerArray, "/markers", QoSProfile(depth=50))
     pictures = live.collect(Image, "/overlay", QoSProfile(depth=5))
@@ -91,6 +92,7 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
         unplaced.root_relative = True
         spatial.poses = [unplaced, *spatial.poses]
         lifted.publish(spatial)
+        smooth.publish(spatial)
         time.sleep(0.05)
         return bool(pictures and len(markers) > 4)
 
@@ -114,6 +116,8 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
     spheres = seen["lifted", 7]  # who has no place is not drawn
     assert (spheres.header.frame_id, spheres.id) == ("rig_camera_optical_frame", 1)
     np.testing.assert_allclose([(p.x, p.y, p.z) for p in spheres.points], in_space)
+    again = seen["refined_lifted", 7]
+    assert again.points == spheres.points and again.colors[0].b > spheres.colors[0].b
     assert (pictures[0].encoding, pictures[0].step) == ("rgb8", 3 * pictures[0].width)
     assert np.frombuffer(pictures[0].data, np.uint8).std() > 10  # something is drawn
 
