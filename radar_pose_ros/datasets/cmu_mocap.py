@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.signal import butter, sosfiltfilt
 
+from radar_pose_ros.datasets import object_arrays
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.simulation.body import BodyShape, MotionClip
 from radar_pose_ros.skeleton import mapping
@@ -36,6 +38,7 @@ _TOE_HEIGHT_M = 0.03
 # The joints jitter by about a millimetre, half a wavelength of the echo's path; and most of what
 # accelerations are computed from.
 SMOOTH_BELOW_HZ = 8.0
+_ARRAYS = ("joints_m", "joint_names", "fps", "clip_start", "clip_name", "clip_subject")
 _SIDES = {"left": "l", "right": "r"}
 _LICENCE = "CMU motion capture: free to use, also in products, but not to be resold as data"
 
@@ -68,24 +71,50 @@ def read(path: Path | str) -> Recording:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not of this layout.
+        If the file is damaged or not of this layout: names it and says what.
     """
-    with np.load(path, allow_pickle=False) as file:
-        missing = {"joints_m", "joint_names", "fps", "clip_start", "clip_name", "clip_subject"} - {
-            *file.files
-        }
-        if missing:
-            raise ValueError(f"{path}: no array {', '.join(sorted(missing))}")
-        joints_m = file["joints_m"].astype(float)
-        bounds = pairwise([*file["clip_start"].tolist(), len(joints_m)])
-        clips = [
-            (str(name), str(subject), slice(first, end))
-            for name, subject, (first, end) in zip(
-                file["clip_name"], file["clip_subject"], bounds, strict=True
-            )
-        ]
-        names = [str(name) for name in file["joint_names"]]
-        return Recording(joints_m, names, float(file["fps"]), clips)
+    content = object_arrays.read(path, _ARRAYS, ())
+    joints_m = object_arrays.numbers(content["joints_m"], f"{path}: joints_m").astype(float)
+    joints = len(CMU23.joints)
+    if joints_m.ndim != 3 or joints_m.shape[1:] != (joints, 3):
+        raise ValueError(f"{path}: joints_m: want (frames, {joints}, 3), got {joints_m.shape}")
+    if not np.isfinite(joints_m).all():
+        raise ValueError(f"{path}: joints_m: {(~np.isfinite(joints_m)).sum()} are no numbers")
+    starts = np.asarray(content["clip_start"])
+    if starts.ndim != 1 or not starts.size or starts.dtype.kind not in "iu":
+        raise ValueError(
+            f"{path}: clip_start: want the number of each clip's first frame, got "
+            f"{starts.dtype} of shape {starts.shape}"
+        )
+    bounds = [*starts.tolist(), len(joints_m)]
+    if bounds[0] != 0 or any(first >= end for first, end in pairwise(bounds)):
+        raise ValueError(
+            f"{path}: clip_start has to rise from 0 and end before {len(joints_m)} frames do, got "
+            f"{starts}"
+        )
+    fps = np.asarray(content["fps"])
+    if fps.shape or fps.dtype.kind not in "iuf" or not 0 < fps < np.inf:
+        raise ValueError(f"{path}: fps: want a rate in Hz, got {fps}")
+    clip_names, subjects, names = (
+        _texts(content[name], count, f"{path}: {name}")
+        for name, count in (
+            ("clip_name", len(starts)),
+            ("clip_subject", len(starts)),
+            ("joint_names", joints),
+        )
+    )
+    clips = [
+        (name, subject, slice(first, end))
+        for name, subject, (first, end) in zip(clip_names, subjects, pairwise(bounds), strict=True)
+    ]
+    return Recording(joints_m, names, float(fps), clips)
+
+
+def _texts(values: Any, count: int, where: str) -> list[str]:
+    texts = np.asarray(values)
+    if texts.shape != (count,) or texts.dtype.kind != "U":
+        raise ValueError(f"{where}: want {count} texts, got {texts.dtype} of shape {texts.shape}")
+    return texts.tolist()
 
 
 def load_sequences(

@@ -1,10 +1,10 @@
-"""How good are 3-D poses: position, acceleration, and whether bodies stay bodies.
+"""How good are 3-D poses: position, acceleration, rotations, and whether bodies stay bodies.
 
-Functions take metres and return metres unless their name says ``_mm``. All take numpy arrays; a
-joint of which a coordinate is NaN is not known. A joint enters a measure only where estimate and
-truth are both known, and `count_joints` says how many were left out: no number here is complete
-without it. Nothing is aligned unless the name says so; the usual protocol subtracts the root first
-(`relative_to_root`).
+Functions take metres and return metres unless their name says ``_mm`` or ``_deg``. All take numpy
+arrays; a joint of which a coordinate is NaN is not known. A joint enters a measure only where
+estimate and truth are both known, and `count_joints` says how many were left out: no number here
+is complete without it. Nothing is aligned unless the name says so; the usual protocol subtracts
+the root first (`relative_to_root`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial.transform import Rotation
 
+from radar_pose_ros.skeleton import rotations
 from radar_pose_ros.skeleton.definitions import H36M17, Skeleton
 
 # A similarity in space is fixed by three points.
@@ -218,6 +220,66 @@ def acceleration_error(predicted_m: ArrayLike, true_m: ArrayLike, rate_hz: float
     return rate_hz**2 * _second_difference_error(predicted_m, true_m)
 
 
+def rotation_errors_deg(predicted_6d: ArrayLike, true_6d: ArrayLike) -> np.ndarray:
+    """Return the angle by which each joint is turned away from how it really is.
+
+    Parameters
+    ----------
+    predicted_6d, true_6d : array_like, shape (..., joints, 6)
+        As `skeleton.rotations` writes them; columns need not be orthogonal or of length 1.
+
+    Returns
+    -------
+    ndarray, shape (..., joints)
+        Degrees, 0 to 180; NaN where estimate or truth is not known or says nothing of a rotation.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or the last axis is not 6.
+    """
+    predicted, true = _turns(predicted_6d, true_6d)
+    return np.degrees(np.linalg.norm(_from_to(true, predicted), axis=-1))
+
+
+def rotation_error_deg(predicted_6d: ArrayLike, true_6d: ArrayLike) -> float:
+    """Return the mean of `rotation_errors_deg` over all joints that can be compared.
+
+    NaN if there are none; arguments and errors as there.
+    """
+    return _mean(rotation_errors_deg(predicted_6d, true_6d))
+
+
+def rotation_acceleration_error_deg(predicted_6d: ArrayLike, true_6d: ArrayLike) -> float:
+    """Return the error of the angular acceleration in degrees per frame squared.
+
+    The turn from each frame to the next, axis times angle in the joint's own axes, is a velocity.
+    This is the mean over instants and joints of the norm of the difference of its differences. An
+    estimate that is turned by the same rotation in all frames, seen from the parent, has no error.
+
+    Parameters
+    ----------
+    predicted_6d, true_6d : array_like, shape (..., frames, joints, 6)
+
+    Returns
+    -------
+    float
+        Over all joints that are known in three frames in a row; NaN if there are none.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, the last axis is not 6, or there is no axis of frames.
+    """
+    both = _turns(predicted_6d, true_6d)
+    if both[0].ndim < 3:
+        raise ValueError(f"want (..., frames, joints, 6), got {np.shape(true_6d)}")
+    predicted, true = (
+        np.diff(_from_to(turns[..., :-1, :, :], turns[..., 1:, :, :]), axis=-3) for turns in both
+    )
+    return float(np.degrees(_mean(np.linalg.norm(predicted - true, axis=-1))))
+
+
 def symmetry_gap(
     joints_m: ArrayLike, skeleton: Skeleton = H36M17, *, legacy_shoulder_parent: bool = False
 ) -> float:
@@ -326,11 +388,32 @@ def _joints(joints_m: ArrayLike, skeleton: Skeleton) -> np.ndarray:
     return joints
 
 
-def _pair(predicted_m: ArrayLike, true_m: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def _turns(predicted_6d: ArrayLike, true_6d: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as axis times angle, (..., joints, 3)."""
+    predicted, true = _pair(predicted_6d, true_6d, 6)
+    return rotations.axis_angle_from_6d(predicted), rotations.axis_angle_from_6d(true)
+
+
+def _from_to(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the turns from the first to the second in the first's axes, NaN if unknown.
+
+    All are axis times angle, shape (..., 3).
+    """
+    known = ~(np.isnan(first) | np.isnan(second)).any(-1)
+    between = np.full(first.shape, np.nan)
+    if known.any():
+        start, end = Rotation.from_rotvec(first[known]), Rotation.from_rotvec(second[known])
+        between[known] = (start.inv() * end).as_rotvec()
+    return between
+
+
+def _pair(
+    predicted_m: ArrayLike, true_m: ArrayLike, values: int = 3
+) -> tuple[np.ndarray, np.ndarray]:
     predicted, true = np.asarray(predicted_m, np.float64), np.asarray(true_m, np.float64)
-    if predicted.shape != true.shape or true.ndim < 2 or true.shape[-1] != 3:
+    if predicted.shape != true.shape or true.ndim < 2 or true.shape[-1] != values:
         raise ValueError(
-            f"poses must be (..., joints, 3) and of one shape, got {predicted.shape} for the "
-            f"estimate and {true.shape} for the truth"
+            f"poses must be (..., joints, {values}) and of one shape, got {predicted.shape} for "
+            f"the estimate and {true.shape} for the truth"
         )
     return predicted, true

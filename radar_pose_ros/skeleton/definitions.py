@@ -393,8 +393,78 @@ KINECT25 = Skeleton(
     root=0,
 )
 
+SMPL24 = Skeleton(
+    # The joints of the body model SMPL, whose rotations say how a person stands.
+    name="smpl24",
+    joints=(
+        "pelvis",
+        "left_hip",
+        "right_hip",
+        "spine1",
+        "left_knee",
+        "right_knee",
+        "spine2",
+        "left_ankle",
+        "right_ankle",
+        "spine3",
+        "left_foot",
+        "right_foot",
+        "neck",
+        "left_collar",
+        "right_collar",
+        "head",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hand",
+        "right_hand",
+    ),
+    edges=(
+        (0, 1),
+        (0, 2),
+        (0, 3),
+        (1, 4),
+        (2, 5),
+        (3, 6),
+        (4, 7),
+        (5, 8),
+        (6, 9),
+        (7, 10),
+        (8, 11),
+        (9, 12),
+        (9, 13),
+        (9, 14),
+        (12, 15),
+        (13, 16),
+        (14, 17),
+        (16, 18),
+        (17, 19),
+        (18, 20),
+        (19, 21),
+        (20, 22),
+        (21, 23),
+    ),
+    left_right=(
+        (1, 2),
+        (4, 5),
+        (7, 8),
+        (10, 11),
+        (13, 14),
+        (16, 17),
+        (18, 19),
+        (20, 21),
+        (22, 23),
+    ),
+    oks_sigmas=(_UNPUBLISHED,) * 24,
+    root=0,
+)
+
 SKELETONS: dict[str, Skeleton] = {
-    skeleton.name: skeleton for skeleton in (HUPR14, H36M17, LSP14, JHMDB15, CMU23, KINECT25)
+    skeleton.name: skeleton
+    for skeleton in (HUPR14, H36M17, LSP14, JHMDB15, CMU23, KINECT25, SMPL24)
 }
 
 

@@ -104,7 +104,7 @@ def load(
     root : Path, optional
         A folder with Human3.6M in VideoPose3D's files and its ``cameras.yaml``
         (`datasets.human36m`), which takes the place of all others. There S8 is held out for
-        validation, and detections are used if a file of them is in the folder.
+        validation, and detections are used if a file of them is in the folder, one at most.
     mocap : Path, optional
         ``cmu_60hz.npz``, which is added to the simulated people.
 
@@ -132,8 +132,8 @@ def _human36m(root: Path, split: str) -> list[CameraView]:
         "test": human36m.TEST_SUBJECTS,
     }[split]
     sequences = human36m.load(root / "data_3d_h36m.npz", subjects)
-    detected = sorted(root.glob("data_2d_h36m_*.npz"))
-    keypoints = human36m.load_keypoints(detected[0]) if detected else None
+    detected = human36m.detections(root)
+    keypoints = human36m.load_keypoints(detected) if detected else None
     return human36m.views(sequences, human36m.load_cameras(root / "cameras.yaml"), keypoints)
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from radar_pose_ros import measurements
-from radar_pose_ros.metrics import pose3d
+from radar_pose_ros.metrics import keypoints, pose3d
 from radar_pose_ros.models import deciwatch, mixsynthformer, weights
 from radar_pose_ros.models.deciwatch import DeciWatch, DeciWatchConfig
 from radar_pose_ros.models.interpolation import interpolate
@@ -50,7 +50,7 @@ _VALIDATION_SEED = 0x76616C
 _TEST_SEED = 0x74657374
 
 # Interpolators and filters to compare with. The filters' settings are choices; One-Euro's slope is
-# in Hz per m/s, or per px/s.
+# in Hz per m/s, per px/s, or per change of a rotation's numbers in a second.
 BASELINES: dict[str, dict[str, Any]] = {
     "nearest": {},
     "linear": {},
@@ -59,6 +59,11 @@ BASELINES: dict[str, dict[str, Any]] = {
     "one_euro": {"cutoff_hz": 1.5, "slope": 1.0},
     "savgol": {"window": 5, "degree": 2},
 }
+# As Sub-JHMDB is measured [paper].
+_PCK_THRESHOLDS = {"pck_0_05": 0.05, "pck_0_1": 0.1, "pck_0_2": 0.2}
+# Numbers of a rotation, and what is done to places only.
+_ROTATION = 6
+_NOT_OF_ROTATIONS = ("image", "root_relative", "turned", "mirrored")
 # What is predicted is measured at these times [paper].
 HORIZONS_S = (0.08, 0.16, 0.32, 0.4)
 
@@ -81,6 +86,7 @@ class Recipe(recipes.Recipe):
         in the predicted frames [paper].
     detected : dict of str to str
         "dataset" and "estimator" of DeciWatch's files to train on; empty for simulated errors.
+        "values" may say which numbers of them: "joints", or "rotations" of SMPL's joints.
     model : dict
         What is to be other than in the preset, by the fields' names.
     """
@@ -101,11 +107,28 @@ class Recipe(recipes.Recipe):
             raise ValueError(f"preset {self.preset!r} is none of {', '.join(sorted(PRESETS))}")
         if self.objective not in ("all", "future"):
             raise ValueError(f"objective {self.objective!r} is none of all, future")
-        if self.detected and set(self.detected) != {"dataset", "estimator"}:
-            raise ValueError("detected wants dataset and estimator")
+        if self.detected and {*self.detected} - {"values"} != {"dataset", "estimator"}:
+            raise ValueError("detected wants dataset and estimator, and may have values")
+        if self.detected.get("values", "joints") not in ("joints", "rotations"):
+            raise ValueError(
+                f"detected: values {self.detected['values']!r} is none of joints, rotations"
+            )
         network = self.network  # or the error of what does not fit
+        if self.rotations != (network.values == _ROTATION):
+            raise ValueError(
+                f"preset {self.preset} has {network.values} numbers for a joint: only those with "
+                f"{_ROTATION} are for rotations, and they want detected: {{values: rotations}}"
+            )
+        on = [name for name in _NOT_OF_ROTATIONS if getattr(self.data, name)]
+        if self.rotations and on:
+            raise ValueError(f"data: rotations want {', '.join(on)} to be false")
         if self.objective == "future" and not network.future_frames:
             raise ValueError(f"preset {self.preset} predicts no future frames")
+
+    @property
+    def rotations(self) -> bool:
+        """Whether poses are rotations of joints, not places."""
+        return self.detected.get("values") == "rotations"
 
     @property
     def network(self) -> MixSynthFormerConfig | DeciWatchConfig:
@@ -147,7 +170,8 @@ def tracks_of(
         return pose_tracks.load(recipe.data, split, mocap)
     if root is None:
         raise ValueError("this recipe is for DeciWatch's files: give their folder, --data DIR")
-    tracks = pose_tracks.load_detected(
+    load = pose_tracks.load_detected_rotations if recipe.rotations else pose_tracks.load_detected
+    tracks = load(
         root,
         recipe.detected["dataset"],
         recipe.detected["estimator"],
@@ -181,7 +205,8 @@ def validation_scores(
 ) -> dict[str, float]:
     """Return the mean distance of joints from the truth, and its negative in units of ``scale``.
 
-    The latter serves to choose the best weights.
+    The latter serves to choose the best weights. Of rotations it is the distance of their six
+    numbers.
     """
     device = next(network.parameters()).device
     future = recipe.network.future_frames if recipe.objective == "future" else 0
@@ -245,11 +270,14 @@ class Case(NamedTuple):
         What all methods are given.
     truth : ndarray, shape (frames, joints, values)
         From the first keyframe to the last.
+    boxes_px : ndarray, shape (frames, 4), optional
+        The track's boxes in these frames.
     """
 
     track: Track
     keyframes: np.ndarray
     truth: np.ndarray
+    boxes_px: np.ndarray | None = None
 
 
 def cases(tracks: Sequence[Track], interval: int, data: TrackData) -> list[Case]:
@@ -269,7 +297,8 @@ def cases(tracks: Sequence[Track], interval: int, data: TrackData) -> list[Case]
         keyframes = pose_tracks.detections(truth, detected, track, interval, data, rng)
         if data.root_relative:
             truth = pose_tracks.relative(truth, track.skeleton)
-        found.append(Case(track, keyframes, truth))
+        boxes_px = None if track.boxes_px is None else track.boxes_px[frames]
+        found.append(Case(track, keyframes, truth, boxes_px))
     return found
 
 
@@ -282,20 +311,36 @@ def estimate_by_method(case: Case, interval: int, method: str) -> np.ndarray:
     return interpolate(times_s, case.keyframes, at_s, method, **BASELINES[method]).poses
 
 
-def measure(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def measure(
+    estimate: np.ndarray,
+    truth: np.ndarray,
+    size_px: tuple[int, int] | None = None,
+    boxes_px: np.ndarray | None = None,
+) -> dict[str, float]:
     """Return how far an estimate of a movement is off.
 
     Parameters
     ----------
     estimate, truth : ndarray, shape (frames, joints, values)
-        In metres or, with two values, in an image.
+        In metres; with two values, in an image; with six, rotations.
+    size_px : (int, int), optional
+        Width and height of the image, if joints are in shares of them.
+    boxes_px : ndarray, shape (frames, 4), optional
+        Annotated, in the image.
 
     Returns
     -------
     dict
-        ``mpjpe_mm``, ``p_mpjpe_mm`` and ``accel_mm`` (per frame squared); in an image ``error``
-        and ``accel``, in its unit.
+        ``mpjpe_mm``, ``p_mpjpe_mm`` and ``accel_mm`` (per frame squared); of rotations
+        ``angle_deg`` and ``accel_deg`` (per frame squared); in an image ``error`` and ``accel``,
+        in its unit, and with boxes ``pck_0_05``, ``pck_0_1`` and ``pck_0_2``
+        (`keypoints.annotated_pck`), unless there is nothing to count.
     """
+    if truth.shape[-1] == _ROTATION:
+        return {
+            "angle_deg": pose3d.rotation_error_deg(estimate, truth),
+            "accel_deg": pose3d.rotation_acceleration_error_deg(estimate, truth),
+        }
     if truth.shape[-1] == 3:
         return {
             "mpjpe_mm": 1e3 * pose3d.mpjpe(estimate, truth),
@@ -303,18 +348,29 @@ def measure(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:
             "accel_mm": pose3d.acceleration_error_mm(estimate, truth),
         }
     difference = estimate - truth
-    return {
+    found = {
         "error": float(np.linalg.norm(difference, axis=-1).mean()),
         "accel": float(np.linalg.norm(np.diff(difference, n=2, axis=0), axis=-1).mean()),
     }
+    if boxes_px is not None:
+        size = (1, 1) if size_px is None else size_px
+        for name, threshold in _PCK_THRESHOLDS.items():
+            share = keypoints.annotated_pck(estimate * size, truth * size, boxes_px, threshold)
+            if not np.isnan(share):
+                found[name] = share
+    return found
 
 
 def measure_all(
     found: Sequence[Case], estimate: Callable[[Case], np.ndarray]
 ) -> dict[str, list[float]]:
-    """Return each measure of each case, by measure."""
-    rows = [measure(estimate(case), case.truth) for case in found]
-    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+    """Return each measure, of each case that has it: without boxes there is no PCK."""
+    measured: dict[str, list[float]] = {}
+    for case in found:
+        row = measure(estimate(case), case.truth, case.track.size_px, case.boxes_px)
+        for name, value in row.items():
+            measured.setdefault(name, []).append(value)
+    return measured
 
 
 @torch.no_grad()
@@ -395,7 +451,7 @@ def _rows(measured: Mapping[str, Sequence[float]], suffix: str) -> list[dict[str
         measurements.result(
             f"test.{name}{suffix}",
             float(np.mean(values)),
-            "mm" if "_mm" in name else "",
+            "mm" if "_mm" in name else "deg" if name.endswith("_deg") else "",
             against=f"mean over {len(values)} movements",
         )
         for name, values in measured.items()

@@ -14,19 +14,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor, nn
 
 from radar_pose_ros.datasets import cmu_mocap, deciwatch, simulated_poses
 from radar_pose_ros.datasets.pose_sequences import PoseSequence, runs
+from radar_pose_ros.metrics.keypoints import annotated_box_length
 from radar_pose_ros.models.refiner import fill
 from radar_pose_ros.simulation.detector_noise import DetectorNoise, disturb
-from radar_pose_ros.skeleton import definitions
-from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, JHMDB15, LSP14
+from radar_pose_ros.skeleton import definitions, rotations
+from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, JHMDB15, LSP14, SMPL24
 from radar_pose_ros.skeleton.projection import IMAGE_SIZE_PX, project
 from radar_pose_ros.training.movements import MovementData, check_split, of_split
 
 # Sub-JHMDB's videos.
 _JHMDB_RATE_HZ = 30.0
+# DeciWatch's folders' names of data sets, where `datasets.deciwatch` has others.
+_NAMES = {"pw3d": "3dpw"}
+# Numbers of a rotation, and those of a joint that is not turned.
+_ROTATION = 6
+_NOT_TURNED = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -40,10 +47,21 @@ class Track:
     skeleton : str
         Name of the skeleton.
     truth : ndarray of float32, shape (frames, joints, values)
-        Metres, pixels, or shares of an image's sides.
+        Metres, pixels, shares of an image's sides, or rotations as `skeleton.rotations` writes
+        them.
     detected : ndarray of float32, shape (frames, joints, values), optional
         What a detector said of each frame, NaN where nothing; drawn if it is not known.
     licence : str
+    size_px : (int, int), optional
+        Width and height of the image, for joints in shares of them.
+    boxes_px : ndarray of float32, shape (frames, 4), optional
+        Annotated around the person, x1, y1, x2, y2; NaN in frames without one. They want
+        ``size_px``.
+
+    Raises
+    ------
+    ValueError
+        If boxes are not one for each frame, or come without the image's size.
     """
 
     name: str
@@ -53,15 +71,32 @@ class Track:
     truth: np.ndarray = field(repr=False)
     detected: np.ndarray | None = field(default=None, repr=False)
     licence: str = ""
+    size_px: tuple[int, int] | None = None
+    boxes_px: np.ndarray | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.boxes_px is None:
+            return
+        if self.boxes_px.shape != (len(self), 4):
+            raise ValueError(
+                f"{self.name}: want boxes ({len(self)} frames, 4), got {self.boxes_px.shape}"
+            )
+        if self.size_px is None:
+            raise ValueError(f"{self.name}: boxes want the size of the image")
 
     def __len__(self) -> int:
         return len(self.truth)
 
     @property
     def unit(self) -> str:
-        """Of the joints: "m"; in an image "px" of the rig's, or "share" of its sides."""
+        """Of the joints: "m"; in an image "px" of the rig's, or "share" of its sides.
+
+        "rotation6d" of joints' rotations (`skeleton.rotations`).
+        """
         if self.truth.shape[-1] == 3:
             return "m"
+        if self.truth.shape[-1] == _ROTATION:
+            return "rotation6d"
         return "px" if self.skeleton == HUPR14.name else "share"
 
 
@@ -161,12 +196,10 @@ def load_detected(root: Path, dataset: str, estimator: str, split: str) -> list[
     Raises
     ------
     FileNotFoundError, ValueError
-        As `datasets.deciwatch.load_pairs`.
+        As `datasets.deciwatch.load_pairs`; also ``ValueError`` if an image's size is not known, or
+        a box ends before it begins.
     """
-    truth_path = root / "groundtruth_poses" / dataset / f"{dataset}_gt_{split}.npz"
-    detected_path = (
-        root / "detected_poses" / dataset / estimator / f"{dataset}_{estimator}_{split}.npz"
-    )
+    truth_path, detected_path = _paths(root, dataset, estimator, split)
     if dataset == "jhmdb":
         true_images = deciwatch.load_images(truth_path)
         seen_images = deciwatch.load_images(detected_path)
@@ -181,6 +214,10 @@ def load_detected(root: Path, dataset: str, estimator: str, split: str) -> list[
                 raise ValueError(
                     f"{truth_path}: {true.name} does not say how large its images are"
                 )
+            try:
+                boxed = np.isfinite(annotated_box_length(true.boxes_px)).any()
+            except ValueError as error:
+                raise ValueError(f"{truth_path}: {true.name}: {error}") from error
             tracks.append(
                 Track(
                     true.name,
@@ -189,11 +226,12 @@ def load_detected(root: Path, dataset: str, estimator: str, split: str) -> list[
                     JHMDB15.name,
                     true.keypoints_px / size,
                     seen.keypoints_px / size,
+                    size_px=true.size_px,
+                    boxes_px=true.boxes_px if boxed else None,
                 )
             )
     else:
-        name = {"pw3d": "3dpw"}.get(dataset, dataset)
-        pairs = deciwatch.load_pairs(truth_path, detected_path, name)
+        pairs = deciwatch.load_pairs(truth_path, detected_path, _NAMES.get(dataset, dataset))
         if dataset == "pw3d":  # its files have 17 joints, its networks 14
             pairs = [(a.converted(LSP14.name), b.converted(LSP14.name)) for a, b in pairs]
         tracks = [
@@ -211,6 +249,43 @@ def load_detected(root: Path, dataset: str, estimator: str, split: str) -> list[
     return [piece for track in tracks for piece in _known_pieces(track)]
 
 
+def load_detected_rotations(root: Path, dataset: str, estimator: str, split: str) -> list[Track]:
+    """Return true and detected rotations of SMPL's joints in DeciWatch's files.
+
+    As `load_detected`, of SMPL24, six numbers for each joint; there are such files of 3DPW
+    ("pw3d") and AIST++ ("aist").
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `datasets.deciwatch.load_rotation_pairs`.
+    """
+    pairs = deciwatch.load_rotation_pairs(
+        *_paths(root, dataset, estimator, split), _NAMES.get(dataset, dataset)
+    )
+    tracks = [
+        Track(
+            true.name,
+            true.subject,
+            true.rate_hz,
+            SMPL24.name,
+            true.rotations,
+            detected.rotations,
+            licence=true.licence,
+        )
+        for detected, true in pairs
+    ]
+    return [piece for track in tracks for piece in _known_pieces(track)]
+
+
+def _paths(root: Path, dataset: str, estimator: str, split: str) -> tuple[Path, Path]:
+    """Return where the truth is, and what a detector made of it."""
+    return (
+        root / "groundtruth_poses" / dataset / f"{dataset}_gt_{split}.npz",
+        root / "detected_poses" / dataset / estimator / f"{dataset}_{estimator}_{split}.npz",
+    )
+
+
 def _known_pieces(track: Track) -> list[Track]:
     known = ~np.isnan(track.truth).any(axis=(1, 2))
     if known.all():
@@ -221,6 +296,7 @@ def _known_pieces(track: Track) -> list[Track]:
             name=f"{track.name}@{first}",
             truth=track.truth[first:end],
             detected=None if track.detected is None else track.detected[first:end],
+            boxes_px=None if track.boxes_px is None else track.boxes_px[first:end],
         )
         for first, end in runs(known)
     ]
@@ -237,6 +313,37 @@ def root_joints(skeleton: str) -> list[int]:
 def relative(poses: np.ndarray, skeleton: str) -> np.ndarray:
     """Return poses (frames, joints, values) relative to their roots."""
     return poses - poses[:, root_joints(skeleton)].mean(axis=1, keepdims=True)
+
+
+def fill_rotations(keyframes: np.ndarray) -> np.ndarray:
+    """Put rotations where there are none, as `models.refiner.fill` does it for places.
+
+    Parameters
+    ----------
+    keyframes : ndarray, shape (keyframes, joints, 6)
+        NaN where not known.
+
+    Returns
+    -------
+    ndarray of float64, shape (keyframes, joints, 6)
+        What is known is as it was. Between two keyframes a joint is turned evenly, the shorter way
+        round; before the first one in which it is known, and after the last, it is as there. A
+        joint that is never known is not turned.
+    """
+    known = np.isfinite(keyframes).all(axis=2)
+    filled = keyframes.astype(np.float64)
+    for joint in np.flatnonzero(~known.all(axis=0)):
+        there, gaps = np.flatnonzero(known[:, joint]), np.flatnonzero(~known[:, joint])
+        if not there.size:
+            filled[:, joint] = _NOT_TURNED
+            continue
+        if there.size == 1:
+            filled[gaps, joint] = filled[there[0], joint]
+            continue
+        turns = Rotation.from_rotvec(rotations.axis_angle_from_6d(filled[there, joint]))
+        between = Slerp(there, turns)(np.clip(gaps, there[0], there[-1]))
+        filled[gaps, joint] = rotations.axis_angle_to_6d(between.as_rotvec())
+    return filled
 
 
 def detections(
@@ -276,7 +383,8 @@ def detections(
         )
     if np.isnan(keyframes).any(axis=2).all():  # a detector that never saw anything: no sample
         keyframes = truth[::interval]
-    filled = fill(keyframes)
+    rotated = keyframes.shape[-1] == _ROTATION
+    filled = fill_rotations(keyframes) if rotated else fill(keyframes)
     return (relative(filled, track.skeleton) if data.root_relative else filled).astype(np.float32)
 
 

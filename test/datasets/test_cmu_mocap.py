@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from radar_pose_ros.datasets.cmu_mocap import CENTRE_X_M, RADIUS_M, load, to_hupr14
-from radar_pose_ros.skeleton.definitions import HUPR14
+from radar_pose_ros.datasets.cmu_mocap import CENTRE_X_M, RADIUS_M, load, read, to_hupr14
+from radar_pose_ros.skeleton.definitions import CMU23, HUPR14
 from radar_pose_ros.skeleton.projection import project
 
 
@@ -83,3 +83,68 @@ def test_files_of_another_layout_are_refused(tmp_path):
         load(tmp_path / "other.npz")
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "absent.npz")
+
+
+def content(**changes):
+    """Two clips, of 2 and 3 frames, as the file has them."""
+    return {
+        "joints_m": np.arange(5 * 23 * 3, dtype=np.float32).reshape(5, 23, 3),
+        "joint_names": np.array(CMU23.joints),
+        "fps": np.array(60.0),
+        "clip_start": np.array([0, 2]),
+        "clip_name": np.array(["01_01", "02_03"]),
+        "clip_subject": np.array(["cmu01", "cmu02"]),
+        **changes,
+    }
+
+
+def test_clips_are_cut_where_they_start(tmp_path):
+    path = tmp_path / "cmu.npz"
+    np.savez(path, **content(units=np.array("m")))
+    recording = read(path)
+    assert recording.clips == [
+        ("01_01", "cmu01", slice(0, 2)),
+        ("02_03", "cmu02", slice(2, 5)),
+    ]
+    assert recording.rate_hz == 60.0 and recording.joint_names == list(CMU23.joints)
+    np.testing.assert_array_equal(recording.joints_m, content()["joints_m"])
+
+
+def test_truncated_files_are_named(tmp_path):
+    path = tmp_path / "cmu.npz"
+    np.savez(path, **content())
+    whole = path.read_bytes()
+    for length in (0, 100, len(whole) // 2, len(whole) - 30):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"cmu\.npz: damaged, or no \.npz file: "):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"joints_m": np.zeros((5, 22, 3))},
+            r"joints_m: want \(frames, 23, 3\), got \(5, 22, 3\)",
+        ),
+        ({"joints_m": np.full((5, 23, 3), np.nan)}, "joints_m: 345 are no numbers"),
+        ({"joints_m": np.full((5, 23, 3), "x")}, "joints_m: want an array of numbers, got <U1"),
+        (
+            {"joint_names": np.array(["a", "b"])},
+            r"joint_names: want 23 texts, got <U1 of .*\(2,\)",
+        ),
+        ({"fps": np.array(0.0)}, "fps: want a rate in Hz, got 0.0"),
+        ({"fps": np.array([60.0, 60.0])}, r"fps: want a rate in Hz, got \[60\. 60\.\]"),
+        ({"clip_start": np.array([0, 0])}, r"has to rise from 0 and .* 5 frames do, got \[0 0\]"),
+        ({"clip_start": np.array([0, 5])}, r"has to rise from 0 .* got \[0 5\]"),
+        ({"clip_start": np.array([1, 2])}, r"has to rise from 0 .* got \[1 2\]"),
+        ({"clip_start": np.array([0.0, 2.0])}, "number of each clip's first frame, got float64"),
+        ({"clip_start": np.array([0, 1, 2])}, r"clip_name: want 3 texts, got <U5 of shape \(2,\)"),
+        ({"clip_subject": np.array([1, 2])}, "clip_subject: want 2 texts, got int64"),
+    ],
+)
+def test_wrong_arrays_are_named(tmp_path, change, sentence):
+    path = tmp_path / "cmu.npz"
+    np.savez(path, **content(**change))
+    with pytest.raises(ValueError, match=rf"cmu\.npz: .*{sentence}"):
+        read(path)

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from tolerances import assert_close
 
 from radar_pose_ros.metrics import pose3d as metrics
+from radar_pose_ros.skeleton import rotations
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, LSP14
 
 
@@ -143,6 +144,53 @@ def test_acceleration_wants_three_frames_in_a_row(rng: np.random.Generator) -> N
     assert math.isnan(metrics.acceleration_error_mm(predicted, true))
 
 
+def sixes(*vectors: object) -> np.ndarray:
+    """Rotation vectors in degrees as six numbers, (..., joints, 6)."""
+    return rotations.axis_angle_to_6d(np.radians(np.array(vectors, float)))
+
+
+def test_angles_between_rotations() -> None:
+    """About one axis the difference; about two of them at right angles, a third of a turn."""
+    true = sixes([0, 0, 30], [0, 0, 0], [0, 90, 0], [0, 0, 170])
+    predicted = sixes([0, 0, 70], [0, 0, 0], [90, 0, 0], [0, 0, -170])
+    angles = [40.0, 0.0, 120.0, 20.0]
+    np.testing.assert_allclose(metrics.rotation_errors_deg(predicted, true), angles, atol=1e-5)
+    assert metrics.rotation_error_deg(predicted, true) == pytest.approx(45.0)
+    # lengths and angles between columns do not matter: the second one by its share at right angles
+    scaled = predicted * ([2.0] * 3 + [0.5] * 3)
+    scaled[:, 3:] += 0.3 * scaled[:, :3]
+    np.testing.assert_allclose(metrics.rotation_errors_deg(scaled, true), angles, atol=1e-5)
+
+
+def test_rotations_that_are_not_known_are_left_out() -> None:
+    true = sixes(*[[0, 0, 30]] * 4)
+    predicted = sixes([0, 0, 40], *[[0, 0, 50]] * 3)
+    true[1, 2], predicted[2, 5] = np.nan, np.nan
+    predicted[3] = 0.0  # no rotation
+    errors = metrics.rotation_errors_deg(predicted, true)
+    np.testing.assert_allclose(errors, [10.0, np.nan, np.nan, np.nan], atol=1e-6)
+    assert metrics.rotation_error_deg(predicted, true) == pytest.approx(10.0)
+    assert math.isnan(metrics.rotation_error_deg(predicted[1:], true[1:]))
+
+
+def test_angular_acceleration() -> None:
+    """The angle 1.5 t^2 grows by 1.5, 4.5, 7.5 degrees: by 3 more in each frame."""
+    frames = np.arange(8.0)[:, None, None]
+    turning = sixes(*(frames * [0.0, 0.0, 10.0]))  # evenly, (8, 1, 6)
+    faster = sixes(*(1.5 * frames**2 * [0.0, 0.6, 0.8]))
+    error = metrics.rotation_acceleration_error_deg
+    assert error(faster, turning) == pytest.approx(3.0)
+    assert error(turning, faster) == pytest.approx(3.0)
+    # past half a turn it goes on, and a turn of the whole movement does not count
+    assert error(sixes(*(frames * [0.0, 0.0, 50.0])), turning) == pytest.approx(0.0, abs=1e-5)
+    turn = Rotation.from_euler("xyz", [20, 30, 40], degrees=True).as_matrix()
+    other = np.concatenate([faster[..., :3] @ turn.T, faster[..., 3:] @ turn.T], axis=-1)
+    assert error(other, faster) == pytest.approx(0.0, abs=1e-5)
+    assert error(other[None], turning[None]) == pytest.approx(3.0)
+    faster[2] = faster[5] = np.nan  # never three in a row
+    assert math.isnan(error(faster, turning))
+
+
 def straight_body(frames: int = 27) -> np.ndarray:
     """H36M17 with the spine at 1.2 m, the thorax at 1.5 m, shoulders 0.3 m aside of it."""
     joints = np.zeros((frames, 17, 3))
@@ -220,6 +268,8 @@ def test_legacy_segments() -> None:
         (lambda: metrics.mpjpe(np.zeros((17, 2)), np.zeros((17, 2))), r"\(\.\.\., joints, 3\)"),
         (lambda: metrics.acceleration_error_mm(np.zeros((17, 3)), np.zeros((17, 3))), "frames"),
         (lambda: metrics.segment_consistency(np.zeros((17, 3))), "frames"),
+        (lambda: metrics.rotation_error_deg(*np.zeros((2, 24, 3))), r"\(\.\.\., joints, 6\)"),
+        (lambda: metrics.rotation_acceleration_error_deg(*np.zeros((2, 24, 6))), "frames, joints"),
         (lambda: metrics.relative_to_root(np.zeros((14, 3))), r"h36m17 wants \(\.\.\., 17, 3\)"),
     ],
 )

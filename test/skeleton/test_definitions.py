@@ -7,7 +7,7 @@ import math
 import pytest
 
 from radar_pose_ros.skeleton import definitions
-from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, SKELETONS, Skeleton
+from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, SKELETONS, SMPL24, Skeleton
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
@@ -37,6 +37,13 @@ def test_human36m_is_published_order() -> None:
     assert H36M17.root == 0 == H36M17.index("pelvis")
     assert [H36M17.index(f"{side}_wrist") for side in ("left", "right")] == [13, 16]
     assert all(map(math.isnan, H36M17.oks_sigmas))
+
+
+def test_smpl_is_published_order() -> None:
+    parents = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+    assert SMPL24.parents() == parents
+    assert (SMPL24.index("left_knee"), SMPL24.index("head"), SMPL24.root) == (4, 15, 0)
+    assert [SMPL24.index(f"{side}_elbow") for side in ("left", "right")] == [18, 19]
 
 
 def test_bones_that_are_no_tree_have_no_parents() -> None:

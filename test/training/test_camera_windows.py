@@ -228,6 +228,17 @@ def test_human36m_in_video_pose_3ds_files(tmp_path, monkeypatch) -> None:
     assert set(windows.sources) == {"S9 Walking", "S11 Walking"}
     assert windows.keypoints().shape == (8 * 3, 2, 17, FRAMES)
 
+    def write_detections(detector: str, value: float) -> None:
+        keypoints = {m.subject: {"Walking": [np.full((30, 17, 2), value)] * 4} for m in made}
+        np.savez(tmp_path / f"data_2d_h36m_{detector}.npz", positions_2d=keypoints)
+
+    write_detections("gt", 7.0)
+    detected = camera_windows.load(CLEAN, "test", tmp_path)
+    assert all((view.keypoints_px == 7.0).all() for view in detected)
+    write_detections("cpn", 8.0)
+    with pytest.raises(ValueError, match="keypoints of cpn, gt; say of which"):
+        camera_windows.load(CLEAN, "test", tmp_path)
+
 
 @pytest.mark.parametrize(
     ("change", "message"),

@@ -14,6 +14,7 @@ from tolerances import assert_close
 
 from radar_pose_ros.models import deciwatch, mixsynthformer, weights
 from radar_pose_ros.models.mixsynthformer import MixSynthFormer
+from radar_pose_ros.skeleton.rotations import axis_angle_to_6d
 from radar_pose_ros.training import mixsynthformer as training
 from radar_pose_ros.training.mixsynthformer import (
     BASELINES,
@@ -26,6 +27,7 @@ from radar_pose_ros.training.mixsynthformer import (
     fit_recipe,
     loss_terms,
     measure,
+    measure_all,
     measure_prediction,
     tracks_of,
 )
@@ -56,6 +58,8 @@ def test_shipped_recipes_are_valid() -> None:
         assert path.stem == recipe.preset
         assert recipe.is_preset
         values = 2 if recipe.data.image or recipe.preset.startswith("jhmdb") else 3
+        if recipe.preset.endswith("_smpl"):
+            values = 6
         assert recipe.network.values == values
 
 
@@ -68,11 +72,14 @@ def test_published_settings() -> None:
         "pw3d_eft": (256, 1e-3),
         "pw3d_pare": (256, 5e-3),
         "aist_spin": (512, 1e-3),
+        "pw3d_pare_smpl": (256, 1e-3),
+        "aist_spin_smpl": (512, 1e-3),
     }
     for preset, (batch, rate) in published.items():
         recipe = Recipe.load(RECIPES / f"{preset}.yaml")
         assert (recipe.batch, recipe.loop.learning_rate) == (batch, rate)
-        assert "_".join(recipe.detected.values()) == preset
+        files = f"{recipe.detected['dataset']}_{recipe.detected['estimator']}"
+        assert files + ("_smpl" if recipe.rotations else "") == preset
 
 
 def test_names_of_presets_do_not_repeat() -> None:
@@ -86,6 +93,22 @@ def test_names_of_presets_do_not_repeat() -> None:
         ({"objective": "past"}, "'past' is none of all, future"),
         ({"objective": "future"}, "radar_2d predicts no future frames"),
         ({"detected": {"dataset": "h36m"}}, "wants dataset and estimator"),
+        (
+            {"detected": {"dataset": "aist", "estimator": "spin", "values": "shapes"}},
+            "values 'shapes' is none of joints, rotations",
+        ),
+        (
+            {"detected": {"dataset": "aist", "estimator": "spin", "values": "rotations"}},
+            "preset radar_2d has 2 numbers for a joint: only those with 6 are for rotations",
+        ),
+        ({"preset": "aist_spin_smpl"}, "they want detected: {values: rotations}"),
+        (
+            {
+                "preset": "aist_spin_smpl",
+                "detected": {"dataset": "aist", "estimator": "spin", "values": "rotations"},
+            },
+            "rotations want image, mirrored to be false",
+        ),
         ({"model": {"wdth": 3}}, "wdth"),
         ({"data": {"noise": {"white": -1}}}, "white must be from 0"),
         ({"loop": {"steps": 0}}, "at least 1"),
@@ -161,6 +184,67 @@ def test_measure_in_space_and_in_an_image() -> None:
     assert_close(measure(bump, truth)["accel_mm"], 1.0)
     flat = measure(bump[..., 1:], truth[..., 1:])
     assert_close([flat["error"], flat["accel"]], [0.001 / 6, 0.001])
+
+
+def test_measure_of_boxes() -> None:
+    """In an image of 200 x 100 pixels, boxes 20 x 40: 2, 4 and 8 pixels are allowed."""
+    truth = np.full((4, 2, 2), 0.5)
+    estimate = truth.copy()
+    estimate[:, 0, 0] += [0.0, 0.005, 0.015, 0.03]  # 0, 1, 3 and 6 pixels
+    estimate[:, 1, 1] += [0.03, 0.05, 0.1, 0.1]  # 3, 5, 10 and 10
+    boxes = np.float32([[10, 10, 30, 50]] * 4)
+    found = measure(estimate, truth, (200, 100), boxes)
+    got = [found[name] for name in ("pck_0_05", "pck_0_1", "pck_0_2")]
+    assert_close(got, [(2 + 0) / 8, (3 + 1) / 8, (4 + 2) / 8])
+    assert_close(found["error"], np.abs(estimate - truth).sum() / 8)
+    unboxed = {"error": found["error"], "accel": found["accel"]}
+    assert measure(estimate, truth, (200, 100)) == unboxed
+    assert measure(estimate, truth, (200, 100), np.full((4, 4), np.nan)) == unboxed
+
+
+def test_pck_is_the_mean_over_movements_with_boxes() -> None:
+    """Boxes of the frames up to the last keyframe; the row says of how many movements."""
+    place = np.full((12, 15, 2), 0.5, np.float32)
+    seen = place.copy()
+    seen[5:, :, 0] += 0.1  # 10 pixels: from the second keyframe on
+    boxes = np.zeros((12, 4), np.float32)
+    boxes[:, 2:] = 60  # 3, 6 and 12 pixels
+    boxes[11] = [0, 0, 1, 1]  # after the last keyframe
+    tracks = [
+        Track("a", "a", 30.0, "jhmdb15", place, seen, size_px=(100, 100), boxes_px=boxes),
+        Track("b", "b", 30.0, "jhmdb15", place, place, size_px=(100, 100), boxes_px=boxes),
+        Track("c", "c", 30.0, "jhmdb15", place, seen, size_px=(100, 100)),
+    ]
+    data = TrackData(30.0, turned=False)
+    found = cases(tracks, 5, data)
+    assert found[0].boxes_px is not None and len(found[0].boxes_px) == 11
+    assert found[2].boxes_px is None
+    held = measure_all(found, lambda case: estimate_by_method(case, 5, "linear"))
+    assert {name: len(values) for name, values in held.items()} == {
+        "error": 3, "accel": 3, "pck_0_05": 2, "pck_0_1": 2, "pck_0_2": 2,
+    }  # fmt: skip
+    # on the way to 10 pixels: 0, 2, 4, 6, 8, and 10 in frames 5 to 10
+    assert_close(held["pck_0_05"], [2 / 11, 1.0])
+    assert_close(held["pck_0_1"], [3 / 11, 1.0])
+    assert_close(held["pck_0_2"], [1.0, 1.0])
+    recipe = Recipe.load(RECIPES / "jhmdb_simplepose.yaml")
+    model = training.build(dataclasses.replace(recipe.network, interval=5, temporal_reduction=1))
+    rows = {row["id"]: row for row in training.results_of(model.eval(), recipe, tracks)}
+    assert rows["test.pck_0_05_linear"]["value"] == pytest.approx((2 / 11 + 1) / 2)
+    assert rows["test.pck_0_05_linear"]["against"] == "mean over 2 movements"
+    assert rows["test.error_linear"]["against"] == "mean over 3 movements"
+
+
+def test_measure_of_rotations() -> None:
+    """30 degrees off about z in one joint of two, in all frames."""
+    truth = axis_angle_to_6d(np.zeros((5, 2, 3)))
+    vectors = np.zeros((5, 2, 3))
+    vectors[:, 1, 2] = np.pi / 6
+    found = measure(3 * axis_angle_to_6d(vectors), truth)
+    assert found["angle_deg"] == pytest.approx(15.0)
+    assert found["accel_deg"] == pytest.approx(0.0, abs=1e-6)
+    vectors[2, 1, 2] += np.radians(1.0)  # second differences: 1, -2, 1 degrees in three instants
+    assert measure(axis_angle_to_6d(vectors), truth)["accel_deg"] == pytest.approx(4 / 6)
 
 
 def test_cases_are_the_same_for_all_and_end_at_a_keyframe() -> None:
@@ -256,6 +340,53 @@ def test_train_then_evaluate(tmp_path, capsys, preset: str) -> None:
     start = "zero_velocity" if preset == "h36m_prediction" else "linear"
     assert values[f"test.{name}"] == pytest.approx(values[f"test.{name}_{start}"], rel=0.05)
     assert f"test.{name}" in capsys.readouterr().out
+
+
+def test_train_then_evaluate_rotations(tmp_path) -> None:
+    """On files of their own: two people who bend the left knee; one is held back."""
+    for split in ("train", "test"):
+        angles = [np.zeros((70, 72)) for _ in range(2)]
+        for number, pose in enumerate(angles):
+            pose[:, 12] = 0.01 * (number + 1) * np.arange(70)
+        seen = [pose + 0.01 for pose in angles]
+        seen[0][20] = np.nan
+        for path, poses in (
+            ("groundtruth_poses/pw3d/pw3d_gt", angles),
+            ("detected_poses/pw3d/pare/pw3d_pare", seen),
+        ):
+            file = tmp_path / f"{path}_{split}.npz"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            arrays = {"imgname": np.empty(2, object), "pose": np.empty(2, object)}
+            for k in range(2):
+                arrays["imgname"][k] = [f"clip_{k}/image_{n:05d}.jpg" for n in range(70)]
+                arrays["pose"][k] = poses[k]
+            np.savez(file, **arrays)
+    path = tmp_path / "tiny.yaml"
+    changes = {"batch": 2, "loop": TINY["loop"]}
+    base = str(RECIPES / "pw3d_pare_smpl.yaml")
+    path.write_text(yaml.safe_dump({"base": base, **changes}))
+    common = ["--preset", "pw3d_pare_smpl", "--recipe", str(path), "--data", str(tmp_path)]
+    common += ["--threads", "1", "--device", "cpu"]
+    parser = argparse.ArgumentParser()
+    training.add_train_arguments(parser)
+    out = tmp_path / "out"
+    assert training.train(parser.parse_args(["--out", str(out), *common])) == 0
+    file = out / "mixsynthformer_pw3d_pare_smpl.safetensors"
+    _, entry = weights.load(file)
+    assert entry["poses"] == _learnt_from("smpl24", "rotation6d", False, 30.0)
+    assert entry["training_data"]["description"].endswith("detections by pare")
+
+    parser = argparse.ArgumentParser()
+    training.add_evaluate_arguments(parser)
+    numbers = tmp_path / "numbers.json"
+    arguments = ["--weights", str(file), "--json", str(numbers), *common]
+    assert training.evaluate(parser.parse_args(arguments)) == 0
+    rows = {row["id"]: row for row in json.loads(numbers.read_text())["results"]}
+    assert rows["test.angle_deg"]["unit"] == "deg" == rows["test.accel_deg_linear"]["unit"]
+    assert 0 < rows["test.angle_deg"]["value"] < 180
+    # 0.01 rad about each axis of joints that are not turned, of the knee about as much
+    off = np.degrees(0.01 * np.sqrt(3))
+    assert rows["test.angle_deg_linear"]["value"] == pytest.approx(off, rel=0.01)
 
 
 def _learnt_from(skeleton: str, unit: str, root_relative: bool, rate_hz: float) -> dict:

@@ -14,12 +14,14 @@ from radar_pose_ros.models.mixsynthformer import MixSynthFormer, MixSynthFormerC
 from radar_pose_ros.models.refiner import NetworkModel, Refiner
 from radar_pose_ros.simulation.detector_noise import DetectorNoise, disturb
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
+from radar_pose_ros.skeleton.rotations import axis_angle_to_6d
 from radar_pose_ros.training import pose_tracks
 from radar_pose_ros.training.pose_tracks import (
     Track,
     TrackBatches,
     TrackData,
     detections,
+    fill_rotations,
     refine_sequence,
     relative,
     root_joints,
@@ -94,6 +96,8 @@ def write_deciwatch(
     root, dataset: str, estimator: str, truths: list, detected: list, **more
 ) -> None:
     key = "joints_2d" if dataset == "jhmdb" else "joints_3d"
+    if truths[0].shape[1] == 72:  # SMPL's rotations
+        key = "pose"
     truth = root / "groundtruth_poses" / dataset / f"{dataset}_gt_train.npz"
     seen = root / "detected_poses" / dataset / estimator / f"{dataset}_{estimator}_train.npz"
     for path, tracks in ((truth, truths), (seen, detected)):
@@ -152,6 +156,47 @@ def test_detected_poses_in_an_image_are_shares_of_its_sides(tmp_path) -> None:
         assert piece.unit == "share"
         assert_close(piece.truth, truth[frames] / np.float32([320, 240]))
         assert_close(piece.detected, (truth[frames] + 1) / np.float32([320, 240]))
+        assert piece.size_px == (320, 240) and piece.boxes_px is None
+
+
+def test_boxes_are_cut_with_the_frames(tmp_path) -> None:
+    truth = np.zeros((12, 30), np.float32)
+    truth[2, 5] = np.nan
+    boxes = np.arange(48.0).reshape(12, 4)
+    more = {"imgshape": [np.array([240, 320])], "bbox": [boxes]}
+    write_deciwatch(tmp_path, "jhmdb", "simplepose", [truth], [truth], **more)
+    pieces = pose_tracks.load_detected(tmp_path, "jhmdb", "simplepose", "train")
+    for piece, frames in zip(pieces, (slice(0, 2), slice(3, 12)), strict=True):
+        assert_close(piece.boxes_px, np.float32(boxes[frames]))
+
+
+def test_wrong_boxes_are_named(tmp_path) -> None:
+    truth = np.zeros((3, 30), np.float32)
+    more = {"imgshape": [np.array([240, 320])], "bbox": [np.array([[9.0, 0, 5, 5]] * 3)]}
+    write_deciwatch(tmp_path, "jhmdb", "simplepose", [truth], [truth], **more)
+    with pytest.raises(ValueError, match=r"jhmdb_gt_train\.npz: S0_walk: boxes must be x1, y1"):
+        pose_tracks.load_detected(tmp_path, "jhmdb", "simplepose", "train")
+    with pytest.raises(ValueError, match=r"a: want boxes \(40 frames, 4\), got \(39, 4\)"):
+        track(boxes_px=np.zeros((39, 4)), size_px=(320, 240))
+    with pytest.raises(ValueError, match="a: boxes want the size of the image"):
+        track(boxes_px=np.zeros((40, 4)))
+
+
+def test_detected_rotations(tmp_path) -> None:
+    """The left knee is bent by a right angle about x; once nobody knows, once the detector not."""
+    truth = np.zeros((5, 72))
+    truth[:, 12] = np.pi / 2
+    seen = np.zeros((5, 72))
+    truth[1], seen[3, :3] = np.nan, np.nan
+    write_deciwatch(tmp_path, "pw3d", "pare", [truth], [seen])
+    first, second = pose_tracks.load_detected_rotations(tmp_path, "pw3d", "pare", "train")
+    assert [t.name for t in (first, second)] == ["S0_walk@0", "S0_walk@2"]
+    assert (first.unit, first.skeleton, first.rate_hz) == ("rotation6d", "smpl24", 30.0)
+    assert second.truth.shape == (3, 24, 6) and second.detected is not None
+    assert_close(second.truth[0, 4], np.float32([1, 0, 0, 0, 0, 1]))
+    assert_close(second.detected[0, 4], np.float32([1, 0, 0, 0, 1, 0]))
+    assert np.isnan(second.detected[1, 0]).all() and np.isnan(second.detected).sum() == 6
+    assert second.licence.startswith("DeciWatch")
 
 
 # -- detections ----------------------------------------------------------------------------------
@@ -179,6 +224,44 @@ def test_gaps_are_filled_and_roots_taken_off() -> None:
     assert_close(detections(truth, seen, track(), 5, data, rng), expected)
     seen[:] = np.nan
     assert_close(detections(truth, seen, track(), 5, PLAIN, rng), truth[::5])
+
+
+def test_gaps_in_rotations_are_filled_with_rotations() -> None:
+    """About z: 0, gap, gap, 60 degrees; before and after as there; never known: not turned."""
+    degrees = [np.nan, 0.0, np.nan, np.nan, 60.0, np.nan]
+    vectors = np.zeros((6, 4, 3))
+    vectors[:, 0, 2] = np.radians(degrees)
+    vectors[:, 1] = np.nan
+    vectors[2, 1] = [0.3, 0.0, 0.0]  # known once
+    vectors[:, 2] = np.nan
+    vectors[:, 3] = 0.1
+    filled = fill_rotations(axis_angle_to_6d(vectors))
+    wanted = np.zeros((6, 4, 3))
+    wanted[:, 0, 2] = np.radians([0, 0, 20, 40, 60, 60])
+    wanted[:, 1, 0] = 0.3
+    wanted[:, 3] = 0.1
+    assert_close(filled, axis_angle_to_6d(wanted))
+    # half a turn apart there are two shorter ways, either is one of rotations
+    opposite = axis_angle_to_6d([[[0.0, 0, 0]], [[np.nan, 0, 0]], [[np.pi, 0, 0]]])
+    middle = fill_rotations(opposite)[1, 0]
+    assert_close([*np.abs(middle[[0, 5]]), middle[4]], [1.0, 1.0, 0.0])
+
+
+def test_windows_of_rotations() -> None:
+    """As they are in the files: keyframes are the detector's, a gap in them is filled."""
+    vectors = np.zeros((16, 24, 3))
+    vectors[:, 4, 0] = 0.05 * np.arange(16)
+    truth = axis_angle_to_6d(vectors).astype(np.float32)
+    seen = truth.copy()
+    seen[5] = np.nan
+    made = track(skeleton="smpl24", truth=truth, detected=seen)
+    config = replace(CONFIG, joints=24, values=6)
+    batch = TrackBatches([made], config, 32, PLAIN, seed=0)(0)
+    assert batch.keyframes.shape == (32, 3, 24, 6)
+    at_start = (batch.truth[:, 0] == torch.from_numpy(truth[0])).all(-1).all(-1)
+    assert at_start.any()
+    for keyframes in batch.keyframes[at_start].numpy():  # frames 0, 5 and 10
+        assert_close(keyframes, truth[:11:5])
 
 
 def test_roots() -> None:
