@@ -25,9 +25,10 @@ from radar_pose_ros.models.interpolation import interpolate
 from radar_pose_ros.models.mixsynthformer import MixSynthFormer, MixSynthFormerConfig
 from radar_pose_ros.simulation.body import SPLITS
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
-from radar_pose_ros.training import pose_tracks, processes
+from radar_pose_ros.training import estimated_tracks, pose_tracks, processes
 from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.loop import FitResult, LoopConfig, fit
+from radar_pose_ros.training.movements import check_split
 from radar_pose_ros.training.pose_tracks import (
     Batch,
     Track,
@@ -153,9 +154,26 @@ def build(config: MixSynthFormerConfig | DeciWatchConfig) -> MixSynthFormer | De
 
 
 def tracks_of(
-    recipe: Recipe, split: str, root: Path | None = None, mocap: Path | None = None
+    recipe: Recipe,
+    split: str,
+    root: Path | None = None,
+    mocap: Path | None = None,
+    cache: Path = Path("out/estimated"),
 ) -> list[Track]:
     """Return the movements of a split, "train", "validation" or "test".
+
+    Parameters
+    ----------
+    root : Path, optional
+        DeciWatch's files.
+    mocap : Path, optional
+        Recorded movements.
+    cache : Path
+        Folder that keeps what a pose network estimated, see `estimated_tracks`.
+
+    Returns
+    -------
+    list of Track
 
     DeciWatch's files have no validation split: every tenth of the training's subjects is held
     back for it, the last one where there are fewer.
@@ -166,8 +184,22 @@ def tracks_of(
         If there is nothing to train on, or the recipe is for DeciWatch's files and no folder is
         given.
     """
+    data = recipe.data
+    if mocap is not None and (recipe.detected or data.estimated_by):
+        raise ValueError("this recipe has detections of its own: --mocap is not for it")
+    if data.estimated_by:
+        check_split(split)
+        return estimated_tracks.load(
+            cache,
+            split,
+            data.simulated[split],
+            seconds=data.seconds,
+            rate_hz=data.rate_hz,
+            seed=data.seed,
+            network=data.estimated_by,
+        )
     if not recipe.detected:
-        return pose_tracks.load(recipe.data, split, mocap)
+        return pose_tracks.load(data, split, mocap)
     if root is None:
         raise ValueError("this recipe is for DeciWatch's files: give their folder, --data DIR")
     load = pose_tracks.load_detected_rotations if recipe.rotations else pose_tracks.load_detected
@@ -283,7 +315,8 @@ class Case(NamedTuple):
 def cases(tracks: Sequence[Track], interval: int, data: TrackData) -> list[Case]:
     """Return what to measure on: the same detections for every method and every seed.
 
-    Movements shorter than two keyframes and three frames are left out.
+    Movements shorter than two keyframes and three frames are left out, and those in which the
+    detector saw no joint at all.
     """
     found = []
     for number, track in enumerate(tracks):
@@ -293,6 +326,8 @@ def cases(tracks: Sequence[Track], interval: int, data: TrackData) -> list[Case]
         frames = slice(0, last * interval + 1)
         truth = track.truth[frames]
         detected = None if track.detected is None else track.detected[frames]
+        if detected is not None and np.isnan(detected[::interval]).any(axis=2).all():
+            continue
         rng = np.random.default_rng([_TEST_SEED, number])
         keyframes = pose_tracks.detections(truth, detected, track, interval, data, rng)
         if data.root_relative:
@@ -472,11 +507,11 @@ def save(
     """
     minutes = sum(len(track) / track.rate_hz for track in training) / 60
     licences = sorted({track.licence for track in training if track.licence})
-    errors = (
-        f"detections by {recipe.detected['estimator']}"
-        if recipe.detected
-        else "simulated errors of a detector"
-    )
+    errors = "simulated errors of a detector"
+    if recipe.detected:
+        errors = f"detections by {recipe.detected['estimator']}"
+    elif recipe.data.estimated_by:
+        errors = f"estimates of milliMamba, {recipe.data.estimated_by}"
     weights.save(
         model,
         directory,
@@ -511,7 +546,7 @@ def train(arguments: argparse.Namespace) -> int:
     recipes.require_usable(arguments.out)
     torch.set_num_threads(arguments.threads)
     training, validation = (
-        tracks_of(recipe, split, arguments.data, arguments.mocap)
+        tracks_of(recipe, split, arguments.data, arguments.mocap, arguments.cache)
         for split in ("train", "validation")
     )
     with processes.joined():
@@ -562,7 +597,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise RecipeError(
             f"{arguments.recipe} is for preset {recipe.preset}, {name} for {entry['preset']}"
         )
-    tracks = tracks_of(recipe, "test", arguments.data, arguments.mocap)
+    tracks = tracks_of(recipe, "test", arguments.data, arguments.mocap, arguments.cache)
     if not tracks:
         raise ValueError("there is no movement to test on: this recipe wants --mocap FILE")
     rows = results_of(model.to(arguments.device), recipe, tracks)
@@ -577,6 +612,14 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder of DeciWatch's files, if one has them")
     parser.add_argument(
         "--mocap", type=Path, metavar="FILE", help="recorded movements, cmu_60hz.npz"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path("out/estimated"),
+        metavar="DIR",
+        help="keeps what the pose network estimated, for the recipes that learn from it "
+        "(default: %(default)s)",
     )
     recipes.add_device_argument(parser)
     recipes.add_threads_argument(parser)

@@ -108,6 +108,9 @@ class TrackData(MovementData):
     ----------
     image : bool
         Poses are HUPR14 in the rig's image, pixels; otherwise H36M17 in metres.
+    estimated_by : str
+        Weights of milliMamba: what it makes of simulated people before both radars is what is
+        detected, in place of ``noise``. Only with ``image``.
     root_relative : bool
         True and detected poses are taken relative to their roots, as published.
     noise : DetectorNoise
@@ -119,6 +122,7 @@ class TrackData(MovementData):
     """
 
     image: bool = False
+    estimated_by: str = ""
     root_relative: bool = False
     noise: DetectorNoise = field(default_factory=DetectorNoise)
     turned: bool = True
@@ -128,6 +132,8 @@ class TrackData(MovementData):
         super().__post_init__()
         if self.image and self.turned:
             raise ValueError("data: poses in an image cannot be turned about the vertical")
+        if self.estimated_by and not self.image:
+            raise ValueError("data: estimated_by is for poses in the rig's image")
 
 
 def load(data: TrackData, split: str, mocap: Path | None = None) -> list[Track]:
@@ -433,13 +439,17 @@ class TrackBatches:
         seed: int,
         varied: bool = True,
     ) -> None:
-        self.tracks = [track for track in tracks if len(track) >= config.frames]
+        self.tracks = [track for track in tracks if len(_window_starts(track, config.frames))]
         if not self.tracks:
-            raise ValueError(f"no movement has the {config.frames} frames of a window")
+            raise ValueError(
+                f"no movement has the {config.frames} frames of a window, and a detection in the "
+                "first of them"
+            )
         self.config, self.data = config, data
         self.batch, self.seed, self.varied = batch, seed, varied
-        counts = [len(track) - config.frames + 1 for track in self.tracks]
-        self._ends = np.cumsum(counts)  # windows up to the end of each track
+        self._starts = [_window_starts(track, config.frames) for track in self.tracks]
+        # windows up to the end of each track
+        self._ends = np.cumsum([len(starts) for starts in self._starts])
 
     def __call__(self, step: int, mine: slice = slice(None)) -> Batch:
         """Return the windows of a step, or of these of them."""
@@ -455,7 +465,8 @@ class TrackBatches:
         place = int(rng.integers(self._ends[-1]))
         number = int(np.searchsorted(self._ends, place, side="right"))
         track = self.tracks[number]
-        first = place - (int(self._ends[number - 1]) if number else 0)
+        place -= int(self._ends[number - 1]) if number else 0
+        first = int(self._starts[number][place])
         past = slice(first, first + c.interval * c.segments + 1)
         truth = track.truth[first : first + c.frames]
         detected = None if track.detected is None else track.detected[past]
@@ -468,6 +479,14 @@ class TrackBatches:
         if self.data.root_relative:
             truth = relative(truth, track.skeleton)
         return keyframes, truth.astype(np.float32)
+
+
+def _window_starts(track: Track, frames: int) -> np.ndarray:
+    """Return the frames at which a window may begin: detections may be rarer than frames."""
+    starts = np.arange(len(track) - frames + 1)
+    if track.detected is None:
+        return starts
+    return starts[~np.isnan(track.detected[starts]).any(axis=2).all(axis=1)]
 
 
 def _variation(

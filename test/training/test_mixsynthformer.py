@@ -305,6 +305,7 @@ def test_a_fresh_network_predicts_the_last_pose() -> None:
 def test_train_then_evaluate(tmp_path, capsys, preset: str) -> None:
     path = tiny(tmp_path / "tiny.yaml", preset)
     common = ["--preset", preset, "--recipe", str(path), "--threads", "1", "--device", "cpu"]
+    common += ["--cache", str(tmp_path / "estimated")]
     parser = argparse.ArgumentParser()
     training.add_train_arguments(parser)
     out = tmp_path / "out"
