@@ -5,13 +5,15 @@ clever: every layer as it is described, the condition computed anew at each step
 after the other (`sample_literal`); of its 250 passes through the network, which are all alike,
 some are timed. The tests compare the package's network with it.
 
-The sampler of few steps is `models.diffhpe.FAST`. Weights are random: they do not change the time.
-Calls are interleaved in one process; values are ratios of medians.
+The sampler of few steps is `models.diffhpe.FAST`. For times weights are random: they do not change
+them. Calls are interleaved in one process; values are ratios of medians. What few steps cost in
+accuracy is measured with the shipped weights, on simulated people of the test set.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ from torch import Tensor, nn
 
 from benchmarks import THREADS, interleaved_medians_ms, print_rows, run_alone
 from radar_pose_ros.measurements import result
+from radar_pose_ros.metrics import pose3d
+from radar_pose_ros.models import weights
 from radar_pose_ros.models.diffhpe import (
     FAST,
     GROUPS,
@@ -30,6 +34,9 @@ from radar_pose_ros.models.diffhpe import (
     NonLocalLayer,
     adjacency,
 )
+from radar_pose_ros.models.diffusion import Sampler
+from radar_pose_ros.training import camera_windows
+from radar_pose_ros.training.diffhpe import RECIPES, Recipe, estimator
 
 HYPOTHESES = 5
 TARGET = 20.0
@@ -45,7 +52,31 @@ def measure(quick: bool) -> list[dict[str, Any]]:
     """Return the speed-up, with few steps and of a step, of both presets."""
     torch.set_num_threads(THREADS)
     turns = 3 if quick else 15
-    return [*_rows("diffhpe", "2d", turns), *_rows("diffhpe_wrapper", "wrapper", turns)]
+    return [
+        *_rows("diffhpe", "2d", turns),
+        *_rows("diffhpe_wrapper", "wrapper", turns),
+        _accuracy(windows=2 if quick else 40),
+    ]
+
+
+def _accuracy(windows: int) -> dict[str, Any]:
+    """Return by how much the error with few steps is above that with all of them."""
+    network, _ = weights.network("wrapper", "diffhpe")
+    data = Recipe.load(RECIPES / "wrapper.yaml").data
+    data = replace(data, simulated={**data.simulated, "test": 8})
+    test = camera_windows.load(data, "test")
+    fixed = camera_windows.fixed_windows(test, network.config.frames, data, most=windows)
+    error_mm = {}
+    for name, sampler in (("few", FAST), ("all", Sampler())):
+        poses = camera_windows.lift(estimator(network, HYPOTHESES, sampler), fixed.keypoints())
+        error_mm[name] = 1e3 * pose3d.mpjpe(poses.mean(0), fixed.poses_m)
+    return result(
+        "diffhpe_wrapper.mpjpe_above_literal",
+        error_mm["few"] - error_mm["all"],
+        "mm",
+        1.0,
+        f"{network.config.diffusion_steps} steps: {error_mm['all']:.1f} mm, {windows} windows",
+    )
 
 
 def _rows(name: str, preset: str, turns: int) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from radar_pose_ros.models import hypotheses, weights
-from radar_pose_ros.models.diffhpe import FAST, PRESETS, DiffHPE, Lifter
+from radar_pose_ros.models.diffhpe import FAST, Lifter
 from radar_pose_ros.models.diffusion import Sampler
 from radar_pose_ros.models.hypotheses import SpreadCalibration
 from radar_pose_ros.skeleton.image import network_input
@@ -118,15 +118,13 @@ def load(name: str, count: int = 0) -> tuple[WindowLifter, str]:
     ValueError
         If there are no such weights, they are of another network, or they estimate NaN.
     """
-    state, entry = weights.load(name, "diffhpe")
+    network, entry = weights.network(name, "diffhpe")
     label = f"diffhpe/{entry['preset']}@{entry['sha256'][:8]}"
-    network = DiffHPE(PRESETS[entry["preset"]])
-    network.load_state_dict(state)
     standard, sampler = sampling(entry)
     spread = entry.get("spread")
     calibration = SpreadCalibration.of_weights(spread) if spread else None
     lifter = WindowLifter(
-        Lifter(network.eval(), count or standard, sampler),
+        Lifter(network, count or standard, sampler),
         calibration,
         rate_hz=float(entry.get("poses", {}).get("rate_hz", 0.0)),
     )

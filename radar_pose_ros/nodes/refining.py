@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from radar_pose_ros.models import weights
-from radar_pose_ros.models.mixsynthformer import PRESETS, MixSynthFormer
 from radar_pose_ros.models.refiner import (
     InterpolationModel,
     NetworkModel,
@@ -99,8 +98,8 @@ def load_network(name: str, kind: Kind, predict: bool) -> NamedModel:
         If there are no such weights, or they are for something else.
     """
     values = kind.values
-    state, entry = weights.load(name, "mixsynthformer")
-    config = PRESETS[entry["preset"]]
+    network, entry = weights.network(name, "mixsynthformer")
+    config = network.config
     label = f"mixsynthformer/{entry['preset']}@{entry['sha256'][:8]}"
     if config.values != values:
         raise ValueError(f"{label} takes {config.values} values of a joint, not {values}")
@@ -113,10 +112,8 @@ def load_network(name: str, kind: Kind, predict: bool) -> NamedModel:
             f"{label} was trained on poses of {skeleton} in {unit}, and does not fit those asked "
             f"for, of {kind.skeleton.name} in {kind.unit}"
         )
-    network = MixSynthFormer(config)
-    network.load_state_dict(state)
     torch.set_num_threads(1)  # a window is too small for more
-    model = NetworkModel(network, _root(kind.skeleton) if said.get("root_relative") else ())
+    model = NetworkModel(network, kind.skeleton.root_joints() if said.get("root_relative") else ())
     # Once from nothing, so that memory is taken before poses come.
     if not np.isfinite(model.refine(np.zeros((config.keyframes, config.joints, values)))).all():
         raise ValueError(f"{label} estimates NaN: the file is damaged")
@@ -127,13 +124,6 @@ def load_network(name: str, kind: Kind, predict: bool) -> NamedModel:
         said.get("skeleton", ""),
         float(said.get("rate_hz", 0.0)),
     )
-
-
-def _root(skeleton: Skeleton) -> list[int]:
-    """Return the joints whose middle a skeleton's root is."""
-    if skeleton.root >= 0:
-        return [skeleton.root]
-    return [skeleton.index("left_hip"), skeleton.index("right_hip")]
 
 
 def interpolation(method: str, interval: int, segments: int, predict: bool) -> NamedModel:

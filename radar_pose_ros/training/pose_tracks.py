@@ -110,11 +110,12 @@ class TrackData(MovementData):
         Poses are HUPR14 in the rig's image, pixels; otherwise H36M17 in metres.
     estimated_by : str
         Weights of milliMamba: what it makes of simulated people before both radars is what is
-        detected, in place of ``noise``. Only with ``image``.
+        detected. Only with ``image``.
     root_relative : bool
         True and detected poses are taken relative to their roots, as published.
     noise : DetectorNoise
-        In metres or pixels.
+        In metres or pixels: the errors of a simulated detector. What was detected by a real one,
+        or by a network, gets them on top in training, and as it is otherwise.
     turned : bool
         Training movements are turned about the vertical at random.
     mirrored : bool
@@ -308,17 +309,9 @@ def _known_pieces(track: Track) -> list[Track]:
     ]
 
 
-def root_joints(skeleton: str) -> list[int]:
-    """Return the joints in whose middle a skeleton's root is."""
-    order = definitions.get(skeleton)
-    if order.root >= 0:
-        return [order.root]
-    return [order.index("left_hip"), order.index("right_hip")]
-
-
 def relative(poses: np.ndarray, skeleton: str) -> np.ndarray:
     """Return poses (frames, joints, values) relative to their roots."""
-    return poses - poses[:, root_joints(skeleton)].mean(axis=1, keepdims=True)
+    return poses - poses[:, definitions.get(skeleton).root_joints()].mean(axis=1, keepdims=True)
 
 
 def fill_rotations(keyframes: np.ndarray) -> np.ndarray:
@@ -422,7 +415,7 @@ class TrackBatches:
     data : TrackData
     seed : int
     varied : bool
-        Whether to turn and mirror.
+        Whether to turn and mirror, and to make worse what was detected.
 
     Raises
     ------
@@ -473,12 +466,27 @@ class TrackBatches:
         if self.varied:
             vary = _variation(track, self.data, rng)
             truth = vary(truth)
-            detected = None if detected is None else vary(detected)
+            detected = None if detected is None else self._worse(vary(detected), track, rng)
         known = truth[: past.stop - first]
         keyframes = detections(known, detected, track, c.interval, self.data, rng)
         if self.data.root_relative:
             truth = relative(truth, track.skeleton)
         return keyframes, truth.astype(np.float32)
+
+    def _worse(self, detected: np.ndarray, track: Track, rng: np.random.Generator) -> np.ndarray:
+        """Return what was detected, (frames, joints, values), with more errors on its keyframes."""
+        if self.data.noise == DetectorNoise():
+            return detected
+        interval = self.config.interval
+        detected = detected.copy()
+        detected[::interval] = disturb(
+            detected[::interval],
+            definitions.get(track.skeleton),
+            track.rate_hz / interval,
+            self.data.noise,
+            rng,
+        )
+        return detected
 
 
 def _window_starts(track: Track, frames: int) -> np.ndarray:

@@ -414,8 +414,8 @@ def test_networks_for_something_else_are_refused(tmp_path: Path) -> None:
         load_network(str(file), KINDS["pose2d"], predict=True)
     with pytest.raises(weights.WeightsError, match="is a millimamba, not a mixsynthformer"):
         load_network("edge", KINDS["pose2d"], predict=False)
-    with pytest.raises(weights.WeightsError, match="there are no weights 'radar_2d'"):
-        load_network("radar_2d", KINDS["pose2d"], predict=False)
+    with pytest.raises(weights.WeightsError, match="there are no weights 'radar_9d'"):
+        load_network("radar_9d", KINDS["pose2d"], predict=False)
 
 
 @pytest.mark.parametrize(

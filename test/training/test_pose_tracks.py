@@ -24,7 +24,6 @@ from radar_pose_ros.training.pose_tracks import (
     fill_rotations,
     refine_sequence,
     relative,
-    root_joints,
 )
 
 CONFIG = MixSynthFormerConfig(interval=5, segments=2, width=16, layers=1, centre=True)
@@ -265,8 +264,6 @@ def test_windows_of_rotations() -> None:
 
 
 def test_roots() -> None:
-    assert root_joints("h36m17") == [0]
-    assert root_joints("hupr14") == [3, 0]
     poses = line(3, 14)
     middle = (poses[:, 3] + poses[:, 0]) / 2
     assert_close(relative(poses, "hupr14"), poses - middle[:, None])
