@@ -57,6 +57,12 @@ class Skeleton:
                 f"skeleton {self.name} has no joint {joint!r}, only {', '.join(self.joints)}"
             ) from None
 
+    def root_joints(self) -> list[int]:
+        """Return the joints in whose middle the root is: the root itself, or both hips."""
+        if self.root >= 0:
+            return [self.root]
+        return [self.index("left_hip"), self.index("right_hip")]
+
     def mirrored(self) -> list[int]:
         """Return, for each joint, the number of the joint on the other side of the body."""
         order = list(range(len(self.joints)))

@@ -474,7 +474,7 @@ class TrackBatches:
         return keyframes, truth.astype(np.float32)
 
     def _worse(self, detected: np.ndarray, track: Track, rng: np.random.Generator) -> np.ndarray:
-        """Return what was detected, (frames, joints, values), with more errors on its keyframes."""
+        """Return what was detected, (frames, joints, values), its keyframes made worse."""
         if self.data.noise == DetectorNoise():
             return detected
         interval = self.config.interval
