@@ -1,6 +1,6 @@
 """Files of numpy arrays that hold Python objects, read without running what they say.
 
-Data sets of poses keep lists and dictionaries of arrays in ``.npz`` files. numpy stores these as
+Data sets of poses keep lists and dictionaries of arrays in ``.npz`` and ``.pkl`` files. Both are
 pickles, and a pickle may call any function of the machine that reads it. Here only plain data come
 out of one: numbers, text, lists, tuples, dictionaries, and arrays of numbers, text or plain data.
 Everything else in the file is an error. Arrays are made here from their bytes; numpy's own
@@ -14,6 +14,7 @@ on top, where each object counts as 64 bytes.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import re
 import zipfile
@@ -80,6 +81,36 @@ def read(
             raise ValueError(f"{path}: {_said(error)}") from error
         except Exception as error:  # a damaged file ends in whatever its readers meet
             raise ValueError(f"{path}: damaged, or no .npz file: {_said(error)}") from error
+
+
+def read_pickle(path: Path | str) -> Any:
+    """Read a ``.pkl`` file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    object
+        For instance a list of dictionaries of arrays.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, is larger than the module says, or asks for anything but plain
+        data: names the file and says what.
+    """
+    with open(path, "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > LARGEST_BYTES:
+            raise ValueError(f"{path}: {size} bytes long, {LARGEST_BYTES} are allowed")
+        try:
+            return load_pickle(stream, size)
+        except pickle.UnpicklingError as error:
+            raise ValueError(f"{path}: {_said(error)}") from error
 
 
 def _read_archive(

@@ -9,12 +9,14 @@ The formulas are choices. They put every joint where Human3.6M has it as far as 
 tell, and the same way for all sources, so that a network sees one kind of body:
 
 * pelvis: middle of the hips;
-* thorax, the base of the neck: the source's neck, for Kinect its "SpineShoulder";
+* thorax, the base of the neck: the source's neck, for Kinect its "SpineShoulder"; for BODY_25B,
+  whose neck is the upper end, the middle between that and the shoulders;
 * spine: middle of pelvis and thorax where the source has no joint in the trunk;
 * head, the crown: the last joint of CMU's and Kinect's head, and as far again above it as it is
-  above the joint before;
-* nose: middle of thorax and head. The true one lies a few centimetres before that line, in a
-  direction that 14 joints do not show.
+  above the joint before; for BODY_25, which has nothing above the ears, 1.6 times as far from the
+  neck as the ears;
+* nose: the source's, else the middle of thorax and head. The true one lies a few centimetres
+  before that line, in a direction that 14 joints do not show.
 """
 
 from __future__ import annotations
@@ -42,6 +44,9 @@ _FROM_14: dict[str, Formula] = {
 _NECK_OF_17: dict[str, Formula] = {"neck": {"thorax": 1.0}}
 _CMU_HEAD: Formula = {"head_top": 2.0, "head": -1.0}
 _KINECT_HEAD: Formula = {"head": 2.0, "neck": -1.0}
+_BODY25_HEAD: Formula = {"left_ear": 0.8, "right_ear": 0.8, "neck": -0.6}
+_LOWER_NECK: Formula = {"left_shoulder": 0.25, "right_shoulder": 0.25, "upper_neck": 0.5}
+_TOP: Formula = {"head_top": 1.0}
 
 # (source, target) -> what is not simply taken over
 _FORMULAS: dict[tuple[str, str], dict[str, Formula]] = {
@@ -67,6 +72,28 @@ _FORMULAS: dict[tuple[str, str], dict[str, Formula]] = {
         "head": _KINECT_HEAD,
     },
     ("kinect25", "hupr14"): {"neck": {"spine_shoulder": 1.0}, "head": _KINECT_HEAD},
+    ("body25", "h36m17"): {
+        "spine": {"pelvis": 0.5, "neck": 0.5},
+        "thorax": {"neck": 1.0},
+        "head": _BODY25_HEAD,
+    },
+    ("body25", "hupr14"): {"head": _BODY25_HEAD},
+    ("body25b", "h36m17"): {
+        "pelvis": _PELVIS,
+        "spine": {
+            **{"left_hip": 0.25, "right_hip": 0.25},
+            **{"left_shoulder": 0.125, "right_shoulder": 0.125, "upper_neck": 0.25},
+        },
+        "thorax": _LOWER_NECK,
+        "head": _TOP,
+    },
+    ("body25b", "hupr14"): {"neck": _LOWER_NECK, "head": _TOP},
+    ("mpi17", "h36m17"): {
+        "thorax": {"neck": 1.0},
+        "nose": {"neck": 0.5, "head_top": 0.5},
+        "head": _TOP,
+    },
+    ("mpi17", "hupr14"): {"head": _TOP},
 }
 
 

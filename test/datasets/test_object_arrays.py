@@ -318,3 +318,25 @@ def test_damaged_files_are_named(tmp_path):
         file.writestr("poses.npy", stream.getvalue()[:-20])
     with pytest.raises(ValueError, match=r"a\.npz: "):
         object_arrays.read(path)
+
+
+def test_plain_pickles(tmp_path, monkeypatch):
+    """Lists of dictionaries, as some data sets label images."""
+    path = tmp_path / "a.pkl"
+    rows = [{"image": "a.jpg", "joints": np.eye(3), "centre": (np.float64(1.5), 2.0), "id": 7}] * 2
+    path.write_bytes(pickle.dumps(rows))
+    assert_same(object_arrays.read_pickle(path), rows)
+    path.write_bytes(pickle.dumps([Command()]))
+    with pytest.raises(ValueError, match=r"a\.pkl: asks for posix\.system"):
+        object_arrays.read_pickle(path)
+    path.write_bytes(pickle.dumps(rows)[:-5])
+    with pytest.raises(ValueError, match=r"a\.pkl: damaged"):
+        object_arrays.read_pickle(path)
+    path.write_bytes(pickle.dumps(nested(10, 12)))
+    with pytest.raises(ValueError, match=AGAIN):
+        object_arrays.read_pickle(path)
+    monkeypatch.setattr(object_arrays, "LARGEST_BYTES", 10)
+    with pytest.raises(ValueError, match=r"a\.pkl: \d+ bytes long, 10 are allowed"):
+        object_arrays.read_pickle(path)
+    with pytest.raises(FileNotFoundError):
+        object_arrays.read_pickle(tmp_path / "b.pkl")

@@ -34,6 +34,7 @@ PYTHON_LIBRARIES: dict[str, tuple[str, str | None]] = {
     "safetensors": ("safetensors", None),
     "scipy": ("scipy", "python3-scipy"),
     "serial": ("pyserial", "python3-serial"),
+    "tomli": ("tomli", None),  # newer Pythons have tomllib
     "torch": ("torch", "python3-torch"),
     "transforms3d": ("transforms3d", "python3-transforms3d"),
     "yaml": ("PyYAML", "python3-yaml"),
@@ -76,7 +77,8 @@ def imported_modules(*folders: str) -> Iterator[tuple[str, Path]]:
 THIRD_PARTY = {
     module: path
     for module, path in imported_modules("radar_pose_ros", "launch")
-    if module not in sys.stdlib_module_names and module not in {"radar_pose_ros", "benchmarks"}
+    if module not in sys.stdlib_module_names
+    and module not in {"radar_pose_ros", "benchmarks", "tomllib"}
 }
 
 

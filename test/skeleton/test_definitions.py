@@ -7,7 +7,16 @@ import math
 import pytest
 
 from radar_pose_ros.skeleton import definitions
-from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, SKELETONS, SMPL24, Skeleton
+from radar_pose_ros.skeleton.definitions import (
+    BODY25,
+    BODY25B,
+    H36M17,
+    HUPR14,
+    MPI17,
+    SKELETONS,
+    SMPL24,
+    Skeleton,
+)
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
@@ -46,6 +55,17 @@ def test_smpl_is_published_order() -> None:
     assert [SMPL24.index(f"{side}_elbow") for side in ("left", "right")] == [18, 19]
 
 
+def test_openpose_and_mpi_are_published_orders() -> None:
+    """OpenPose's output format: numbers of wrists, of the neck and of heels."""
+    wrists = ("left_wrist", "right_wrist", "left_heel", "right_heel", "nose")
+    assert [BODY25.index(name) for name in wrists] == [7, 4, 21, 24, 0]
+    assert [BODY25B.index(name) for name in wrists] == [9, 10, 21, 24, 0]
+    assert (BODY25.index("neck"), BODY25.index("pelvis"), BODY25.root) == (1, 8, 8)
+    assert (BODY25B.index("upper_neck"), BODY25B.index("head_top")) == (17, 18)
+    parents = (-1, 16, 15, 2, 3, 4, 2, 6, 7, 0, 9, 10, 0, 12, 13, 0, 2)
+    assert MPI17.parents() == parents and MPI17.index("left_wrist") == 8
+
+
 def test_bones_that_are_no_tree_have_no_parents() -> None:
     with pytest.raises(ValueError, match="hupr14: neck has two parents"):
         HUPR14.parents()
@@ -54,6 +74,11 @@ def test_bones_that_are_no_tree_have_no_parents() -> None:
         apart.parents()
 
 
+def test_roots() -> None:
+    assert definitions.get("h36m17").root_joints() == [0]
+    assert definitions.get("hupr14").root_joints() == [3, 0]
+
+
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown skeleton 'coco', known are cmu23, h36m17"):
+    with pytest.raises(ValueError, match="skeleton 'coco', known are body25, body25b, cmu23"):
         definitions.get("coco")

@@ -8,7 +8,17 @@ from tolerances import assert_close
 
 from radar_pose_ros.datasets.cmu_mocap import to_hupr14
 from radar_pose_ros.skeleton import definitions, mapping
-from radar_pose_ros.skeleton.definitions import CMU23, H36M17, HUPR14, KINECT25, LSP14
+from radar_pose_ros.skeleton.definitions import (
+    BODY25,
+    BODY25B,
+    CMU23,
+    H36M17,
+    HUPR14,
+    KINECT25,
+    LSP14,
+    MPI17,
+    Skeleton,
+)
 from radar_pose_ros.skeleton.mapping import DECIWATCH_17_TO_14, convert, formulas
 
 
@@ -118,6 +128,44 @@ def test_kinect_s_head_is_no_crown() -> None:
     assert_close(made[H36M17.index("head")], [0, 0, 1.8])
     assert_close(made[H36M17.index("thorax")], [0, 0, 1.4])
     assert_close(made[H36M17.index("nose")], [0, 0, 1.6])
+
+
+@pytest.mark.parametrize(
+    ("source", "heights_m", "known"),
+    [
+        (
+            BODY25,
+            {"pelvis": 0.96, "neck": 1.4, "left_ear": 1.6, "right_ear": 1.6, "nose": 1.58},
+            {"pelvis": 0.96, "thorax": 1.4, "spine": 1.18, "head": 1.72, "nose": 1.58},
+        ),
+        (
+            BODY25B,
+            {"upper_neck": 1.5, "head_top": 1.75, "nose": 1.58},
+            {"pelvis": 1.0, "thorax": 1.45, "spine": 1.225, "head": 1.75, "nose": 1.58},
+        ),
+        (
+            MPI17,
+            {"pelvis": 1.01, "spine": 1.2, "neck": 1.45, "head": 1.6, "head_top": 1.75},
+            {"pelvis": 1.01, "thorax": 1.45, "spine": 1.2, "head": 1.75, "nose": 1.6},
+        ),
+    ],
+)
+def test_openpose_and_mpi(
+    source: Skeleton, heights_m: dict[str, float], known: dict[str, float]
+) -> None:
+    """Hips at 1 m and shoulders at 1.4 m; crown, base of the neck and what lies between."""
+    joints = np.full((len(source.joints), 3), 0.0)
+    for part, height_m in {"hip": 1.0, "shoulder": 1.4}.items():
+        for side in ("left", "right"):
+            joints[source.index(f"{side}_{part}"), 2] = height_m
+    for name, height_m in heights_m.items():
+        joints[source.index(name), 2] = height_m
+    made = convert(joints, source.name, "h36m17")
+    for name, height_m in known.items():
+        assert_close(made[H36M17.index(name)], [0, 0, height_m])
+    fourteen = convert(joints, source.name, "hupr14")
+    assert_close(fourteen[HUPR14.index("neck")], [0, 0, known["thorax"]])
+    assert_close(fourteen[HUPR14.index("head")], [0, 0, known["head"]])
 
 
 def test_deciwatch_s_list_is_the_mapping_by_name() -> None:

@@ -1,0 +1,505 @@
+"""Recordings in Pose2Sim's folders: several calibrated cameras and OpenPose's keypoints.
+
+A session's folder holds one of calibration (``*alib*/*.toml``) and trials, or a folder of trials
+for each participant. In a trial::
+
+    pose/cam01_json/cam01.0000.json ...    what OpenPose found, one file per frame
+    pose-associated/cam01_json/...         of these, the person that is the same in all views
+    pose-3d/*.trc                          markers, as OpenSim reads them
+
+``pose.npz`` beside these holds what is in ``pose`` in one array: ``keypoints``, ``(cameras,
+frames, people, 25, 3)``, x, y and score, NaN where there is no such person; ``cams``; ``model``.
+
+OpenPose has two sets of 25 joints, BODY_25 and BODY_25B, and its files do not say which is in
+them. Axes of a .trc are y, z and x of the calibration, so that y is up.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from radar_pose_ros.datasets.multiview import MultiViewRecording, ViewShots
+from radar_pose_ros.skeleton import definitions
+from radar_pose_ros.skeleton.definitions import Skeleton
+from radar_pose_ros.vision import calibration_files
+
+SKELETONS = ("body25", "body25b")
+_JOINTS = 25
+# Trials are in the session's folder or in a participant's in it.
+_LEVELS = 2
+_MODELS = {"BODY_25": "body25", "BODY_25B": "body25b"}
+
+_FROM_TRC = (2, 0, 1)
+_TO_TRC = (1, 2, 0)
+_UNITS_M = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+_HEADER = (
+    *("DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units"),
+    *("OrigDataRate", "OrigDataStartFrame", "OrigNumFrames"),
+)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What OpenPose found in the images of one camera.
+
+    Parameters
+    ----------
+    name : str
+        The camera's.
+    frames : ndarray of int64, shape (shots,)
+        Numbers of the frames, increasing.
+    keypoints_px : ndarray of float32, shape (shots, people, 25, 2)
+        NaN where there is no such person, or a joint was not found.
+    confidence : ndarray of float32, shape (shots, people, 25)
+        OpenPose's score; 0 where the keypoint is NaN.
+    """
+
+    name: str
+    frames: np.ndarray = field(repr=False)
+    keypoints_px: np.ndarray = field(repr=False)
+    confidence: np.ndarray = field(repr=False)
+
+
+def load(
+    trial: Path | str,
+    *,
+    calibration: Path | str | None = None,
+    rate_hz: float | None = None,
+    skeleton: str | None = None,
+    kind: str | None = None,
+    person: int = 0,
+) -> MultiViewRecording:
+    """Read a trial.
+
+    Parameters
+    ----------
+    trial : Path
+        Its folder.
+    calibration : Path, optional
+        The TOML file; by default the one in a folder ``*alib*`` beside the trial or above it.
+        Cameras in it belong to those of the trial in the order of their names.
+    rate_hz : float, optional
+        Frames per second; by default what the trial's .trc files say.
+    skeleton : {"body25", "body25b"}, optional
+        Whose joints these are; by default what the .npz file says.
+    kind : {"pose-associated", "pose"}, optional
+        By default the first of these that is there. In "pose" people are in the order in which
+        OpenPose found them, which differs from view to view and from frame to frame.
+    person : int
+        Which of the people.
+
+    Returns
+    -------
+    MultiViewRecording
+        Named after the trial's folder, the subject after the one that this is in. Frame k was
+        taken at k / rate; all cameras fired together. There is no truth: what Pose2Sim
+        triangulated is another program's estimate.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the trial has no keypoints, or no calibration is found.
+    ValueError
+        If a file is not of this layout, or what it does not say was not given.
+    """
+    trial = Path(trial)
+    kinds = ("pose-associated", "pose") if kind is None else (kind,)
+    there = [k for k in kinds if (trial / f"{k}.npz").is_file() or (trial / k).is_dir()]
+    if not there:
+        raise FileNotFoundError(f"{trial}: no keypoints in {' or '.join(kinds)}")
+    detections, model = read_detections(trial / there[0])
+    skeleton = model if skeleton is None else skeleton
+    if skeleton not in SKELETONS:
+        raise ValueError(
+            f"{trial}: say whose joints these are: {' or '.join(SKELETONS)}, got {skeleton}"
+        )
+    path = _calibration(trial) if calibration is None else Path(calibration)
+    cameras = calibration_files.read(path, "pose2sim")
+    if len(cameras) != len(detections):
+        raise ValueError(
+            f"{trial}: keypoints of {len(detections)} cameras, but {path} has {len(cameras)}"
+        )
+    rate_hz = _rate(trial) if rate_hz is None else rate_hz
+    if not rate_hz > 0:
+        raise ValueError(f"{trial}: the rate must be positive, got {rate_hz} Hz")
+    views = []
+    for found, name in zip(detections, sorted(cameras), strict=True):
+        people = found.keypoints_px.shape[1]
+        if not 0 <= person < people:
+            raise ValueError(f"{trial}, {found.name}: want a person of {people}, got {person}")
+        views.append(
+            ViewShots(
+                name=found.name,
+                camera=cameras[name],
+                stamps_s=found.frames / rate_hz,
+                keypoints_px=found.keypoints_px[:, person],
+                confidence=found.confidence[:, person],
+            )
+        )
+    return MultiViewRecording(
+        name=trial.name,
+        subject=trial.resolve().parent.name,
+        action="",
+        skeleton=skeleton,
+        views=tuple(views),
+    )
+
+
+def read_detections(path: Path | str) -> tuple[list[Detections], str | None]:
+    """Read what OpenPose found in all views.
+
+    Parameters
+    ----------
+    path : Path
+        For instance ``<trial>/pose``: ``pose.npz`` is read if it is there, else the folder's
+        folders, one for each camera, of files that end in the frame's number.
+
+    Returns
+    -------
+    detections : list of Detections
+        In the order of the cameras' names.
+    skeleton : str or None
+        Name of the skeleton, if the file says it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither.
+    ValueError
+        If a file is not of this layout.
+    """
+    path = Path(path)
+    archive = path.with_name(f"{path.name}.npz")
+    if archive.is_file():
+        return _read_archive(archive)
+    folders = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+    if not folders:
+        raise FileNotFoundError(f"{path}: no {archive.name}, and no folder of a camera in it")
+    return [_read_folder(folder) for folder in folders], None
+
+
+def _read_archive(path: Path) -> tuple[list[Detections], str | None]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+        keypoints, names = content["keypoints"], content["cams"]
+    except Exception as error:  # a damaged file ends in whatever its readers meet
+        raise ValueError(f"{path}: damaged, or without keypoints and cams: {error}") from error
+    if keypoints.ndim != 5 or keypoints.shape[3:] != (_JOINTS, 3) or len(names) != len(keypoints):
+        raise ValueError(
+            f"{path}: want keypoints ({len(names)}, frames, people, {_JOINTS}, 3), got "
+            f"{keypoints.shape}"
+        )
+    model = str(content.get("model", "")).rpartition(" ")[2]
+    detections = [
+        _detections(str(name), np.arange(len(values)), values)
+        for name, values in zip(names, keypoints, strict=True)
+    ]
+    return sorted(detections, key=lambda found: found.name), _MODELS.get(model)
+
+
+def _read_folder(folder: Path) -> Detections:
+    frames: dict[int, list[np.ndarray]] = {}
+    for path in sorted(folder.glob("*.json")):
+        number = re.search(r"(\d+)(?:_keypoints)?$", path.stem)
+        if number is None:
+            raise ValueError(f"{path}: the name does not end in the number of a frame")
+        if int(number[1]) in frames:
+            raise ValueError(f"{path}: a second file of frame {int(number[1])}")
+        frames[int(number[1])] = _read_people(path)
+    if not frames:
+        raise FileNotFoundError(f"{folder}: no .json file")
+    most = max(1, *(len(people) for people in frames.values()))
+    values = np.full((len(frames), most, _JOINTS, 3), np.nan, np.float32)
+    order = sorted(frames)
+    for row, number_ in enumerate(order):
+        for person, joints in enumerate(frames[number_]):
+            values[row, person] = joints
+    return _detections(folder.name.removesuffix("_json"), np.array(order), values)
+
+
+def _read_people(path: Path) -> list[np.ndarray]:
+    try:
+        people = json.loads(path.read_text())["people"]
+        joints = [np.asarray(person["pose_keypoints_2d"], np.float32) for person in people]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: not OpenPose's file of people: {error!r:.200}") from error
+    # Pose2Sim writes empty people where it found none
+    joints = [np.full(_JOINTS * 3, np.nan) if not flat.size else flat for flat in joints]
+    for flat in joints:
+        if flat.shape != (_JOINTS * 3,):
+            raise ValueError(f"{path}: want x, y and score of {_JOINTS} joints, got {flat.shape}")
+    return [flat.reshape(_JOINTS, 3) for flat in joints]
+
+
+def _detections(name: str, frames: np.ndarray, values: np.ndarray) -> Detections:
+    """Split x, y and score; a joint of score 0 was not found."""
+    keypoints = np.array(values[..., :2], np.float32)
+    score = np.asarray(values[..., 2], np.float32)
+    absent = ~(score > 0) | ~np.isfinite(keypoints).all(-1)
+    keypoints[absent] = np.nan
+    return Detections(name, frames.astype(np.int64), keypoints, np.where(absent, 0, score))
+
+
+def _calibration(trial: Path) -> Path:
+    above = [trial, *trial.resolve().parents[:_LEVELS]]
+    for folder in above:
+        found = sorted(folder.glob("*alib*/*.toml"))
+        if len(found) > 1:
+            raise ValueError(f"{trial}: calibrations {', '.join(map(str, found))}; say which")
+        if found:
+            return found[0]
+    raise FileNotFoundError(f"{trial}: no *alib*/*.toml here or in {_LEVELS} folders above")
+
+
+def _rate(trial: Path) -> float:
+    rates = {read_trc(path).rate_hz for path in sorted((trial / "pose-3d").glob("*.trc"))}
+    if len(rates) != 1:
+        said = ", ".join(f"{rate} Hz" for rate in sorted(rates)) or "nothing"
+        raise ValueError(f"{trial}: say how many frames per second; files in pose-3d say {said}")
+    return rates.pop()
+
+
+@dataclass(frozen=True)
+class Trc:
+    """Markers over time, as OpenSim reads them.
+
+    Parameters
+    ----------
+    markers : tuple of str
+        Names.
+    rate_hz : float
+    times_s : ndarray of float64, shape (frames,)
+        As the file has them; Pose2Sim's begin at 1 / rate, with the first image.
+    positions_m : ndarray of float64, shape (frames, markers, 3)
+        In the file's axes, y up; NaN is unknown.
+    """
+
+    markers: tuple[str, ...]
+    rate_hz: float
+    times_s: np.ndarray = field(repr=False)
+    positions_m: np.ndarray = field(repr=False)
+
+    def joints(self, skeleton: Skeleton) -> np.ndarray:
+        """Return the joints of a skeleton in the calibration's axes.
+
+        Parameters
+        ----------
+        skeleton : Skeleton
+            Its joints are found by `marker_names`.
+
+        Returns
+        -------
+        ndarray, shape (frames, joints, 3)
+            Metres; NaN for joints without a marker.
+        """
+        names = marker_names(skeleton)
+        made = np.full((len(self.times_s), len(names), 3), np.nan)
+        for joint, name in enumerate(names):
+            if name in self.markers:
+                made[:, joint] = self.positions_m[:, self.markers.index(name)]
+        return from_trc_axes(made)
+
+
+def from_trc_axes(positions: ArrayLike) -> np.ndarray:
+    """Turn positions of a .trc, y up, shape ``(..., 3)``, into the calibration's axes, z up."""
+    return np.asarray(positions)[..., list(_FROM_TRC)]
+
+
+def to_trc_axes(positions: ArrayLike) -> np.ndarray:
+    """Turn positions in the calibration's axes, z up, shape ``(..., 3)``, into those of a .trc."""
+    return np.asarray(positions)[..., list(_TO_TRC)]
+
+
+def marker_names(skeleton: Skeleton) -> tuple[str, ...]:
+    """Return what Pose2Sim calls the joints of a skeleton: "LBigToe", "RHip", "Neck", "CHip"."""
+    special = {"pelvis": "CHip", "upper_neck": "Neck"}
+    if "head" not in skeleton.joints:
+        special["head_top"] = "Head"
+    names = []
+    for joint in skeleton.joints:
+        side = {"left": "L", "right": "R"}.get(joint.partition("_")[0], "")
+        part = joint.partition("_")[2] if side else joint
+        names.append(special.get(joint, side + part.title().replace("_", "")))
+    return tuple(names)
+
+
+def read_trc(path: Path | str) -> Trc:
+    """Read markers.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not of this format, its unit is not known, or it is cut off: says the line.
+    """
+    try:
+        lines = Path(path).read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no text: {error}") from error
+    if len(lines) < 5 or not lines[0].startswith("PathFileType"):
+        raise ValueError(f"{path}: no .trc file: want PathFileType and four more lines of header")
+    header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=False))
+    markers = tuple(name.strip() for name in lines[3].split("\t")[2:] if name.strip())
+    unit = header.get("Units", "").strip()
+    if unit not in _UNITS_M:
+        raise ValueError(f"{path} line 3: unit {unit!r}, there are {', '.join(_UNITS_M)}")
+    rate_hz = _header_number(header, "DataRate", path)
+    if not 0 < rate_hz < np.inf:
+        raise ValueError(f"{path} line 3: want a positive DataRate, got {rate_hz}")
+    if _header_number(header, "NumMarkers", path) != len(markers):
+        raise ValueError(f"{path} line 4: {len(markers)} markers, not {header['NumMarkers']}")
+    rows = [
+        _trc_row(line, 3 * len(markers), f"{path} line {number}")
+        for number, line in enumerate(lines[5:], 6)
+        if line.strip()
+    ]
+    if _header_number(header, "NumFrames", path) != len(rows):
+        raise ValueError(f"{path}: {len(rows)} frames, not {header['NumFrames']}")
+    values = np.array(rows).reshape(len(rows), 1 + 3 * len(markers))
+    return Trc(
+        markers=markers,
+        rate_hz=rate_hz,
+        times_s=values[:, 0],
+        positions_m=values[:, 1:].reshape(len(rows), -1, 3) * _UNITS_M[unit],
+    )
+
+
+def _header_number(header: dict[str, str], key: str, path: Path | str) -> float:
+    try:
+        return float(header[key])
+    except (KeyError, ValueError):
+        raise ValueError(f"{path} line 3: want a number as {key}") from None
+
+
+def _trc_row(line: str, count: int, where: str) -> list[float]:
+    """Return time and coordinates; an empty field is not known."""
+    fields = line.rstrip("\r\n").split("\t")[1 : 2 + count]
+    fields += [""] * (1 + count - len(fields))
+    try:
+        row = [float(text) if text.strip() else np.nan for text in fields]
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if not np.isfinite(row[0]):
+        raise ValueError(f"{where}: want a number of the frame, and its time")
+    return row
+
+
+def write_trc(
+    path: Path | str,
+    markers: Sequence[str],
+    positions_m: ArrayLike,
+    rate_hz: float,
+    *,
+    times_s: ArrayLike | None = None,
+    unit: str = "m",
+) -> None:
+    """Write markers as OpenSim reads them.
+
+    Parameters
+    ----------
+    path : Path
+    markers : sequence of str
+        Names, as from `marker_names`.
+    positions_m : array_like, shape (frames, markers, 3)
+        In the file's axes, y up, see `to_trc_axes`; NaN is left empty.
+    rate_hz : float
+        Frames per second.
+    times_s : array_like, optional, shape (frames,)
+        From 0 at the rate by default.
+    unit : {"m", "cm", "mm"}
+        What the file is in.
+
+    Raises
+    ------
+    ValueError
+        If shapes or names do not belong together, or the unit or the rate is out of range.
+    """
+    positions = np.asarray(positions_m, np.float64)
+    if positions.ndim != 3 or positions.shape[1:] != (len(markers), 3):
+        raise ValueError(f"{path}: want (frames, {len(markers)}, 3), got {positions.shape}")
+    if len({*markers}) != len(markers) or not all(name.isprintable() for name in markers):
+        raise ValueError(f"{path}: names of markers repeat, or cannot be written")
+    if unit not in _UNITS_M:
+        raise ValueError(f"{path}: unit {unit!r}, there are {', '.join(_UNITS_M)}")
+    if not 0 < rate_hz < np.inf:
+        raise ValueError(f"{path}: the rate must be positive, got {rate_hz} Hz")
+    times = np.arange(len(positions)) / rate_hz if times_s is None else np.asarray(times_s)
+    if times.shape != (len(positions),):
+        raise ValueError(f"{path}: {len(positions)} frames, but times {times.shape}")
+    rate, count = f"{rate_hz:.10g}", str(len(positions))
+    header = dict.fromkeys(_HEADER, rate) | {"Units": unit, "NumMarkers": str(len(markers))}
+    header |= {"NumFrames": count, "OrigNumFrames": count, "OrigDataStartFrame": "1"}
+    axes = [f"{axis}{number}" for number in range(1, len(markers) + 1) for axis in "XYZ"]
+    lines = [
+        f"PathFileType\t4\t(X/Y/Z)\t{Path(path).name}",
+        "\t".join(header),
+        "\t".join(header.values()),
+        "\t".join(["Frame#", "Time", *(part for name in markers for part in (name, "", ""))]),
+        "\t".join(["", "", *axes]),
+    ]
+    scaled = positions.reshape(len(positions), -1) / _UNITS_M[unit]
+    for number, (time_s, row) in enumerate(zip(times, scaled, strict=True), 1):
+        lines.append("\t".join([str(number), f"{time_s:.9g}", *map(_written, row)]))
+    Path(path).write_text("\n".join(lines) + "\n")
+
+
+def write_csv(
+    path: Path | str,
+    skeleton: str,
+    stamps_s: ArrayLike,
+    joints_m: ArrayLike,
+    confidence: ArrayLike | None = None,
+) -> None:
+    """Write poses as a table: a line per pose, a column per coordinate.
+
+    Parameters
+    ----------
+    path : Path
+    skeleton : str
+        Name of the skeleton; columns are named "left_wrist_x_m" and so on.
+    stamps_s : array_like, shape (poses,)
+        Column "stamp_s".
+    joints_m : array_like, shape (poses, joints, 3)
+        NaN is left empty.
+    confidence : array_like, optional, shape (poses, joints)
+        Columns "left_wrist_confidence" and so on, after each joint.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not belong together.
+    """
+    joints = definitions.get(skeleton).joints
+    stamps, values = np.asarray(stamps_s, np.float64), np.asarray(joints_m, np.float64)
+    if stamps.ndim != 1 or values.shape != (len(stamps), len(joints), 3):
+        raise ValueError(
+            f"{path}: {skeleton} wants stamps (poses,) and joints (poses, {len(joints)}, 3), got "
+            f"{stamps.shape} and {values.shape}"
+        )
+    parts = ["x_m", "y_m", "z_m"]
+    if confidence is not None:
+        known = np.asarray(confidence, np.float64)
+        if known.shape != values.shape[:2]:
+            raise ValueError(f"{path}: want confidences {values.shape[:2]}, got {known.shape}")
+        values = np.concatenate([values, known[..., None]], axis=-1)
+        parts.append("confidence")
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["stamp_s", *(f"{joint}_{part}" for joint in joints for part in parts)])
+        for stamp, row in zip(stamps, values.reshape(len(stamps), -1), strict=True):
+            writer.writerow([f"{stamp:.9f}", *map(_written, row)])
+
+
+def _written(value: Any) -> str:
+    return f"{value:.9g}" if np.isfinite(value) else ""
