@@ -144,7 +144,7 @@ def refiner_factory(
         Numbers of a joint.
     rate_hz : float
     blend : int
-        Windows whose mean a frame is; 0 for as many as cover it.
+        Windows whose mean a frame is, at most; 0 for as many as cover it.
     gap_s : float
         For so long somebody may be away. The refiner itself waits for a frame more, so that it
         never gives up first.
@@ -152,7 +152,12 @@ def refiner_factory(
 
     def make(joints: int) -> Refiner:
         return Refiner(
-            model, joints, values, rate_hz, blend=blend or None, gap_s=gap_s + 1 / rate_hz
+            model,
+            joints,
+            values,
+            rate_hz,
+            blend=min(blend, model.segments) or None,
+            gap_s=gap_s + 1 / rate_hz,
         )
 
     return make

@@ -312,7 +312,6 @@ def test_live_weights_and_refusals(live: LiveGraph, tmp_path: Path) -> None:
     refused("there are no weights 'radar_2d_nowhere'")
     assert live.set(node, "weights", "") == (True, "")
     for name, value, good, sentence in (
-        ("blend", 2, 1, "blend must be 1 to 1 segments, got 2"),
         ("keyframe_interval", 60, 3, "from keyframe to keyframe"),
     ):
         assert live.set(node, name, value) == (True, "")

@@ -406,6 +406,19 @@ def test_a_network_is_loaded_and_named(tmp_path: Path) -> None:
     np.testing.assert_allclose(network.model.refine(keyframes)[:16], expected, atol=0.2)
 
 
+def test_no_more_windows_are_blended_than_there_are() -> None:
+    """With straight lines one; the latency follows."""
+    lines, curves = (interpolation("linear", 3, n, False).model for n in (1, 3))
+    for model, blend, intervals in (
+        (lines, 2, 1),
+        (curves, 2, 2),
+        (curves, 64, 3),
+        (curves, 0, 3),
+    ):
+        refiner = refiner_factory(model, 2, 30.0, blend, 1.0)(14)
+        assert refiner.latency_s == pytest.approx((3 * intervals - 1) / 30)
+
+
 def test_networks_for_something_else_are_refused(tmp_path: Path) -> None:
     file = save(tmp_path, "radar_2d_fast")
     with pytest.raises(ValueError, match="takes 2 values of a joint, not 3"):
