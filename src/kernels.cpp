@@ -74,3 +74,15 @@ EXPORT void radar_pose_conv_forward(const ConvArguments* arguments) {
 EXPORT void radar_pose_conv_backward(const ConvArguments* arguments) {
   kernels().conv_backward(*arguments);
 }
+EXPORT void radar_pose_deform_forward(const SampleArguments* arguments) {
+  kernels().deform_forward(*arguments);
+}
+EXPORT void radar_pose_sample_forward(const SampleArguments* arguments) {
+  kernels().sample_forward(*arguments);
+}
+EXPORT void radar_pose_sample_backward(const SampleArguments* arguments) {
+  kernels().sample_backward(*arguments);
+}
+EXPORT void radar_pose_line_maxima(const LineArguments* arguments) {
+  kernels().line_maxima(*arguments);
+}

@@ -1,6 +1,6 @@
 // The arguments of the kernels and their C interface. radar_pose_ros/models/ops/native.py holds
 // the same structures for ctypes; the meaning of the operations, in readable form, is beside it in
-// selective_scan.py and causal_conv.py.
+// selective_scan.py, causal_conv.py, deformable_conv.py and epipolar.py.
 
 #pragma once
 
@@ -65,6 +65,43 @@ struct ConvArguments {
   float* grad_bias;     // (batch, 2, channels)
 };
 
+// columns[i, c, k](p) = x[i, c](p + dilation * (row, column of k) + offset[i, g, k](p)) for a pixel
+// p, bilinear between pixels, with zeros around the image; k goes through a square kernel's points
+// row by row, counted from its middle, and g is the group of channel c. A deformable convolution is
+//     y[i, o] = sum_c,k weight[o, c, k] columns[i, c, k]
+// Everything is contiguous. x and its gradient have two more rows and columns at each side, which
+// must be zero before.
+struct SampleArguments {
+  int64_t batch, channels, groups, outputs, height, width, kernel, dilation;
+  int64_t halved;             // offsets have half the height and width; only for y
+  int64_t threads;
+  const float* x;             // (batch, channels, height + 4, width + 4)
+  const float* offset;        // (batch, groups, kernel * kernel, 2, height, width), down first
+  const float* weight;        // (outputs, channels, kernel * kernel)
+  float* y;                   // (batch, outputs, height, width)
+  float* columns;             // (batch, channels, kernel * kernel, height, width)
+  // Gradients.
+  const float* grad_columns;
+  float* grad_x;
+  float* grad_offset;
+};
+
+// y[i, t, pixel, c] = the maximum of table[i, ., c] along the line fundamental[i, t] (u, v, 1) of
+// the target's pixel (u, v), at the pixels nearest to it in every column and row, and of 0, which
+// is around the image. 0 where there is no such line: where its first two numbers are not larger
+// than the tolerance times the sum of the magnitudes of what they were added up from. Everything is
+// contiguous.
+struct LineArguments {
+  int64_t maps, targets;      // of each map
+  int64_t channels;           // a multiple of 16
+  int64_t height, width, target_height, target_width;
+  int64_t threads;
+  double tolerance;
+  const float* table;         // (maps, height * width + 1, channels), the last row zero
+  const double* fundamental;  // (maps, targets, 3, 3)
+  float* y;                   // (maps, targets, target_height * target_width, channels)
+};
+
 // What one instruction set offers.
 struct Kernels {
   int64_t (*scan_checkpoints)(const ScanArguments&);
@@ -72,4 +109,8 @@ struct Kernels {
   void (*scan_backward)(const ScanArguments&);
   void (*conv_forward)(const ConvArguments&);
   void (*conv_backward)(const ConvArguments&);
+  void (*deform_forward)(const SampleArguments&);
+  void (*sample_forward)(const SampleArguments&);
+  void (*sample_backward)(const SampleArguments&);
+  void (*line_maxima)(const LineArguments&);
 };

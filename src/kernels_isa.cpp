@@ -2,6 +2,8 @@
 // RADAR_POSE_ISA.
 
 #include "bidirectional_conv.hpp"
+#include "deformable.hpp"
+#include "epipolar.hpp"
 #include "kernels.h"
 #include "selective_scan.hpp"
 
@@ -10,4 +12,6 @@
 
 extern const Kernels KERNELS_OF(RADAR_POSE_ISA);
 const Kernels KERNELS_OF(RADAR_POSE_ISA) = {scan_checkpoints, scan_forward, scan_backward,
-                                            conv_forward, conv_backward};
+                                            conv_forward, conv_backward,
+                                            deform_forward, sample_forward, sample_backward,
+                                            line_maxima};

@@ -22,9 +22,9 @@ sampling            optional: how poses are drawn: "hypotheses", and the fields 
 spread              optional: what the spread of its hypotheses is worth
                     (`hypotheses.SpreadCalibration`)
 poses               optional, for networks that look at poses: which they learnt from, "skeleton",
-                    "unit" ("m"; "px" of the rig's image; "share" of an image's sides),
-                    "root_relative" (whether joints are relative to the root) and "rate_hz" (frames
-                    per second)
+                    "unit" ("m"; "px" of the rig's image; "share" of an image's sides;
+                    "rotation6d", as `skeleton.rotations` writes them), "root_relative" (whether
+                    joints are relative to the root) and "rate_hz" (frames per second)
 ==================  ===============================================================================
 
 Nothing is ever downloaded, and nothing is unpickled.
@@ -83,6 +83,8 @@ NETWORKS = {
     "deciwatch": "DeciWatch",
     "mixste": "MixSTE",
     "diffhpe": "DiffHPE",
+    "densewarper": "DenseWarper",
+    "pose_resnet": "PoseResNet",
 }
 
 
@@ -234,8 +236,8 @@ def save(
 ) -> dict[str, Any]:
     """Write ``<model>_<preset>.safetensors`` and its entry in the folder's manifest.
 
-    Numbers are stored in half precision, which takes half the space; a network that loads them
-    computes in its own.
+    Numbers are stored in half precision, which takes half the space, but for whole ones; a network
+    that loads them computes in its own.
 
     An entry of the same file is replaced; the others stay.
 
@@ -274,7 +276,7 @@ def save(
     }
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{model}_{preset}.safetensors"
-    state = {key: value.detach().cpu().half() for key, value in network.state_dict().items()}
+    state = {key: _stored(value) for key, value in network.state_dict().items()}
     content = safetensors.torch.save(state)
     entry: dict[str, Any] = {
         "model": model,
@@ -364,6 +366,11 @@ def _shapes(kind: type[nn.Module], config: Any) -> dict[str, tuple[int, ...]]:
     with torch.random.fork_rng(devices=[]):
         state = kind(config).state_dict()
     return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def _stored(value: Tensor) -> Tensor:
+    value = value.detach().cpu()
+    return value.half() if value.is_floating_point() else value
 
 
 def _plain(value: Any) -> Any:

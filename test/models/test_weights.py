@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from radar_pose_ros.models import mixsynthformer, weights
+from radar_pose_ros.models import densewarper, mixsynthformer, weights
 from radar_pose_ros.models.confidence import Calibration
 from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
 
@@ -130,6 +130,19 @@ def test_every_network_has_presets() -> None:
         module = importlib.import_module(f"radar_pose_ros.models.{model}")
         assert issubclass(getattr(module, name), torch.nn.Module)
         assert module.PRESETS
+
+
+def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
+    """Half precision ends at 65,504: a count of batches may be above it."""
+    network = densewarper.DenseWarper(densewarper.PRESETS["light"])
+    counts = [key for key in network.state_dict() if key.endswith("num_batches_tracked")]
+    for key in counts:
+        network.state_dict()[key].fill_(70_001)
+    about = describe()
+    del about["heatmap"]
+    weights.save(network, tmp_path, "light", **about)
+    state, _ = weights.load(tmp_path / "densewarper_light.safetensors")
+    assert counts and all(int(state[key]) == 70_001 for key in counts)
 
 
 def test_saving_again_replaces_the_entry(folder: Path, network: MilliMamba) -> None:

@@ -4,8 +4,9 @@ They are looked for in this order: the file that ``RADAR_POSE_KERNELS`` names (`
 the installation or workspace that this module belongs to, the prefixes in ``AMENT_PREFIX_PATH``.
 Without them everything works, in plain torch.
 
-`scan` and `conv` compute what `selective_scan` and `causal_conv` define, with gradients. The
-structures here are those of ``src/kernels.h``.
+`scan` and `conv` compute what `selective_scan` and `causal_conv` define, with gradients; `deform`
+and `sample` do the same for `deformable_conv`, `line_maxima` for `epipolar`. The structures here
+are those of ``src/kernels.h``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -31,6 +33,8 @@ MAX_TAPS = 16
 
 MAX_GROUPS = 63
 """The most groups that `scan` can take."""
+
+_FRAME = 2  # rows and columns of zeros around the input of `deform` and `sample`
 
 
 class _Rows(ctypes.Structure):
@@ -65,9 +69,34 @@ class _ConvArguments(ctypes.Structure):
     )
 
 
+class _SampleArguments(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("batch", "channels", "groups", "outputs")),
+        *((name, ctypes.c_int64) for name in ("height", "width", "kernel", "dilation")),
+        *((name, ctypes.c_int64) for name in ("halved", "threads")),
+        *((name, ctypes.c_void_p) for name in ("x", "offset", "weight", "y", "columns")),
+        *((name, ctypes.c_void_p) for name in ("grad_columns", "grad_x", "grad_offset")),
+    )
+
+
+class _LineArguments(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("maps", "targets", "channels", "height", "width")),
+        *((name, ctypes.c_int64) for name in ("target_height", "target_width", "threads")),
+        ("tolerance", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("table", "fundamental", "y")),
+    )
+
+
 def available() -> bool:
     """Whether the kernels can be used."""
     return not isinstance(_library(), str)
+
+
+def offers(name: str) -> bool:
+    """Whether the kernels can be used and have this one, which an earlier build may lack."""
+    library = _library()
+    return not isinstance(library, str) and hasattr(library, f"radar_pose_{name}")
 
 
 def describe() -> str:
@@ -163,6 +192,93 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     taps_first = weight.float().flip(-1).transpose(1, 2).contiguous()
     result: Tensor = _Conv.apply(x, taps_first, bias.float().contiguous())
     return result
+
+
+def deform(x: Tensor, offset: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    """Compute `deformable_conv.deformable_conv`, for float32 on a CPU and without a gradient.
+
+    The offset may have half as many rows and columns as x, which then must have even ones.
+    """
+    outputs, _, kernel, _ = weight.shape
+    x, offset, weight = F.pad(x, (_FRAME,) * 4), offset.contiguous(), weight.contiguous()
+    arguments = _sample_arguments(x, offset, kernel, dilation)
+    y = x.new_empty(len(x), outputs, arguments.height, arguments.width)
+    arguments.outputs = outputs
+    arguments.halved = offset.shape[2] != arguments.height
+    arguments.weight, arguments.y = _address(weight), _address(y)
+    _loaded().radar_pose_deform_forward(ctypes.byref(arguments))
+    return y
+
+
+def sample(x: Tensor, offset: Tensor, kernel: int, dilation: int) -> Tensor:
+    """Compute `deformable_conv.sample`, for float32 on a CPU and without a gradient."""
+    columns = x.new_empty(*x.shape[:2], kernel * kernel, *x.shape[2:])
+    x, offset = F.pad(x, (_FRAME,) * 4), offset.contiguous()
+    arguments = _sample_arguments(x, offset, kernel, dilation)
+    arguments.columns = _address(columns)
+    _loaded().radar_pose_sample_forward(ctypes.byref(arguments))
+    return columns
+
+
+def sample_gradients(
+    x: Tensor, offset: Tensor, kernel: int, dilation: int, grad_columns: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of `sample` by ``x`` and ``offset``, given that by its result."""
+    x, offset = F.pad(x, (_FRAME,) * 4), offset.contiguous()
+    grad_columns = grad_columns.contiguous()
+    grad_x, grad_offset = torch.zeros_like(x), torch.empty_like(offset)
+    arguments = _sample_arguments(x, offset, kernel, dilation)
+    arguments.grad_columns = _address(grad_columns)
+    arguments.grad_x, arguments.grad_offset = _address(grad_x), _address(grad_offset)
+    _loaded().radar_pose_sample_backward(ctypes.byref(arguments))
+    return grad_x[..., _FRAME:-_FRAME, _FRAME:-_FRAME], grad_offset
+
+
+def line_maxima(
+    source: Tensor, fundamental: Tensor, size: tuple[int, int], tolerance: float
+) -> Tensor:
+    """Compute `epipolar.epipolar_maximum`, for float32 on a CPU and without a gradient.
+
+    Parameters
+    ----------
+    source : Tensor
+        float32, ``(maps, channels, rows, columns)``.
+    fundamental : Tensor
+        float64, ``(maps, targets, 3, 3)``.
+    size : tuple of int
+        Rows and columns of the targets.
+    tolerance : float
+        Below this share of what it is the sum of, a number of a line counts as 0.
+
+    Returns
+    -------
+    Tensor
+        ``(maps, targets, channels, *size)``.
+    """
+    maps, channels, height, width = source.shape
+    targets = fundamental.shape[1]
+    padded = -(-channels // 16) * 16  # the longest vectors
+    # a row per pixel, one more for what is outside
+    table = source.new_zeros(maps, height * width + 1, padded)
+    table[:, :-1, :channels] = source.flatten(2).transpose(1, 2)
+    fundamental = fundamental.contiguous()
+    y = source.new_empty(maps, targets, *size, padded)
+    arguments = _LineArguments(
+        maps=maps,
+        targets=targets,
+        channels=padded,
+        height=height,
+        width=width,
+        target_height=size[0],
+        target_width=size[1],
+        threads=torch.get_num_threads(),
+        tolerance=tolerance,
+        table=_address(table),
+        fundamental=_address(fundamental),
+        y=_address(y),
+    )
+    _loaded().radar_pose_line_maxima(ctypes.byref(arguments))
+    return y[..., :channels].permute(0, 1, 4, 2, 3)
 
 
 @functools.cache
@@ -360,6 +476,24 @@ def _conv_arguments(x: Tensor, taps: Tensor, bias: Tensor) -> _ConvArguments:
         x=_rows(x),
         weight=_address(taps),
         bias=_address(bias),
+    )
+
+
+def _sample_arguments(
+    framed: Tensor, offset: Tensor, kernel: int, dilation: int
+) -> _SampleArguments:
+    batch, channels, height, width = framed.shape
+    return _SampleArguments(
+        batch=batch,
+        channels=channels,
+        groups=offset.shape[1] // (2 * kernel * kernel),
+        height=height - 2 * _FRAME,
+        width=width - 2 * _FRAME,
+        kernel=kernel,
+        dilation=dilation,
+        threads=torch.get_num_threads(),
+        x=_address(framed),
+        offset=_address(offset),
     )
 
 
