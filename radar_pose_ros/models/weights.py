@@ -24,7 +24,8 @@ spread              optional: what the spread of its hypotheses is worth
 poses               optional, for networks that look at poses: which they learnt from, "skeleton",
                     "unit" ("m"; "px" of the rig's image; "share" of an image's sides;
                     "rotation6d", as `skeleton.rotations` writes them), "root_relative" (whether
-                    joints are relative to the root) and "rate_hz" (frames per second)
+                    joints are relative to the root) and "rate_hz" (frames per second); optional
+                    "axes", of joints in space: "world" (z up), "camera" (optical) or "any"
 ==================  ===============================================================================
 
 Nothing is ever downloaded, and nothing is unpickled.

@@ -325,8 +325,10 @@ def cases(tracks: Sequence[Track], interval: int, data: TrackData) -> list[Case]
         if last < 1 or last * interval < 2:
             continue
         frames = slice(0, last * interval + 1)
-        truth = track.truth[frames]
-        detected = None if track.detected is None else track.detected[frames]
+        truth = pose_tracks.in_axes(track.truth[frames], data)
+        detected = None
+        if track.detected is not None:
+            detected = pose_tracks.in_axes(track.detected[frames], data)
         if detected is not None and np.isnan(detected[::interval]).any(axis=2).all():
             continue
         rng = np.random.default_rng([_TEST_SEED, number])
@@ -528,6 +530,7 @@ def save(
         poses={
             "skeleton": training[0].skeleton,
             "unit": training[0].unit,
+            "axes": recipe.data.axes,
             "root_relative": recipe.data.root_relative,
             "rate_hz": training[0].rate_hz,
         },

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -24,13 +24,15 @@ from radar_pose_ros.models.refiner import fill
 from radar_pose_ros.simulation.detector_noise import DetectorNoise, disturb
 from radar_pose_ros.skeleton import definitions, rotations
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, JHMDB15, LSP14, SMPL24
-from radar_pose_ros.skeleton.projection import IMAGE_SIZE_PX, project
+from radar_pose_ros.skeleton.projection import IMAGE_SIZE_PX, project, to_camera
 from radar_pose_ros.training.movements import MovementData, check_split, of_split
 
 # Sub-JHMDB's videos.
 _JHMDB_RATE_HZ = 30.0
 # DeciWatch's folders' names of data sets, where `datasets.deciwatch` has others.
 _NAMES = {"pw3d": "3dpw"}
+# By so much a camera looks up or down, and rolls, radians [choice].
+_TILT = (0.35, 0.1)
 # Numbers of a rotation, and those of a joint that is not turned.
 _ROTATION = 6
 _NOT_TURNED = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -111,6 +113,9 @@ class TrackData(MovementData):
     estimated_by : str
         Weights of milliMamba: what it makes of simulated people before both radars is what is
         detected. Only with ``image``.
+    axes : {"world", "camera", "any"}
+        Of poses in space: with z up; in a camera's optical frame (x right, y down, z forward), as
+        `pose_lifter` gives them; or, in training, one or the other, and measured in the camera's.
     root_relative : bool
         True and detected poses are taken relative to their roots, as published.
     noise : DetectorNoise
@@ -124,6 +129,7 @@ class TrackData(MovementData):
 
     image: bool = False
     estimated_by: str = ""
+    axes: str = "world"
     root_relative: bool = False
     noise: DetectorNoise = field(default_factory=DetectorNoise)
     turned: bool = True
@@ -135,6 +141,10 @@ class TrackData(MovementData):
             raise ValueError("data: poses in an image cannot be turned about the vertical")
         if self.estimated_by and not self.image:
             raise ValueError("data: estimated_by is for poses in the rig's image")
+        if self.axes not in ("world", "camera", "any"):
+            raise ValueError(f"data: axes {self.axes!r} is none of world, camera, any")
+        if self.axes != "world" and self.image:
+            raise ValueError("data: axes are of poses in space")
 
 
 def load(data: TrackData, split: str, mocap: Path | None = None) -> list[Track]:
@@ -467,6 +477,8 @@ class TrackBatches:
             vary = _variation(track, self.data, rng)
             truth = vary(truth)
             detected = None if detected is None else self._worse(vary(detected), track, rng)
+        else:
+            truth, detected = in_axes(truth, self.data), in_axes(detected, self.data)
         known = truth[: past.stop - first]
         keyframes = detections(known, detected, track, c.interval, self.data, rng)
         if self.data.root_relative:
@@ -500,7 +512,7 @@ def _window_starts(track: Track, frames: int) -> np.ndarray:
 def _variation(
     track: Track, data: TrackData, rng: np.random.Generator
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Draw how a window is turned and mirrored; returns what does it."""
+    """Draw how a window is turned, mirrored and seen; returns what does it."""
     angle = rng.uniform(0, 2 * np.pi) if data.turned else 0.0
     mirror = data.mirrored and rng.random() < 0.5
     cosine, sine = np.cos(angle), np.sin(angle)
@@ -508,6 +520,7 @@ def _variation(
     order = definitions.get(track.skeleton).mirrored()
     # in an image from its other side, in space about the origin
     width = 0.0 if track.truth.shape[-1] == 3 else float(IMAGE_SIZE_PX if data.image else 1)
+    view = _view(data, rng)
 
     def vary(poses: np.ndarray) -> np.ndarray:
         if data.turned:
@@ -515,9 +528,29 @@ def _variation(
         if mirror:
             poses = poses[:, order].copy()
             poses[..., 0] = width - poses[..., 0]
-        return poses
+        return view(poses)
 
     return vary
+
+
+def _view(data: TrackData, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+    """Draw from which axes a window is seen, after it was turned; returns what does it."""
+    if data.axes == "world" or (data.axes == "any" and rng.random() < 0.5):
+        return lambda poses: poses
+    pitch, roll = (rng.uniform(-most, most) for most in _TILT)
+    tilt = Rotation.from_euler("xz", [pitch, roll]).as_matrix().astype(np.float32)
+    return lambda poses: in_axes(poses, data) @ tilt.T
+
+
+@overload
+def in_axes(poses: np.ndarray, data: TrackData) -> np.ndarray: ...
+@overload
+def in_axes(poses: None, data: TrackData) -> None: ...
+def in_axes(poses: np.ndarray | None, data: TrackData) -> np.ndarray | None:
+    """Return poses (frames, joints, 3) with z up in the axes that ``data`` measures in."""
+    if poses is None or data.axes == "world":
+        return poses
+    return to_camera(poses).astype(np.float32)
 
 
 @torch.inference_mode()

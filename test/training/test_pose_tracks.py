@@ -14,6 +14,7 @@ from radar_pose_ros.models.mixsynthformer import MixSynthFormer, MixSynthFormerC
 from radar_pose_ros.models.refiner import NetworkModel, Refiner
 from radar_pose_ros.simulation.detector_noise import DetectorNoise, disturb
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
+from radar_pose_ros.skeleton.projection import project
 from radar_pose_ros.skeleton.rotations import axis_angle_to_6d
 from radar_pose_ros.training import pose_tracks
 from radar_pose_ros.training.pose_tracks import (
@@ -363,3 +364,52 @@ def test_frames_of_the_future_are_left_out() -> None:
     truth = line(26)
     np.testing.assert_allclose(refine_sequence(network, truth[::5]), truth, atol=1e-5)
     assert isinstance(network, nn.Module)
+
+
+# -- axes ----------------------------------------------------------------------------------------
+
+
+def moving_person() -> Track:
+    data = TrackData(30.0, simulated={"train": 1, "validation": 0, "test": 0}, seconds=2.0)
+    return pose_tracks.load(data, "train")[0]
+
+
+class Windows:
+    frames, interval, segments = 7, 3, 2
+
+
+def up(poses: np.ndarray) -> np.ndarray:
+    """From the pelvis to the base of the neck, which is up, more or less; (..., 3), length 1."""
+    trunk = poses[..., H36M17.index("thorax"), :] - poses[..., 0, :]
+    return trunk / np.linalg.norm(trunk, axis=-1, keepdims=True)
+
+
+def test_poses_as_the_lifter_gives_them() -> None:
+    """y down and z forward: what the camera would see is where the person is in the image."""
+    person = moving_person()
+    data = TrackData(30.0, axes="camera")
+    batch = TrackBatches([person], Windows, 50, data, seed=0, varied=False)(0)
+    x, y, z = batch.truth.numpy().reshape(-1, 3).T
+    seen = np.stack([128 + 200 * x / z, 128 + 200 * y / z], axis=-1)
+    expected = project(person.truth).reshape(-1, 2)
+    gaps = np.abs(seen[:, None] - expected[None]).max(-1).min(1)
+    assert gaps.max() < 0.01
+
+
+def test_networks_learn_both_axes() -> None:
+    """Every second window has z up, the others y down, tilted by what cameras are."""
+    person = moving_person()
+    batches = TrackBatches([person], Windows, 300, TrackData(30.0, axes="any"), seed=0)
+    of_window = up(batches(0).truth.numpy()).mean(axis=1)
+    above = of_window[:, 2] > 0.9
+    assert 0.4 < above.mean() < 0.6
+    below = -of_window[~above][:, 1]
+    assert 0.85 < below.min() < below.max() <= 1.0
+    assert np.degrees(np.arccos(below)).max() > 10
+
+
+def test_axes_are_of_poses_in_space() -> None:
+    with pytest.raises(ValueError, match="axes 'sideways' is none of world, camera, any"):
+        TrackData(30.0, axes="sideways")
+    with pytest.raises(ValueError, match="axes are of poses in space"):
+        TrackData(30.0, image=True, turned=False, axes="camera")
