@@ -27,6 +27,7 @@ TRAINABLE = ("millimamba", "mixsynthformer", "diffhpe", "mixste")
 SPLITS = ("train", "validation", "test")
 PUBLIC_LAYOUTS = ("hupr", "transhupr")  # config/<name>.yaml
 DEFAULT_CONFIG = "iwr1843.cfg"
+CALIBRATION_FORMATS = ("pose2sim", "anipose", "opencv", "ros")
 
 
 def _number(
@@ -127,6 +128,41 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="name of a benchmark, or all")
     parser.add_argument("--quick", action="store_true", help="few repetitions: not to be quoted")
+    _add_json(parser)
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("cameras",))
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="for each camera a folder of pictures of the board, or a video, called like the "
+        "camera; or NAME=DIR",
+    )
+    parser.add_argument(
+        "--board",
+        required=True,
+        help="checkerboard:7x4:0.06 (corners inside, metres), or "
+        "charuco:5x7:0.04:0.03:DICT_5X5_100 (squares, metres, metres of a marker)",
+    )
+    parser.add_argument(
+        "--extrinsics",
+        required=True,
+        metavar="DIR",
+        help="folder with a picture per camera, NAME.png or NAME/*.png, of the board lying still; "
+        "or none, for the lenses only",
+    )
+    parser.add_argument("--out", required=True, metavar="PATH", help="file, or folder, to write")
+    parser.add_argument("--format", choices=CALIBRATION_FORMATS, default=CALIBRATION_FORMATS[0])
+    parser.add_argument(
+        "--every",
+        type=_positive,
+        default=1.0,
+        metavar="S",
+        help="take a frame of a video so often, s",
+    )
     _add_json(parser)
 
 
@@ -337,6 +373,28 @@ def _benchmarks() -> Any:
     return importlib.import_module("benchmarks")
 
 
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from radar_pose_ros import calibrate, measurements
+
+    outcome = calibrate.run(
+        calibrate.Options(
+            images=arguments.images,
+            board=arguments.board,
+            extrinsics=arguments.extrinsics,
+            out=arguments.out,
+            format=arguments.format,
+            every_s=arguments.every,
+        )
+    )
+    print(f"{calibrate.table(outcome)}\nwritten: {arguments.out}")
+    if arguments.json:
+        measurements.write_results(arguments.json, calibrate.results(outcome))
+    if outcome.good():
+        return 0
+    print(f"Not to be relied on: errors of more than {calibrate.LARGEST_ERROR_PX:g} px.")
+    return 1
+
+
 def _use_ros() -> None:
     from radar_pose_ros.environment import ensure_ros_environment
 
@@ -351,6 +409,7 @@ COMMANDS: dict[str, Command] = {
     "up": ("start a graph of nodes, until Ctrl-C", _add_up, _up),
     "doctor": ("what would keep this from working here, and the cure", _add_doctor, _doctor),
     "simulate": ("write recordings of simulated radars", _add_simulate, _simulate),
+    "calibrate": ("lenses and places of cameras, by a board", _add_calibrate, _calibrate),
     "train": ("train a model", _add_train, _train),
     "evaluate": ("measure a trained model's accuracy", _add_evaluate, _evaluate),
     "reproduce": ("measure again the numbers this project states", _add_reproduce, _reproduce),

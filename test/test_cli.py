@@ -31,7 +31,10 @@ for command in cli.COMMANDS:
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "up", "doctor", "simulate", "train", "evaluate", "reproduce", "bench"):
+    for command in (
+        *("demo", "up", "doctor", "simulate", "calibrate"),
+        *("train", "evaluate", "reproduce", "bench"),
+    ):
         assert f"radar-pose {command}" in done.stdout
 
 

@@ -103,7 +103,11 @@ def read(
 
 
 def write(
-    cameras: Mapping[str, PinholeCamera], path: Path | str, format: str, unit_m: float = 1.0
+    cameras: Mapping[str, PinholeCamera],
+    path: Path | str,
+    format: str,
+    unit_m: float = 1.0,
+    placed: bool = True,
 ) -> None:
     """Write cameras as `read` takes them.
 
@@ -118,6 +122,8 @@ def write(
         One of `FORMATS`.
     unit_m : float
         Length in metres of what the file shall count in.
+    placed : bool
+        With False nothing is written of where the cameras are, only of their lenses.
 
     Raises
     ------
@@ -129,16 +135,17 @@ def write(
     if not cameras:
         raise ValueError(f"{path}: no camera to write")
     if name in ("pose2sim", "anipose"):
-        path.write_text(_toml(cameras, unit_m, least=4 if name == "pose2sim" else 5), "utf-8")
+        text = _toml(cameras, unit_m, 4 if name == "pose2sim" else 5, placed)
+        path.write_text(text, "utf-8")
         return
     for camera in cameras:
         if not camera or Path(camera).name != camera or f"{camera}.yaml" == EXTRINSICS:
             raise ValueError(f"{path}: a camera's name becomes a file's: not {camera!r}")
     path.mkdir(parents=True, exist_ok=True)
     if name == "opencv":
-        _write_storage(cameras, path, unit_m)
+        _write_storage(cameras, path, unit_m, placed)
     else:
-        _write_ros(cameras, path, unit_m)
+        _write_ros(cameras, path, unit_m, placed)
 
 
 def check_scale(height_m: float) -> str:
@@ -289,19 +296,20 @@ def _read_toml(path: Path, unit_m: float, placed: bool) -> dict[str, PinholeCame
     return cameras
 
 
-def _toml(cameras: Mapping[str, PinholeCamera], unit_m: float, least: int) -> str:
+def _toml(cameras: Mapping[str, PinholeCamera], unit_m: float, least: int, placed: bool) -> str:
     """Return the file's text; a JSON string and a list of numbers are TOML, too."""
     lines: list[str] = []
     for name, camera in cameras.items():
-        entries = {
+        entries: dict[str, Any] = {
             "name": name,
             "size": list(camera.size_px),
             "matrix": camera.matrix.tolist(),
             "distortions": _lens(camera, least),
-            "rotation": Rotation.from_matrix(camera.rotation).as_rotvec().tolist(),
-            "translation": (camera.translation_m / unit_m).tolist(),
-            "fisheye": False,
         }
+        if placed:
+            entries["rotation"] = Rotation.from_matrix(camera.rotation).as_rotvec().tolist()
+            entries["translation"] = (camera.translation_m / unit_m).tolist()
+        entries["fisheye"] = False
         lines.append(f"[{json.dumps(name, ensure_ascii=False)}]")
         lines += [f"{key} = {json.dumps(v, ensure_ascii=False)}" for key, v in entries.items()]
         lines.append("")
@@ -364,7 +372,9 @@ def _entry(storage: cv2.FileStorage, keys: Iterable[str]) -> Any:
     return None
 
 
-def _write_storage(cameras: Mapping[str, PinholeCamera], path: Path, unit_m: float) -> None:
+def _write_storage(
+    cameras: Mapping[str, PinholeCamera], path: Path, unit_m: float, placed: bool
+) -> None:
     for name, camera in cameras.items():
         file = path / f"{name}.yml"
         storage = cv2.FileStorage(str(file), cv2.FILE_STORAGE_WRITE)
@@ -374,8 +384,9 @@ def _write_storage(cameras: Mapping[str, PinholeCamera], path: Path, unit_m: flo
         storage.write("image_height", int(camera.size_px[1]))
         storage.write(_MATRIX[0], camera.matrix)
         storage.write(_LENS[0], np.array([_lens(camera, 5)]))
-        storage.write(_TURN[0], camera.rotation)
-        storage.write(_SHIFT[0], camera.translation_m[:, None] / unit_m)
+        if placed:
+            storage.write(_TURN[0], camera.rotation)
+            storage.write(_SHIFT[0], camera.translation_m[:, None] / unit_m)
         storage.release()
 
 
@@ -449,7 +460,9 @@ def _camera_info(
     return _camera(str(path), matrix.get("data"), size, numbers, turn, shift, 1.0, placed)
 
 
-def _write_ros(cameras: Mapping[str, PinholeCamera], path: Path, unit_m: float) -> None:
+def _write_ros(
+    cameras: Mapping[str, PinholeCamera], path: Path, unit_m: float, placed: bool
+) -> None:
     places: dict[str, dict[str, list[float]]] = {}
     for name, camera in cameras.items():
         lens = _lens(camera, 5)
@@ -469,7 +482,8 @@ def _write_ros(cameras: Mapping[str, PinholeCamera], path: Path, unit_m: float) 
             "position": (camera.position_m / unit_m).tolist(),
             "orientation": Rotation.from_matrix(camera.rotation).inv().as_quat().tolist(),
         }
-    _dump({"cameras": places}, path / EXTRINSICS)
+    if placed:
+        _dump({"cameras": places}, path / EXTRINSICS)
 
 
 def _block(values: np.ndarray) -> dict[str, Any]:

@@ -281,3 +281,18 @@ def test_other_wrong_files_are_refused(tmp_path: Path) -> None:
 def test_scale(height_m: float, warning: str) -> None:
     text = check_scale(height_m)
     assert warning in text and bool(text) == bool(warning)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_lenses_alone_say_nothing_of_places(tmp_path: Path, format: str) -> None:
+    """A file that put every camera at the origin would be read as if it were so."""
+    path = tmp_path / ("c.toml" if format in ("pose2sim", "anipose") else "c")
+    write(cameras(), path, format, placed=False)
+    with pytest.raises(ValueError, match=r"says nothing of where|which says where"):
+        read(path, format)
+    found = read(path, format, placed=False)
+    for name, camera in cameras().items():
+        assert_close(found[name].matrix, camera.matrix)
+        assert_close(found[name].rotation, np.eye(3))
+        lens = np.pad(camera.distortion, (0, 8 - len(camera.distortion)))
+        assert_close(np.pad(found[name].distortion, (0, 8 - len(found[name].distortion))), lens)

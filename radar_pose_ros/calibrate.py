@@ -1,0 +1,251 @@
+"""``radar-pose calibrate``: from pictures of a printed board to a file of cameras.
+
+Each camera's lens comes from its own pictures of the board, held in every direction. Where the
+cameras are comes from one picture each of the board lying still, so that its world is theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radar_pose_ros import measurements
+from radar_pose_ros.vision import calibration, calibration_files
+from radar_pose_ros.vision.calibration import (
+    Board,
+    Calibration,
+    CharucoBoard,
+    Checkerboard,
+    Placed,
+)
+
+LARGEST_ERROR_PX = 1.0  # root of the mean square; good pictures leave a few tenths [choice]
+BOARDS = "checkerboard:COLUMNSxROWS:SQUARE_M or charuco:COLUMNSxROWS:SQUARE_M:MARKER_M:DICT"
+UNPLACED = "none"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to calibrate from.
+
+    Parameters
+    ----------
+    images : sequence of str
+        A folder of pictures, or a video, for each camera, called like the camera; or
+        ``NAME=FOLDER``.
+    board : str
+        See `read_board`.
+    extrinsics : str
+        A folder with one picture per camera, see `common_pictures`; or `UNPLACED`.
+    out : str
+        The file to write, or the folder for formats with a file per camera.
+    format : str
+        One of `radar_pose_ros.vision.calibration_files.FORMATS`.
+    every_s : float
+        Seconds between the frames that are taken from a video.
+    """
+
+    images: Sequence[str]
+    board: str
+    extrinsics: str
+    out: str
+    format: str = "pose2sim"
+    every_s: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found.
+
+    Attributes
+    ----------
+    lenses : dict of str to Calibration
+        By the camera's name.
+    placed : dict of str to Placed
+        The same cameras in the board's world; empty if they were not to be placed.
+    """
+
+    lenses: dict[str, Calibration]
+    placed: dict[str, Placed]
+
+    def good(self) -> bool:
+        """Return whether no camera is off by more than `LARGEST_ERROR_PX`."""
+        errors_px = [lens.error_px for lens in self.lenses.values()]
+        errors_px += [place.error_px for place in self.placed.values()]
+        return max(errors_px, default=0.0) <= LARGEST_ERROR_PX
+
+
+def run(options: Options) -> Outcome:
+    """Calibrate cameras and write their file.
+
+    Raises
+    ------
+    ValueError
+        If the board, a folder or a picture is none, or some cannot be calibrated: says which
+        camera. Then nothing is written.
+    """
+    board = read_board(options.board)
+    folders = folders_by_name(options.images)
+    if options.format not in calibration_files.FORMATS:
+        allowed = ", ".join(calibration_files.FORMATS)
+        raise ValueError(f"format must be one of {allowed}, got {options.format!r}")
+    pictures = {}
+    if options.extrinsics != UNPLACED:  # what is wrong with these is better said before the work
+        board.check_orientation()
+        pictures = common_pictures(options.extrinsics, list(folders))
+    lenses = {}
+    for name, folder in folders.items():
+        try:
+            seen = calibration.views(folder, options.every_s)
+            lenses[name] = calibration.calibrate_intrinsics(seen, board)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    cameras = {name: lens.camera for name, lens in lenses.items()}
+    placed = {}
+    if pictures:
+        images = {name: next(calibration.views(path))[1] for name, path in pictures.items()}
+        placed = calibration.calibrate_extrinsics(images, cameras, board)
+        cameras = {name: place.camera for name, place in placed.items()}
+    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+    calibration_files.write(cameras, options.out, options.format, placed=bool(placed))
+    return Outcome(lenses, placed)
+
+
+def read_board(text: str) -> Board:
+    """Return the board that a text describes.
+
+    Parameters
+    ----------
+    text : str
+        ``checkerboard:7x4:0.06``: 7 x 4 corners inside, squares of 0.06 m; or
+        ``charuco:5x7:0.04:0.03:DICT_5X5_100``: 5 x 7 squares of 0.04 m, markers of 0.03 m, and
+        OpenCV's name of their dictionary, which may be left out.
+
+    Raises
+    ------
+    ValueError
+        If it is not of this form, or there is no such board.
+    """
+    kind, *parts = text.split(":")
+    try:
+        columns, rows = (int(number) for number in parts[0].split("x"))
+        if kind == "checkerboard" and len(parts) == 2:
+            sizes = [float(parts[1])]
+        elif kind == "charuco" and len(parts) in (3, 4):
+            sizes = [float(part) for part in parts[1:3]]
+        else:
+            raise ValueError
+    except (ValueError, IndexError):
+        raise ValueError(f"a board is {BOARDS}, got {text!r}") from None
+    if kind == "checkerboard":
+        return Checkerboard(columns, rows, sizes[0])
+    square_m, marker_m = sizes
+    if len(parts) == 3:
+        return CharucoBoard(columns, rows, square_m, marker_m)
+    return CharucoBoard(columns, rows, square_m, marker_m, parts[3])
+
+
+def folders_by_name(images: Sequence[str]) -> dict[str, Path]:
+    """Return where each camera's pictures are: of ``NAME=FOLDER``, or called like the folder.
+
+    Raises
+    ------
+    ValueError
+        If a name repeats or cannot be a file's, or there is nothing at a path.
+    """
+    found: dict[str, Path] = {}
+    for text in images:
+        name, given, rest = text.partition("=")
+        path = Path(rest if given else text)
+        if not given:
+            name = path.resolve().name if path.is_dir() else path.stem
+        if not name or Path(name).name != name:
+            raise ValueError(f"a camera's name becomes a file's: not {name!r} of {text!r}")
+        if name in found:
+            raise ValueError(f"{name}: two cameras of this name, {found[name]} and {path}")
+        if not path.exists():
+            raise ValueError(f"{path}: there is no such file or folder")
+        found[name] = path
+    return found
+
+
+def common_pictures(folder: Path | str, names: Sequence[str]) -> dict[str, Path]:
+    """Return each camera's picture of the board that lies still.
+
+    Parameters
+    ----------
+    folder : Path or str
+        In it is, for each camera, a picture called like it (``NAME.png``) or a folder called like
+        it with one picture in it.
+    names : sequence of str
+        The cameras'.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or more than one.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder")
+    found = {}
+    for name in names:
+        within = folder / name
+        candidates = sorted(within.iterdir()) if within.is_dir() else sorted(folder.iterdir())
+        pictures = [
+            path
+            for path in candidates
+            if path.suffix.lower() in calibration.IMAGES and (within.is_dir() or path.stem == name)
+        ]
+        if len(pictures) != 1:
+            raise ValueError(
+                f"{folder}: want one picture of {name}, {name}.png or {name}/*.png, got "
+                f"{len(pictures)}"
+            )
+        found[name] = pictures[0]
+    return found
+
+
+def table(outcome: Outcome) -> str:
+    """Return what was found as lines of text: cameras, and errors by view."""
+    lines = []
+    for name, lens in outcome.lenses.items():
+        camera, spread = lens.camera, lens.spread_px
+        lines.append(
+            f"{name}: {camera.size_px[0]} x {camera.size_px[1]}, focal lengths "
+            f"{camera.focal_px[0]:.1f} and {camera.focal_px[1]:.1f} px "
+            f"(within {spread[0]:.1f} and {spread[1]:.1f}), principal point "
+            f"{camera.centre_px[0]:.1f} {camera.centre_px[1]:.1f}"
+        )
+        entries = {view: f"{error:8.3f} px" for view, error in lens.errors_px.items()}
+        entries |= dict.fromkeys(lens.not_found, "   board not found")
+        entries["all views"] = f"{lens.error_px:8.3f} px"
+        if name in outcome.placed:
+            place = outcome.placed[name]
+            x, y, z = place.camera.position_m
+            entries["placed"] = f"{place.error_px:8.3f} px, at {x:.3f} {y:.3f} {z:.3f} m"
+        width = max(map(len, entries))
+        lines += [f"  {entry:<{width}} {value}" for entry, value in entries.items()]
+    return "\n".join(lines)
+
+
+def results(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return rows of results."""
+    rows = []
+    for name, lens in outcome.lenses.items():
+        where, seen = f"calibrate.{name}", f"{len(lens.errors_px)} views"
+        rows.append(
+            measurements.result(f"{where}.error_px", lens.error_px, "px", LARGEST_ERROR_PX, seen)
+        )
+        for axis, focal_px in zip("xy", lens.camera.focal_px, strict=True):
+            rows.append(measurements.result(f"{where}.focal_{axis}_px", focal_px, "px"))
+        rows.append(measurements.result(f"{where}.not_found", len(lens.not_found), "images", 0))
+        for view, error_px in lens.errors_px.items():
+            rows.append(measurements.result(f"{where}.views.{view}.error_px", error_px, "px"))
+    for name, place in outcome.placed.items():
+        found = place.error_px
+        identifier = f"calibrate.{name}.placed.error_px"
+        rows.append(measurements.result(identifier, found, "px", LARGEST_ERROR_PX))
+    return rows

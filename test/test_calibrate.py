@@ -1,0 +1,189 @@
+"""``radar-pose calibrate``: from pictures to a file, and what is said if something is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from drawn_boards import SIZE, around, photograph
+
+from radar_pose_ros import calibrate, cli
+from radar_pose_ros.vision import calibration_files
+from radar_pose_ros.vision.calibration import CharucoBoard, Checkerboard
+
+BOARD = "checkerboard:7x4:0.06"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cameras with seven pictures each, one of them empty, and one each of a common board."""
+    root = tmp_path_factory.mktemp("pictures")
+    board = calibrate.read_board(BOARD)
+    (root / "common").mkdir()
+    for number, name in enumerate(("left", "right")):
+        (root / name).mkdir()
+        for view in range(6):
+            image = photograph(board, around(roll=0.8 * view)[view])
+            cv2.imwrite(str(root / name / f"{view}.png"), image)
+        cv2.imwrite(str(root / name / "empty.png"), np.full(SIZE[::-1], 128, np.uint8))
+        cv2.imwrite(str(root / "common" / f"{name}.png"), photograph(board, around()[number]))
+    return root
+
+
+def command(root: Path, *more: str, extrinsics: str = "common") -> list[str]:
+    where = extrinsics if extrinsics == "none" else str(root / extrinsics)
+    images = [str(root / "left"), f"right={root / 'right'}"]
+    given = ["calibrate", "cameras", "--images", *images, "--board", BOARD]
+    return [*given, "--extrinsics", where, *more]
+
+
+@pytest.mark.parametrize("format", cli.CALIBRATION_FORMATS)
+def test_from_pictures_to_a_file(
+    pictures: Path, tmp_path: Path, format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made" / ("cameras.toml" if format in ("pose2sim", "anipose") else "cameras")
+    numbers = tmp_path / "numbers.json"
+    options = ["--out", str(out), "--format", format, "--json", str(numbers)]
+    assert cli.main(command(pictures, *options)) == 0
+    found = calibration_files.read(out, format)
+    for number, name in enumerate(("left", "right")):
+        np.testing.assert_allclose(found[name].focal_px, 700.0, rtol=0.01)
+        true_m = around()[number].position_m
+        np.testing.assert_allclose(found[name].position_m, true_m, atol=0.01)
+    said = capsys.readouterr().out
+    assert said.count("  empty.png    board not found") == 2
+    assert "left: 640 x 480, focal lengths 700." in said and said.count("  placed   ") == 2
+    rows = {row["id"]: row for row in json.loads(numbers.read_text())["results"]}
+    assert rows["calibrate.left.error_px"]["value"] < 0.15
+    assert rows["calibrate.left.error_px"]["against"] == "6 views"
+    assert rows["calibrate.right.not_found"]["value"] == 1
+    assert rows["calibrate.right.placed.error_px"]["value"] < 0.5
+    assert rows["calibrate.right.views.3.png.error_px"]["value"] < 0.2
+
+
+def test_lenses_alone(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cameras.toml"
+    assert cli.main(command(pictures, "--out", str(out), extrinsics="none")) == 0
+    assert "translation" not in out.read_text()
+    assert list(calibration_files.read(out, placed=False)) == ["left", "right"]
+
+
+def test_a_poor_fit_is_written_but_not_relied_on(
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(calibrate, "LARGEST_ERROR_PX", 0.001)
+    out = tmp_path / "cameras.toml"
+    assert cli.main(command(pictures, "--out", str(out), extrinsics="none")) == 1
+    assert out.exists() and "Not to be relied on" in capsys.readouterr().out
+
+
+def test_boards_as_text() -> None:
+    assert calibrate.read_board(BOARD) == Checkerboard(7, 4, 0.06)
+    if hasattr(getattr(cv2, "aruco", None), "CharucoDetector"):
+        charuco = CharucoBoard(5, 7, 0.04, 0.03)
+        assert calibrate.read_board("charuco:5x7:0.04:0.03") == charuco
+        other = replace(charuco, dictionary="DICT_4X4_50")
+        assert calibrate.read_board("charuco:5x7:0.04:0.03:DICT_4X4_50") == other
+    for text in (
+        *("", "checkerboard", "checkerboard:7:0.06", "checkerboard:7x4", "checkerboard:7x4:a"),
+        *("charuco:5x7:0.04", "chess:7x4:0.06", "checkerboard:7x4:0.06:0.03"),
+    ):
+        with pytest.raises(ValueError, match="a board is checkerboard:COLUMNSxROWS:SQUARE_M or"):
+            calibrate.read_board(text)
+
+
+def test_names_of_cameras(tmp_path: Path) -> None:
+    for name in ("left", "right"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "video.mp4").touch()
+    left, video = str(tmp_path / "left"), str(tmp_path / "video.mp4")
+    found = calibrate.folders_by_name([left, f"other={tmp_path / 'right'}", video])
+    assert {name: path.name for name, path in found.items()} == {
+        "left": "left",
+        "other": "right",
+        "video": "video.mp4",
+    }
+    for given, message in (
+        ([left, left], "left: two cameras of this name"),
+        ([f"a/b={left}"], "a camera's name becomes a file's: not 'a/b'"),
+        ([f"={left}"], "a camera's name becomes a file's: not ''"),
+        ([str(tmp_path / "no")], "no: there is no such file or folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            calibrate.folders_by_name(given)
+
+
+def test_pictures_of_the_common_board(tmp_path: Path) -> None:
+    (tmp_path / "left.PNG").touch()
+    (tmp_path / "right").mkdir()
+    (tmp_path / "right" / "any.jpg").touch()
+    (tmp_path / "right" / "notes.txt").touch()
+    found = calibrate.common_pictures(tmp_path, ["left", "right"])
+    assert [path.name for path in found.values()] == ["left.PNG", "any.jpg"]
+    (tmp_path / "right" / "more.jpg").touch()
+    with pytest.raises(ValueError, match=r"want one picture of right, .* got 2"):
+        calibrate.common_pictures(tmp_path, ["left", "right"])
+    with pytest.raises(ValueError, match=r"want one picture of third, .* got 0"):
+        calibrate.common_pictures(tmp_path, ["third"])
+    with pytest.raises(ValueError, match="no such folder"):
+        calibrate.common_pictures(tmp_path / "no", ["left"])
+
+
+def test_mistakes_get_one_sentence(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "cameras.toml")
+    few = tmp_path / "few"
+    few.mkdir()
+    cv2.imwrite(str(few / "blank.png"), np.full(SIZE[::-1], 128, np.uint8))
+    base = ["--out", out, "--extrinsics", "none"]
+    for arguments, words in (
+        (["--images", str(few), "--board", BOARD, *base], "few: a lens needs 3 views"),
+        (["--images", str(few), "--board", BOARD, *base], "no board in blank.png"),
+        (["--images", str(few), "--board", "chess", *base], "a board is checkerboard:"),
+        (["--images", str(few), "--board", BOARD, *base, "--format", "cad"], "invalid choice"),
+        (
+            ["--images", str(few), "--board", "checkerboard:6x4:0.06", "--out", out]
+            + ["--extrinsics", str(few)],
+            "looks the same upside down",
+        ),
+        (
+            ["--images", str(few), "--board", BOARD, "--out", out, "--extrinsics", str(few)],
+            "want one picture of few",
+        ),
+    ):
+        assert cli.main(["calibrate", "cameras", *arguments]) == cli.USAGE_ERROR
+        assert words in capsys.readouterr().err
+    assert not Path(out).exists()
+
+
+def test_formats_are_those_that_can_be_written() -> None:
+    assert cli.CALIBRATION_FORMATS == calibration_files.FORMATS
+
+
+def test_the_lenses_of_a_real_recording(shared_data: Path, tmp_path: Path) -> None:
+    """Focal lengths within 2 % of those that Qualisys' wand gave."""
+    folder = shared_data / "multiview_pose2sim" / "S00_Calibration"
+    if not folder.is_dir():
+        pytest.skip(f"needs the recording in {folder}")
+    names = [f"cam_0{number}" for number in range(1, 5)]
+    images = [
+        f"{name}={folder / 'intrinsics' / f'int_cam0{number}_img'}"
+        for number, name in enumerate(names, 1)
+    ]
+    out = tmp_path / "cameras.toml"
+    options = calibrate.Options(images, BOARD, calibrate.UNPLACED, str(out))
+    outcome = calibrate.run(options)
+    published = calibration_files.read(folder / "Calib_qualisys.toml")
+    found = calibration_files.read(out, placed=False)
+    for name in names:
+        np.testing.assert_allclose(found[name].focal_px, published[name].focal_px, rtol=0.02)
+        assert len(outcome.lenses[name].not_found) <= 1
+    assert outcome.good()
