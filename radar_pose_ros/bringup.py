@@ -164,7 +164,7 @@ RADAR_POSE_ARGUMENTS = (
     Argument("device", "auto", "Where the network runs: auto, cpu or cuda."),
     Argument("threads", 2, "CPU threads of the network."),
     Argument("output_frame", "center", "Frame of the window to publish: center or latest."),
-    Argument("refiner", False, "Make poses of 30 Hz of them; of lifted ones, too."),
+    Argument("refiner", False, "Make poses of 30 Hz of those of 10 Hz; of lifted ones, too."),
     Argument("refiner_weights", "radar_2d", "Refiner: a preset, a path, or '': straight lines."),
     Argument("refiner_3d_weights", "pose_3d", "The same of the refiner of lifted poses."),
     Argument("lifter", False, "Start the node that lifts poses to space."),
@@ -274,6 +274,11 @@ GRAPHS: dict[str, Graph] = {
         build=_radar_pose,
     ),
 }
+
+
+def default(graph_name: str, argument: str) -> Any:
+    """Return the value of a graph's argument that is not given."""
+    return {a.name: a.default for a in graph(graph_name).arguments}[argument]
 
 
 def graph(name: str) -> Graph:

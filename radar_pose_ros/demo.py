@@ -123,6 +123,13 @@ def run(options: Options, say: Callable[[str], None] = print) -> Outcome:
     chosen = options.weights or "edge"
     # what is missing is better known before anything starts
     _, entry = weights.load(chosen, "millimamba")
+    for name, model, wanted in (
+        ("refiner_weights", "mixsynthformer", options.refine),
+        ("refiner_3d_weights", "mixsynthformer", options.refine and options.lift),
+        ("lifter_weights", "diffhpe", options.lift),
+    ):
+        if wanted:
+            weights.load(bringup.default("radar_pose", name), model)
     baseline = MeanPoseBaseline.load(entry)
     out = Path(options.out)
     nodes = graph(replace(options, weights=chosen), out / "bag")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from radar_pose_ros.drawing import Panel, PolarAxes, PoseFilm
 from radar_pose_ros.metrics.keypoints import average_precision, oks, pck, person_area
@@ -70,21 +71,19 @@ class Truth:
     joints_m: np.ndarray
 
     def at(self, stamps_ns: np.ndarray) -> np.ndarray:
-        """Return the joints at other instants, (m, joints, 3), interpolated linearly.
+        """Return the joints at other instants, (m, joints, 3), by cubic splines.
 
         NaN before the first, after the last, and inside of gaps longer than `MAX_TRUTH_GAP_S`.
         """
         result = np.full((len(stamps_ns), *self.joints_m.shape[1:]), np.nan)
-        if len(self.stamps_ns) < 2:
-            return result
-        after = np.clip(np.searchsorted(self.stamps_ns, stamps_ns), 1, len(self.stamps_ns) - 1)
-        before = after - 1
-        gap = self.stamps_ns[after] - self.stamps_ns[before]
-        share = (stamps_ns - self.stamps_ns[before]) / gap
-        known = (share >= 0) & (share <= 1) & (gap <= MAX_TRUTH_GAP_S * 1e9)
-        weight = share[known, None, None]
-        result[known] = (1 - weight) * self.joints_m[before[known]]
-        result[known] += weight * self.joints_m[after[known]]
+        gaps = np.flatnonzero(np.diff(self.stamps_ns) > MAX_TRUTH_GAP_S * 1e9) + 1
+        for piece in np.split(np.arange(len(self.stamps_ns)), gaps):
+            if len(piece) < 2:
+                continue
+            first, last = self.stamps_ns[piece[0]], self.stamps_ns[piece[-1]]
+            inside = (stamps_ns >= first) & (stamps_ns <= last)
+            spline = CubicSpline((self.stamps_ns[piece] - first) / 1e9, self.joints_m[piece])
+            result[inside] = spline((stamps_ns[inside] - first) / 1e9)
         return result
 
 

@@ -65,9 +65,10 @@ def measure(bag: str | Path, evidence: Evidence) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     with BagReader(bag) as reader:
         for name in TOPICS:
-            if not any(topic.endswith(f"/{name}") for topic in reader.topics):
+            topics = [t for t in reader.topics if ("refined/" in t) == ("refined/" in name)]
+            if not any(topic.endswith(f"/{name}") for topic in topics):
                 continue
-            topic = topic_named(reader.topics, name)
+            topic = topic_named(topics, name)
             if name.endswith("pose2d"):
                 poses = read_poses(reader, topic)
                 found[name] = {**_timing(poses), **in_image(poses, evidence)}
@@ -108,16 +109,19 @@ def in_image(poses: Poses, evidence: Evidence) -> dict[str, float]:
     Returns
     -------
     dict
-        ``poses`` that lie between two unrefined ones and have a truth; ``pck_0_2``; ``error_px``:
-        mean distance of the joints that are known; ``accel_px``: by how much the acceleration is
-        off, mean, per frame squared. ``linear`` before them is for straight lines.
+        ``poses`` that lie between two unrefined ones and have a truth; ``known``, the share of
+        their joints that are; ``pck_0_2``; ``error_px``: mean distance of the joints that are
+        known; ``accel_px``: by how much the acceleration is off, mean, per frame squared.
+        ``linear_`` before them is for straight lines, of the same joints.
     """
     source = evidence.poses
     true_px = project(evidence.truth.at(poses.stamps_ns))
     linear_px = _straight_lines(source.stamps_ns, source.keypoints_px, poses.stamps_ns)
     known = np.isfinite(true_px).all(axis=(1, 2)) & np.isfinite(linear_px).all(axis=(1, 2))
-    result = {"poses": float(known.sum())}
-    for name, estimate in (("", poses.keypoints_px), ("linear_", linear_px)):
+    there = np.isfinite(poses.keypoints_px)
+    result = {"poses": float(known.sum()), "known": _mean(there[known])}
+    straight_px = np.where(there, linear_px, np.nan)
+    for name, estimate in (("", poses.keypoints_px), ("linear_", straight_px)):
         error = np.linalg.norm(estimate[known] - true_px[known], axis=-1)
         off = np.linalg.norm(_accelerations(estimate - true_px, poses.stamps_ns, known), axis=-1)
         result[f"{name}pck_0_2"] = accuracy(estimate[known], true_px[known])["pck_0_2"]
@@ -132,15 +136,15 @@ def in_space(poses: Poses3D, evidence: Evidence) -> dict[str, float]:
     Returns
     -------
     dict
-        ``poses`` with a truth; ``mpjpe_mm``, relative to the root, and ``p_mpjpe_mm`` after
-        alignment; ``bone_length_mm``: standard deviation of a bone's length over time, mean over
-        the bones; ``placed``: share of the poses that have a place; ``place_mm``: how far their
-        roots are from the true ones, mean.
+        ``poses`` with a truth and a known joint; ``mpjpe_mm``, relative to the root, and
+        ``p_mpjpe_mm`` after alignment; ``bone_length_mm``: standard deviation of a bone's length
+        over time, mean over the bones; ``placed``: share of the poses that have a place;
+        ``place_mm``: how far their roots are from the true ones, mean.
     """
     true_m = mapping.convert(
         to_camera(evidence.truth.at(poses.stamps_ns)), HUPR14.name, H36M17.name
     )
-    known = np.isfinite(true_m).all(axis=(1, 2))
+    known = np.isfinite(true_m).all(axis=(1, 2)) & np.isfinite(poses.joints_m).any(axis=(1, 2))
     estimate, true_m, placed = poses.joints_m[known], true_m[known], poses.placed[known]
     away_m = np.linalg.norm((estimate - true_m)[placed, H36M17.root], axis=-1)
     relative, true_relative = (pose3d.relative_to_root(p) for p in (estimate, true_m))

@@ -20,6 +20,7 @@ import yaml
 
 from radar_pose_ros import bringup
 from radar_pose_ros.bringup import Argument, BringupError, GraphRunner, NodeSpec
+from radar_pose_ros.models import weights
 from radar_pose_ros.nodes import parameters
 
 
@@ -67,6 +68,19 @@ def test_lifted_poses_are_refined_where_both_are_asked_for() -> None:
     refiner = specs(lifter=True, refiner=True, refiner_3d_weights="")["pose_refiner_3d"]
     assert (refiner.executable, refiner.remappings) == ("pose_refiner", ())
     assert refiner.parameters == {"poses": "pose3d", "weights": ""}
+
+
+def test_the_weights_of_the_graph_are_shipped() -> None:
+    models = {
+        "weights": "millimamba",
+        "refiner_weights": "mixsynthformer",
+        "refiner_3d_weights": "mixsynthformer",
+        "lifter_weights": "diffhpe",
+    }
+    named = {a.name for a in bringup.RADAR_POSE_ARGUMENTS if a.name.endswith("weights")}
+    assert named == set(models)
+    for argument, model in models.items():
+        assert weights.load(bringup.default("radar_pose", argument), model)
 
 
 def test_drivers_and_emulator_agree_on_addresses() -> None:

@@ -21,7 +21,7 @@ sampling            optional: how poses are drawn: "hypotheses", and the fields 
                     `diffusion.Sampler`
 spread              optional: what the spread of its hypotheses is worth
                     (`hypotheses.SpreadCalibration`)
-poses               optional, for networks that look at poses: which they learnt from, "skeleton",
+poses               optional, for networks that give poses: which they learnt to give, "skeleton",
                     "unit" ("m"; "px" of the rig's image; "share" of an image's sides;
                     "rotation6d", as `skeleton.rotations` writes them), "root_relative" (whether
                     joints are relative to the root) and "rate_hz" (frames per second); optional
@@ -36,6 +36,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -148,6 +149,8 @@ def read_manifest(directory: Path) -> list[dict[str, Any]]:
             for field, kinds in POSES_FIELDS.items():
                 if not isinstance(value := entry["poses"].get(field), kinds):
                     raise WeightsError(f"{where}: {field} of poses is {value!r}")
+            if not 0 < entry["poses"]["rate_hz"] < math.inf:
+                raise WeightsError(f"{where}: rate_hz of poses must be above 0")
     return entries
 
 

@@ -20,6 +20,7 @@ from radar_pose_ros.nodes.pacing import Pacer, StreamClock
 from radar_pose_ros.nodes.people import Person, origins_are_known
 from radar_pose_ros.nodes.refining import KINDS, NamedModel, PeopleRefiner, RefinedFrame
 from radar_pose_ros.nodes.worker import Mailbox
+from radar_pose_ros.skeleton.projection import IMAGE_SIZE_PX
 
 TYPES = {"pose2d": msg.HumanPose2DArray, "pose3d": msg.HumanPose3DArray}
 # `pose_lifter` lets a whole window of poses go at once where a stream ends: as many as it may hold
@@ -143,6 +144,13 @@ class PoseRefiner(ManagedNode):
             "skeleton of another size than the network's",
             f"{joints} joints instead of {self._named.joints}",
         )
+        if trained and self.values.poses == "pose2d":
+            size = (message.image_width, message.image_height)
+            convert.require(
+                size == (IMAGE_SIZE_PX, IMAGE_SIZE_PX),
+                "image of another size than the network's",
+                f"{size[0]} x {size[1]} px",
+            )
         people = convert.message_to_people(message, joints)
         convert.require(origins_are_known(people), "pose of unknown origin")
         self.health.tick(self.values.poses)

@@ -115,6 +115,12 @@ def load(
     """
     check_split(split)
     if root is not None:
+        if mocap is not None:
+            raise ValueError(f"{root} takes the place of other people: --mocap is not for it")
+        if not root.is_dir():
+            raise ValueError(
+                f"{root} is no folder with Human3.6M; recorded movements are --mocap FILE"
+            )
         return list(_human36m(root, split))
     recorded = of_split(cmu_mocap.load_sequences(mocap), data, split, mocap) if mocap else []
     people = simulated_poses.simulate_sequences(

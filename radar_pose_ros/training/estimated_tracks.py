@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,10 +16,11 @@ from radar_pose_ros import resources
 from radar_pose_ros.datasets.recordings import Recording
 from radar_pose_ros.datasets.simulated import simulate_recording
 from radar_pose_ros.models import weights
+from radar_pose_ros.models.millimamba import MilliMamba
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.heatmap import HeatmapConfig
 from radar_pose_ros.radar.ti_config import load_cfg
-from radar_pose_ros.simulation.body import SPLITS, random_sequence
+from radar_pose_ros.simulation.body import SPLITS, MotionClip, random_sequence
 from radar_pose_ros.skeleton.definitions import HUPR14
 from radar_pose_ros.skeleton.projection import project
 from radar_pose_ros.training.millimamba_evaluation import estimate_recording
@@ -75,23 +75,34 @@ def load(
             f"data: rate_hz {rate_hz} is no multiple of the radars' "
             f"{radar.waveform.frame_rate_hz:g}"
         )
-    _, entry = weights.load(network, "millimamba")
+    model, entry = weights.network(network, "millimamba")
+    first = model.config.frames // 2
     made_with = f"seed {seed}, {seconds:g} s, {rate_hz:g} Hz, {entry['sha256'][:16]}"
     tracks = []
     for number in range(count):
         path = root / split / f"{number:05d}.npz"
         if not path.exists():
-            made = _make(split, number, seconds, round(every), seed, radar, network)
+            clip = _clip(split, number, seconds, seed, radar)
+            room = int(_stream(split, number, seed).generate_state(1)[0])
+            cube = simulate_recording(clip, radar, HeatmapConfig(**entry["heatmap"]), room)
+            truth = _truth(clip, round(every), first)
+            detected = np.full_like(truth, np.nan)
+            detected[:: round(every)] = _estimates(clip, cube, model)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part.npz")
-            np.savez(part, made_with=made_with, **made)
+            np.savez(part, made_with=made_with, truth=truth, detected=detected)
             part.replace(path)
             report(f"{split}: {number + 1} of {count}")
         with np.load(path) as stored:
+            cure = "name another folder, or remove this one"
             if str(stored["made_with"]) != made_with:
                 raise ValueError(
-                    f"{path} was made with {stored['made_with']}, not {made_with}: name another "
-                    "folder, or remove this one"
+                    f"{path} was made with {stored['made_with']}, not {made_with}: {cure}"
+                )
+            now = _truth(_clip(split, number, seconds, seed, radar), round(every), first)
+            if stored["truth"].shape != now.shape or np.abs(stored["truth"] - now).max() > 0.1:
+                raise ValueError(
+                    f"{path} holds a movement of another version of this package: {cure}"
                 )
             tracks.append(
                 Track(
@@ -107,33 +118,29 @@ def load(
     return tracks
 
 
-def _make(
-    split: str,
-    number: int,
-    seconds: float,
-    every: int,
-    seed: int,
-    radar: RadarConfig,
-    network: str,
-) -> dict[str, Any]:
-    """Simulate one person before both radars, and let the network estimate."""
-    stream = np.random.SeedSequence([_STREAM, seed, SPLITS.index(split), number])
-    room = int(stream.generate_state(1)[0])
-    rate_hz = radar.waveform.frame_rate_hz
-    clip = random_sequence(np.random.default_rng(stream), seconds, rate_hz, split)
-    model, entry = weights.network(network, "millimamba")
-    heatmap = HeatmapConfig(**entry["heatmap"])
+def _stream(split: str, number: int, seed: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence([_STREAM, seed, SPLITS.index(split), number])
+
+
+def _clip(split: str, number: int, seconds: float, seed: int, radar: RadarConfig) -> MotionClip:
+    rng = np.random.default_rng(_stream(split, number, seed))
+    return random_sequence(rng, seconds, radar.waveform.frame_rate_hz, split)
+
+
+def _truth(clip: MotionClip, every: int, first: int) -> np.ndarray:
+    """Return the joints in the image, ``every`` frames per radar frame, without both ends."""
+    frames = len(clip.times_s) - 2 * first
+    steps = np.arange((frames - 1) * every + 1) / (every * clip.rate_hz)
+    return project(clip.joints_at(clip.times_s[first] + steps)).astype(np.float32)
+
+
+def _estimates(clip: MotionClip, range_doppler: np.ndarray, model: MilliMamba) -> np.ndarray:
+    """Return what the network says of all radar frames but the first and last few."""
     recording = Recording(
         Path(),
-        simulate_recording(clip, radar, heatmap, room),
+        range_doppler,
         project(clip.joints_m).astype(np.float32),
         clip.joints_m.astype(np.float32),
         clip.motions,
     )
-    ((estimates, _),) = estimate_recording(model, recording)
-    first = model.config.frames // 2
-    times_s = clip.times_s[first] + np.arange((len(estimates) - 1) * every + 1) / (every * rate_hz)
-    truth = project(clip.joints_at(times_s)).astype(np.float32)
-    detected = np.full_like(truth, np.nan)
-    detected[::every] = estimates
-    return {"truth": truth, "detected": detected}
+    return estimate_recording(model, recording)[0][0]

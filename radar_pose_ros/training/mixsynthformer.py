@@ -51,8 +51,8 @@ _VALIDATION_SEED = 0x76616C
 _TEST_SEED = 0x74657374
 
 # Interpolators and filters to compare with. The filters' settings are the best, or within 1 mm of
-# it, of a grid on the validation people of mocap_3d and of pose_3d; One-Euro's slope is in Hz per
-# m/s, per px/s, or per change of a rotation's numbers in a second.
+# it, of a grid on the validation people of mocap_3d and of pose_3d; those in pixels the best on
+# radar_2d's. One-Euro's slope is in Hz per m/s, or per px/s.
 BASELINES: dict[str, dict[str, Any]] = {
     "nearest": {},
     "linear": {},
@@ -60,6 +60,10 @@ BASELINES: dict[str, dict[str, Any]] = {
     "cubic": {},
     "one_euro": {"cutoff_hz": 1.0, "slope": 2.0},
     "savgol": {"window": 5, "degree": 1},
+}
+_IN_PIXELS: dict[str, dict[str, Any]] = {
+    "one_euro": {"cutoff_hz": 1.5, "slope": 0.1},
+    "savgol": {"window": 7, "degree": 1},
 }
 # As Sub-JHMDB is measured [paper].
 _PCK_THRESHOLDS = {"pck_0_05": 0.05, "pck_0_1": 0.1, "pck_0_2": 0.2}
@@ -346,7 +350,10 @@ def estimate_by_method(case: Case, interval: int, method: str) -> np.ndarray:
     times_s = np.arange(len(case.keyframes)) * step_s
     # exactly the last keyframe's time, whatever the rounding
     at_s = np.minimum(np.arange(len(case.truth)) / case.track.rate_hz, times_s[-1])
-    return interpolate(times_s, case.keyframes, at_s, method, **BASELINES[method]).poses
+    settings = BASELINES[method]
+    if case.track.unit == "px":
+        settings = _IN_PIXELS.get(method, settings)
+    return interpolate(times_s, case.keyframes, at_s, method, **settings).poses
 
 
 def measure(

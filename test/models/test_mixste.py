@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from radar_pose_ros.models import mixste
 from radar_pose_ros.models.mixste import (
     PRESETS,
     Block,
@@ -142,3 +143,16 @@ def test_wrong_shapes_and_settings_are_named() -> None:
         MixSTEConfig(width=30)
     with pytest.raises(ValueError, match=r"drop_path must lie in \[0, 1\), got 1"):
         MixSTEConfig(drop_path=1)
+
+
+def test_attention_is_the_same_in_training_and_in_use() -> None:
+    """The form that is faster to learn with, and torch's own; values and gradients."""
+    torch.manual_seed(0)
+    parts = [torch.randn(3, 8, 17, 8, requires_grad=True) for _ in range(3)]
+    ours = mixste._attention(*parts)
+    theirs = torch.nn.functional.scaled_dot_product_attention(*parts)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    weights = torch.randn_like(ours)
+    gradients = [torch.autograd.grad((out * weights).sum(), parts) for out in (ours, theirs)]
+    for mine, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)

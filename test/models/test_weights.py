@@ -123,6 +123,9 @@ def test_which_poses_it_learnt_from_is_kept(folder: Path, network: MilliMamba) -
     manifest.write_text(manifest.read_text().replace('"rate_hz": 30', '"rate_hz": "fast"'))
     with pytest.raises(weights.WeightsError, match="entry 0: rate_hz of poses is 'fast'"):
         weights.load("edge")
+    manifest.write_text(manifest.read_text().replace('"rate_hz": "fast"', '"rate_hz": 0'))
+    with pytest.raises(weights.WeightsError, match="entry 0: rate_hz of poses must be above 0"):
+        weights.load("edge")
 
 
 def test_every_network_has_presets() -> None:

@@ -184,6 +184,15 @@ def test_splits(tmp_path) -> None:
         camera_windows.load(CLEAN, "exam")
 
 
+def test_data_and_mocap_are_told_apart(tmp_path) -> None:
+    with pytest.raises(
+        ValueError, match=r"cmu\.npz is no folder .* recorded movements are --mocap"
+    ):
+        camera_windows.load(CLEAN, "train", tmp_path / "cmu.npz")
+    with pytest.raises(ValueError, match="takes the place of other people"):
+        camera_windows.load(CLEAN, "train", tmp_path, tmp_path / "cmu.npz")
+
+
 def test_recorded_people_are_held_out(shared_data) -> None:
     data = dataclasses.replace(CLEAN, held_out={"test": ["cmu02", "cmu13"]})
     path = shared_data / "mocap" / "cmu_60hz.npz"

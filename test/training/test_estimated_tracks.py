@@ -53,11 +53,17 @@ def test_estimates_are_the_networks(track):
 
 
 def test_what_is_kept_is_not_made_again(root, track, monkeypatch):
-    monkeypatch.setattr(estimated_tracks, "_make", None)
+    monkeypatch.setattr(estimated_tracks, "_estimates", None)
     (again,) = load(root)
     np.testing.assert_array_equal(again.truth, track.truth)
     with pytest.raises(ValueError, match=r"00000\.npz was made with seed 7, .*, not seed 8"):
         load(root, seed=8)
+    path = root / "test" / "00000.npz"
+    kept = dict(np.load(path))
+    np.savez(path, **(kept | {"truth": kept["truth"] + 1}))
+    with pytest.raises(ValueError, match="a movement of another version"):
+        load(root)
+    np.savez(path, **kept)
     with pytest.raises(ValueError, match="no multiple of the radars' 10"):
         load(root, rate_hz=25.0)
 
