@@ -73,7 +73,8 @@ class Source:
         stamp_ns = self.start_ns + round(at_ms * MS) + jump_ns
         head = self._convert.header(stamp_ns, "camera")
         there = [person for person in people if person is not None]
-        common = {"skeleton": "hupr14", "model": "test/edge@0", **about}
+        size = {"image_width": 256, "image_height": 256} if self._values == 2 else {}
+        common = {"skeleton": "hupr14", "model": "test/edge@0", **size, **about}
         return self._convert.people_to_message(self._type, there, head, **common)
 
     def burst(self, times_ms: list[float]) -> None:
@@ -337,6 +338,9 @@ def test_live_weights_and_refusals(live: LiveGraph, tmp_path: Path) -> None:
     for transition in ("configure", "activate"):
         assert live.change(node, transition)
     source = Source(live)
+    source.publish(-500.0, image_width=640, image_height=480)
+    reason = "image of another size than the network's"
+    live.wait(lambda: any(reason in v.key for v in live.diagnostics()[node].values), what=reason)
     source.play([k * 100.0 for k in range(8)])
     live.wait(lambda: len(source.received) >= 22, what="all frames")
     assert source.stamps_ns() == grid(22)
