@@ -55,6 +55,8 @@ class DenseWarperConfig:
     time_unit_s: float = 0.02  # choice: of that; paper: the step from slot to slot
     stride: int = 1  # choice: pixels of the heatmap per pixel of the features
     offset_kernel: int = 3  # code: of the convolutions that give offsets; 1 is our choice
+    # choice: the heatmaps of a stream are where so much of an even movement takes the joints
+    extrapolation: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("joints", "size", "blocks", "channels", "stride"):
@@ -66,6 +68,8 @@ class DenseWarperConfig:
             raise ValueError(f"views must be at least 2, got {self.views}")
         if self.offset_kernel not in (1, 3):
             raise ValueError(f"offset_kernel must be 1 or 3, got {self.offset_kernel}")
+        if not 0 <= self.extrapolation <= 1:
+            raise ValueError(f"extrapolation must be 0 to 1, got {self.extrapolation}")
         if not (self.time_unit_s > 0 and math.isfinite(self.time_unit_s)):
             raise ValueError(f"time_unit_s must be positive, got {self.time_unit_s}")
 
@@ -96,6 +100,7 @@ PRESETS: dict[str, DenseWarperConfig] = {
         time_unit_s=1 / 60,
         stride=2,
         offset_kernel=1,
+        extrapolation=0.5,
     ),
 }
 

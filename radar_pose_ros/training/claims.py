@@ -7,7 +7,7 @@ measured:
 
 * Rows are trained several times, from other seeds, and every row is measured on the same test
   recordings. Each seed gives one value of the contrast, and so does each recording. Of a row that
-  trains nothing the one result counts for every seed.
+  trains nothing the one result counts for every seed; where no row does, recordings decide.
 * *Reproduced in direction*: the mean is above 0 by more than chance, both over seeds (another
   training) and over recordings (other people and motions): Student's t, one-sided, 95 %.
 * *Not reproduced*: anything else. The remark says whether the difference is *opposite*, by the
@@ -195,7 +195,7 @@ def judge(claim: Claim, results: Results, measure: Measure) -> Verdict:
         rows = np.array([of_seed[seed] for seed in seeds], float)  # (seeds, recordings)
         values = values + weight / positive * factor * rows
     difference = float(values.mean())
-    margins = (margin(values.mean(1)), margin(values.mean(0)))
+    margins = (margin(values.mean(1)) if trained else 0.0, margin(values.mean(0)))
     if math.isnan(difference):
         return Verdict("not measured yet", f"a result's {claim.measure} is no number")
     if math.isnan(sum(margins)):

@@ -158,6 +158,10 @@ def test_a_row_that_trains_nothing_counts_for_every_seed():
     unclear = [result(0, [50.0, 79.0]), result(1, [51.0, 80.0])]
     assert said({"ours": 1, "theirs": -1}, unclear).remark == "not clear"
     assert said({"ours": 1, "theirs": -1}, ours[:1]).outcome == "not measured yet"
+    untrained = [result(0, [50.0, 59.0], trained=False)]
+    verdict = said({"ours": 1, "theirs": -1}, untrained)
+    assert verdict.outcome == "reproduced in direction"
+    assert verdict.margins == pytest.approx((0.0, 6.3138 / 2), rel=1e-4)
 
 
 def test_the_shipped_table_is_complete():
