@@ -23,7 +23,7 @@ INTERRUPTED = 130
 # mistakes in this package, and their traceback is what a bug report needs.
 _EXPECTED = (OSError, ValueError, RuntimeError, ModuleNotFoundError, FloatingPointError)
 
-TRAINABLE = ("millimamba", "mixsynthformer", "diffhpe", "mixste")
+TRAINABLE = ("millimamba", "mixsynthformer", "diffhpe", "mixste", "densewarper")
 SPLITS = ("train", "validation", "test")
 PUBLIC_LAYOUTS = ("hupr", "transhupr")  # config/<name>.yaml
 DEFAULT_CONFIG = "iwr1843.cfg"
@@ -332,6 +332,7 @@ REPRODUCIBLE = {
     "millimamba": "the paper's ablations, trained small, and what they say of its claims",
     "mixsynthformer": "its parts and DeciWatch's design, trained small, beside interpolation",
     "diffhpe": "both of its networks and MixSTE, trained small, with and without all joints",
+    "densewarper": "fusion and warper, trained small, beside what needs neither",
 }
 
 

@@ -384,6 +384,7 @@ def test_bad_input() -> None:
         ({"views": 1}, "views must be at least 2, got 1"),
         ({"offset_kernel": 2}, "offset_kernel must be 1 or 3, got 2"),
         ({"time_unit_s": 0.0}, "time_unit_s must be positive, got 0"),
+        ({"extrapolation": 1.5}, "extrapolation must be 0 to 1, got 1.5"),
     ],
 )
 def test_configurations_that_are_none(change: dict[str, object], sentence: str) -> None:

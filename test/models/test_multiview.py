@@ -14,7 +14,7 @@ from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.datasets.simulated_poses import simulate_sequence
 from radar_pose_ros.models import multiview
 from radar_pose_ros.models.densewarper import PRESETS, DenseWarper, DenseWarperConfig
-from radar_pose_ros.models.multiview import DenseWarperMethod, crop, move, views_of
+from radar_pose_ros.models.multiview import DenseWarperMethod, crop, move, seen_in, views_of
 from radar_pose_ros.simulation.multiview import rig, shutter_times
 from radar_pose_ros.vision.camera import PinholeCamera
 from radar_pose_ros.vision.comparators import hold_last, instants
@@ -104,6 +104,18 @@ def test_untrained_it_holds_what_was_seen_last() -> None:
     assert_close(poses.stamps_s, held.stamps_s)
     np.testing.assert_allclose(poses.joints_m, held.joints_m, atol=1e-6)
     np.testing.assert_array_equal(poses.used, held.used)
+
+
+def test_joints_go_on_by_a_share_of_an_even_movement() -> None:
+    """Seen at 0.1 s and 0.3 s, 20 px apart: 5 px further 0.1 s later, half of 10."""
+    shots = [Shot(t, np.full((3, 2), 100 * t), np.ones(3)) for t in (0.1, 0.3)]
+    newest = Shot(0.4, np.full((3, 2), 7.0), np.full(3, 0.8))
+    window = Window(0.4, 1, (shots[1], newest), (shots[0], None))
+    keypoints, confidence = seen_in(window, 0.5)
+    np.testing.assert_allclose(keypoints[0], 35.0)
+    np.testing.assert_allclose(keypoints[1], 7.0)
+    assert_close(confidence[:, 0], [1.0, 0.8])
+    np.testing.assert_allclose(seen_in(window, 0.0)[0][0], 30.0)
 
 
 def test_joints_move_by_as_much_as_their_maps() -> None:

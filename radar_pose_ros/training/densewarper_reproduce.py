@@ -1,0 +1,238 @@
+"""``radar-pose reproduce densewarper``: what fusion and warper are worth, for two cores.
+
+The rows of ``recipes/densewarper/ablations/table.yaml`` that train something are trained with the
+same budget and several seeds (`ablations`). All are measured on the same windows of people and
+rigs that no row has seen, with several intervals between the shots of a camera. The claims are
+judged by a rule that was fixed before (`claims`).
+
+    OUT/<row>/<seed>/network.safetensors    the weights
+    OUT/report.md, .json
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+
+from radar_pose_ros.datasets.pose_sequences import PoseSequence
+from radar_pose_ros.models.densewarper import DenseWarper, multiply_accumulates
+from radar_pose_ros.training import ablations, densewarper, multiview_windows, report
+from radar_pose_ros.training.claims import Measure, Results, Table, Verdict
+from radar_pose_ros.training.densewarper import INTERVALS_S, RECIPES, Recipe, Seen
+from radar_pose_ros.training.multiview_windows import (
+    RigData,
+    RigWindow,
+    errors_mm,
+    fixed_windows,
+)
+
+ABLATIONS = RECIPES / "ablations"
+MEASURES = {
+    "mpjpe_mm": Measure("all intervals"),
+    **{f"mpjpe_mm_{round(1e3 * s)}": Measure(f"{round(1e3 * s)} ms") for s in INTERVALS_S},
+}
+# Of each test movement, for each interval.
+WINDOWS = 10
+_SHORTEST_S = 1.0  # of recorded movements that are measured on
+
+
+def _fused(windows: Sequence[RigWindow], size: int) -> list[Seen]:
+    """Take the fused heatmaps as they are."""
+    return densewarper.moved(lambda own, fused, slot, dt_s: fused, size, windows)
+
+
+# What trains nothing: from windows and the size of heatmaps to keypoints.
+METHODS: dict[str, Callable[[Sequence[RigWindow], int], list[Seen]]] = {
+    "hold_last": lambda windows, _: densewarper.hold_last(windows),
+    "linear_causal": lambda windows, _: densewarper.linear(windows),
+    "half_linear": lambda windows, _: densewarper.unmoved(windows, 0.5),
+    "fusion": _fused,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Parameters
+    ----------
+    what : str
+    method : str
+        One of `METHODS`; empty for a network.
+    model : dict
+        What is to be other than in the preset.
+    """
+
+    what: str
+    method: str = ""
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.method and self.method not in METHODS:
+            raise ValueError(f"{self.what}: there is no method {self.method!r}")
+
+    def __str__(self) -> str:
+        return self.what
+
+    @classmethod
+    def of(cls, entries: Mapping[str, Any]) -> Row:
+        """Return the row of an entry of the table."""
+        return cls(**entries)
+
+
+@dataclass(frozen=True)
+class Job(ablations.Job[Recipe]):
+    """One row with one seed; ``data`` is the file of motion capture.
+
+    Parameters
+    ----------
+    method : str
+        As of the row.
+    """
+
+    method: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe and the recorded movements."""
+        return {**super().settings, "mocap": self.data.name if self.data else ""}
+
+
+def carry_out(job: Job) -> str:
+    """Train and measure one row with one seed, unless that is done; see `ablations`."""
+    return ablations.carry_out(job, _train_and_measure, _line)
+
+
+def measure_all(
+    test: Sequence[PoseSequence],
+    data: RigData,
+    method: Callable[[Sequence[RigWindow]], list[Seen]],
+) -> dict[str, Any]:
+    """Return everything in `MEASURES`, over all windows and by movement.
+
+    Parameters
+    ----------
+    test : sequence of PoseSequence
+        One for each recording, each longer than two of the longest `INTERVALS_S`.
+    data : RigData
+        But for the intervals.
+    method : callable
+        From windows to the keypoints of each.
+    """
+    by_recording: dict[str, list[float]] = {}
+    for interval_s in INTERVALS_S:
+        some = replace(data, interval_s=(interval_s, interval_s))
+        windows = [  # each movement by itself, so that it has as many as the others
+            window
+            for number, one in enumerate(test)
+            for window in fixed_windows([one], replace(some, seed=number), WINDOWS)
+        ]
+        errors = errors_mm(windows, method(windows)).reshape(len(test), -1)
+        name = f"mpjpe_mm_{round(1e3 * interval_s)}"
+        by_recording[name] = np.nanmean(errors, axis=1).tolist()
+    means = np.mean([*by_recording.values()], axis=0).tolist()
+    by_recording = {"mpjpe_mm": means, **by_recording}
+    return {
+        "by_recording": by_recording,
+        "whole": {name: float(np.mean(values)) for name, values in by_recording.items()},
+    }
+
+
+def _train_and_measure(job: Job) -> dict[str, Any]:
+    data, size = job.recipe.data, job.recipe.network.size
+    test = multiview_windows.load(data, "test", job.data)
+    test = [one for one in test if one.duration_s >= _SHORTEST_S]
+    if job.method:
+        found = measure_all(test, data, lambda windows: METHODS[job.method](windows, size))
+        return {**found, "network": {}, "training": {"minutes": 0.0, "best_step": 0}}
+    train, validation = (
+        multiview_windows.load(data, split, job.data) for split in ("train", "validation")
+    )
+    started_s = time.monotonic()
+    network, fitted = densewarper.fit_recipe(
+        job.recipe,
+        train,
+        validation,
+        job.directory,
+        resume=job.was_begun,
+        report=job.report,
+    )
+    seconds = time.monotonic() - started_s
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    safetensors.torch.save_file(state, job.directory / "network.safetensors")
+    return {
+        **measure_all(test, data, partial(densewarper.moved_by, network)),
+        "network": _size(network),
+        "training": {"minutes": seconds / 60, "best_step": fitted.step, **fitted.scores},
+    }
+
+
+def _size(network: DenseWarper) -> dict[str, float]:
+    return {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "mmacs_per_pair": multiply_accumulates(network.config)["total"] / 1e6,
+    }
+
+
+def _line(result: Mapping[str, Any]) -> str:
+    values = (f"{name} {value:.1f}" for name, value in result["whole"].items())
+    return f"{result['row']} {result['seed']}: {', '.join(values)}"
+
+
+def lines(table: Table, results: Results, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Yield the report, in Markdown."""
+    yield "# DenseWarper, on simulated people and rigs that no row has seen\n"
+    yield report.RULE
+    yield from report.claim_lines(table, verdicts)
+    others = {"parameters": report.parameters, "minutes": report.minutes}
+    yield "\n## MPJPE at the newest shot's instant, by the interval of a camera's shots, mm\n"
+    yield from report.row_lines(table.rows, results, MEASURES, others)
+    yield f"\n{report.budget_line(results)}"
+
+
+def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``radar-pose reproduce densewarper``."""
+    parser.add_argument(
+        "--mocap",
+        dest="data",
+        type=Path,
+        metavar="FILE",
+        help="recorded movements, cmu_60hz.npz, which are added to simulated people",
+    )
+    ablations.add_arguments(parser, "out/reproduce_densewarper")
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    """Carry out ``radar-pose reproduce densewarper``."""
+    table = Table.load(ABLATIONS / "table.yaml", MEASURES, Row.of)
+    jobs = list(_jobs(arguments, table))
+    if not arguments.report_only:
+        ablations.run(carry_out, jobs, arguments.jobs)
+    results = ablations.results_of(arguments.out, table.rows, _budget)
+    verdicts = table.judge(results)
+    report.publish(arguments, table, results, verdicts, lines(table, results, verdicts))
+    return 0
+
+
+def _jobs(arguments: argparse.Namespace, table: Table) -> Iterator[Job]:
+    for job in ablations.jobs_of(arguments, table, partial(_recipe_of, table=table)):
+        method = table.rows[job.row].method
+        if not (method and job.seed):  # once is enough where nothing is trained
+            yield Job(**vars(job), method=method)
+
+
+def _recipe_of(row: str, table: Table) -> Recipe:
+    recipe = Recipe.load(ABLATIONS / "base.yaml")
+    return replace(recipe, model={**recipe.model, **table.rows[row].model})
+
+
+def _budget(recipe: Mapping[str, Any]) -> list[Any]:
+    return [recipe["data"], recipe["mocap"], recipe["batch"], {**recipe["loop"], "seed": None}]
