@@ -202,7 +202,7 @@ def test_training_reads_its_own_options(training, capsys):
 def test_reproduce_lists_what_it_can(capsys):
     assert cli.main(["reproduce"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["millimamba", "mixsynthformer", "diffhpe"]
+    assert names == ["millimamba", "mixsynthformer", "diffhpe", "densewarper"]
 
 
 @pytest.mark.parametrize("model", cli.TRAINABLE)

@@ -120,7 +120,7 @@ def test_the_truth_has_no_kinks(tmp_path):
 
 
 def test_jitter_is_acceleration(tmp_path, evidence):
-    """One pixel to and fro: 4 px per frame squared."""
+    """One pixel back and forth: 4 px per frame squared."""
     stamps = [START_NS + k * FRAME_NS for k in FRAMES]
     messages = [(s, pose_message(s, error_px=(-1.0) ** k)) for k, s in enumerate(stamps)]
     found = measure(write(tmp_path / "bag", "/refined/pose2d", messages), evidence)
