@@ -302,7 +302,7 @@ def calibrate(
     """Measure on validation movements what the spread of the hypotheses is worth."""
     windows = fixed_windows(validation, recipe.frames, recipe.data, most=most)
     poses = lift(estimator(model, recipe.hypotheses, recipe.sampler), windows.keypoints())
-    return hypotheses.fit(poses, windows.poses_m)
+    return hypotheses.fit(poses, windows.poses_m, people=windows.sources)
 
 
 def save(

@@ -186,3 +186,22 @@ def test_calibration_round_trip() -> None:
 def test_wrong_arguments_are_named(make, message) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_calibration_holds_for_nine_people_of_ten() -> None:
+    """The spread is the same for all, the errors of the n-th are n times as large."""
+    rng = np.random.default_rng(0)
+    count, people = 400, 19
+    poses = rng.standard_normal((5, people * count, 1, 3)) * 0.05
+    scale = np.repeat(np.arange(1, people + 1), count)[:, None, None]
+    true = poses.mean(0) + scale * rng.standard_normal((people * count, 1, 3)) * 0.01
+    names = [f"p{k}" for k in range(people) for _ in range(count)]
+    found = hypotheses.fit(poses, true, people=names)
+    held = [
+        hypotheses.coverage(poses[:, part], true[part], found)[0]
+        for part in (np.arange(k * count, (k + 1) * count) for k in range(people))
+    ]
+    assert held[17] == pytest.approx(0.9, abs=0.01)  # of 19, and one more, the 18th
+    assert min(held[:17]) > 0.9 > held[18]
+    with pytest.raises(ValueError, match="2 people are named for"):
+        hypotheses.fit(poses, true, people=["a", "b"])
