@@ -295,7 +295,10 @@ def test_preprocessor_publishes_the_ground_floors_heatmap(
     live.wait(first_heatmap, what="a heatmap and a preview")
     processor = HeatmapProcessor(config, HeatmapConfig(range_first=31, range_bins=64))
     message = heatmaps[0]
-    np.testing.assert_array_equal(convert.message_to_heatmap(message), processor(data))
+    expected = processor(data)  # the last digit depends on the threads of a product of matrices
+    np.testing.assert_allclose(
+        convert.message_to_heatmap(message), expected, rtol=0, atol=1e-6 * np.abs(expected).max()
+    )
     assert message.header == good.header
     assert message.range_first_m == pytest.approx(31 * 0.0429, abs=0.01)
     assert message.valid_ratio == 1.0

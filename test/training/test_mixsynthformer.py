@@ -322,7 +322,7 @@ def test_train_then_evaluate(tmp_path, capsys, preset: str) -> None:
         entry["poses"]
         == {
             "radar_2d_live": _learnt_from("hupr14", "px", False, 30),
-            "pose_3d_fast": _learnt_from("h36m17", "m", False, 30),
+            "pose_3d_fast": _learnt_from("h36m17", "m", False, 30, "any"),
             "h36m_prediction": _learnt_from("h36m17", "m", True, 25),
         }[preset]
     )
@@ -390,10 +390,13 @@ def test_train_then_evaluate_rotations(tmp_path) -> None:
     assert rows["test.angle_deg_linear"]["value"] == pytest.approx(off, rel=0.01)
 
 
-def _learnt_from(skeleton: str, unit: str, root_relative: bool, rate_hz: float) -> dict:
+def _learnt_from(
+    skeleton: str, unit: str, root_relative: bool, rate_hz: float, axes: str = "world"
+) -> dict:
     return {
         "skeleton": skeleton,
         "unit": unit,
+        "axes": axes,
         "root_relative": root_relative,
         "rate_hz": rate_hz,
     }
