@@ -18,7 +18,7 @@ from radar_pose_ros.models import deciwatch, mixsynthformer
 from radar_pose_ros.models.deciwatch import DeciWatch
 from radar_pose_ros.models.mixsynthformer import MixSynthFormer
 
-TARGET_MS_PER_FRAME = 0.1
+TARGET_MS_PER_FRAME = 0.05
 TARGET_MACS = 5.0
 
 
