@@ -39,8 +39,8 @@ def header(stamp_ns: int, frame_id: str = "map"):
     return make("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
 
 
-def truth_message(stamp_ns: int):
-    joints = true_joints_m((stamp_ns - START_NS) / 1e9)
+def message_in_space(stamp_ns: int, joints_m, skeleton: str, model: str, relative: bool = False):
+    """One person."""
     keypoints = [
         make(
             "radar_pose_ros/msg/Keypoint3D",
@@ -49,23 +49,28 @@ def truth_message(stamp_ns: int):
             covariance=np.zeros(6, np.float32),
             origin=0,
         )
-        for x, y, z in joints
+        for x, y, z in joints_m
     ]
     person = make(
         "radar_pose_ros/msg/HumanPose3D",
         id=0,
         confidence=1.0,
-        root_relative=False,
+        root_relative=relative,
         keypoints=keypoints,
     )
     return make(
         "radar_pose_ros/msg/HumanPose3DArray",
         header=header(stamp_ns),
-        skeleton=HUPR14.name,
-        model="simulation",
+        skeleton=skeleton,
+        model=model,
         missing_sources=[],
         poses=[person],
     )
+
+
+def truth_message(stamp_ns: int):
+    joints = true_joints_m((stamp_ns - START_NS) / 1e9)
+    return message_in_space(stamp_ns, joints, HUPR14.name, "simulation")
 
 
 def pose_message(

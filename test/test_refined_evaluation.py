@@ -6,7 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from test_evaluation import PERIOD_NS, START_NS, header, make, pose_message, true_joints_m
+from test_evaluation import (
+    PERIOD_NS,
+    START_NS,
+    message_in_space,
+    pose_message,
+    true_joints_m,
+)
 
 from radar_pose_ros.evaluation import Evidence, Poses, Truth
 from radar_pose_ros.recording import BagWriter, RecordingError
@@ -35,31 +41,7 @@ def evidence() -> Evidence:
 
 
 def lifted_message(stamp_ns: int, joints_m: np.ndarray, *, relative=False, skeleton=H36M17.name):
-    keypoints = [
-        make(
-            "radar_pose_ros/msg/Keypoint3D",
-            position=make("geometry_msgs/msg/Point", x=x, y=y, z=z),
-            confidence=1.0,
-            covariance=np.zeros(6, np.float32),
-            origin=0,
-        )
-        for x, y, z in joints_m
-    ]
-    person = make(
-        "radar_pose_ros/msg/HumanPose3D",
-        id=0,
-        confidence=1.0,
-        root_relative=relative,
-        keypoints=keypoints,
-    )
-    return make(
-        "radar_pose_ros/msg/HumanPose3DArray",
-        header=header(stamp_ns),
-        skeleton=skeleton,
-        model="diffhpe/wrapper@12345678",
-        missing_sources=[],
-        poses=[person],
-    )
+    return message_in_space(stamp_ns, joints_m, skeleton, "diffhpe/wrapper@12345678", relative)
 
 
 def truth(stamp_ns: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Recordings in Pose2Sim's folders: several calibrated cameras and OpenPose's keypoints.
 
-A session's folder holds one of calibration (``*alib*/*.toml``) and trials, or a folder of trials
+The top folder holds one of calibration (``*alib*/*.toml``) and trials, or a folder of trials
 for each participant. In a trial::
 
     pose/cam01_json/cam01.0000.json ...    what OpenPose found, one file per frame
@@ -34,7 +34,7 @@ from radar_pose_ros.vision import calibration_files
 
 SKELETONS = ("body25", "body25b")
 _JOINTS = 25
-# Trials are in the session's folder or in a participant's in it.
+# Trials lie beside the calibration, or in a participant's folder there.
 _LEVELS = 2
 _MODELS = {"BODY_25": "body25", "BODY_25B": "body25b"}
 

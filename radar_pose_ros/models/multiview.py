@@ -17,7 +17,7 @@ simulated detector that trembles it costs four cameras 1 mm of 28 mm, and two 5 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -32,12 +32,12 @@ from radar_pose_ros.models.ops.epipolar import fuse_slot, heatmap_projections
 from radar_pose_ros.vision.camera import PinholeCamera
 from radar_pose_ros.vision.comparators import (
     LONGEST_S,
-    SAME_INSTANT_S,
     Poses,
     Recording,
     extrapolate,
+    windows_of,
 )
-from radar_pose_ros.vision.interleaving import Interleaver, Window
+from radar_pose_ros.vision.interleaving import Window
 from radar_pose_ros.vision.triangulation import triangulate
 
 MARGIN = 1.35
@@ -322,22 +322,3 @@ class DenseWarperMethod:
         """
         cameras = [view.camera for view in recording.views]
         return self.poses(list(windows_of(recording, self.longest_s)), cameras)
-
-
-def windows_of(recording: Recording, longest_s: float = LONGEST_S) -> Iterator[Window]:
-    """Yield the windows of a recording's instants; of shots together the last one's."""
-    shots = sorted(
-        (stamp, number, shot)
-        for number, view in enumerate(recording.views)
-        for shot, stamp in enumerate(view.stamps_s.tolist())
-    )
-    interleaver = Interleaver([view.name for view in recording.views], longest_s)
-    last: Window | None = None
-    for stamp, number, shot in shots:
-        view = recording.views[number]
-        window = interleaver.push(number, stamp, view.keypoints_px[shot], view.confidence[shot])
-        if last is not None and stamp - last.stamp_s > SAME_INSTANT_S:
-            yield last
-        last = window
-    if last is not None:
-        yield last

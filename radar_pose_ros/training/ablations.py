@@ -72,6 +72,24 @@ class Job(Generic[R]):
         print(f"{self.row} {self.seed}: {line}", flush=True)
 
 
+@dataclass(frozen=True)
+class MethodJob(Job[R]):
+    """One row that may train nothing; ``data`` is the file of motion capture.
+
+    Parameters
+    ----------
+    method : str
+        As of the row; empty for a network.
+    """
+
+    method: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe and the recorded movements."""
+        return {**super().settings, "mocap": self.data.name if self.data else ""}
+
+
 J = TypeVar("J", bound=Job)
 
 
@@ -95,6 +113,16 @@ def jobs_of(
             steps = arguments.steps or recipe.loop.steps
             recipe = replace(recipe, loop=replace(recipe.loop, seed=seed, steps=steps))
             yield Job(row, seed, recipe, arguments.data, arguments.out, arguments.threads)
+
+
+def method_jobs_of(
+    arguments: argparse.Namespace, table: Table, recipe_of: Callable[[str], R]
+) -> Iterator[MethodJob[R]]:
+    """Return `jobs_of` a table whose rows have a ``method``; those that train nothing once."""
+    for job in jobs_of(arguments, table, recipe_of):
+        method = table.rows[job.row].method
+        if not (method and job.seed):
+            yield MethodJob(**vars(job), method=method)
 
 
 def carry_out(

@@ -322,20 +322,6 @@ def save(
     )
 
 
-def load(name: Path | str) -> tuple[DenseWarper, dict[str, Any]]:
-    """Return a trained network and its manifest entry.
-
-    Raises
-    ------
-    WeightsError
-        As `weights.load`, or if it is another network.
-    """
-    network, entry = weights.network(name)
-    if not isinstance(network, DenseWarper):
-        raise weights.WeightsError(f"{name} is a {entry['model']}, not a densewarper")
-    return network, entry
-
-
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose train densewarper``."""
     _add_common_arguments(parser)
@@ -396,7 +382,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose evaluate densewarper``."""
     torch.set_num_threads(arguments.threads)
-    network, entry = load(arguments.weights)
+    network, entry = weights.network(arguments.weights, "densewarper")
     if arguments.pose2sim:
         results = recording_rows(network, pose2sim.load(arguments.pose2sim))
     else:
@@ -460,10 +446,5 @@ def recording_rows(network: DenseWarper, recording: MultiViewRecording) -> list[
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--mocap",
-        type=Path,
-        metavar="FILE",
-        help="recorded movements, cmu_60hz.npz, which are added to simulated people",
-    )
+    recipes.add_mocap_argument(parser)
     recipes.add_threads_argument(parser)

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from radar_pose_ros.training.multiview_windows import (
     errors_mm,
     fixed_windows,
 )
+from radar_pose_ros.training.recipe import add_mocap_argument
 
 ABLATIONS = RECIPES / "ablations"
 MEASURES = {
@@ -88,22 +88,7 @@ class Row:
         return cls(**entries)
 
 
-@dataclass(frozen=True)
-class Job(ablations.Job[Recipe]):
-    """One row with one seed; ``data`` is the file of motion capture.
-
-    Parameters
-    ----------
-    method : str
-        As of the row.
-    """
-
-    method: str = ""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The recipe and the recorded movements."""
-        return {**super().settings, "mocap": self.data.name if self.data else ""}
+Job = ablations.MethodJob[Recipe]
 
 
 def carry_out(job: Job) -> str:
@@ -200,33 +185,21 @@ def lines(table: Table, results: Results, verdicts: Sequence[Verdict]) -> Iterat
 
 def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose reproduce densewarper``."""
-    parser.add_argument(
-        "--mocap",
-        dest="data",
-        type=Path,
-        metavar="FILE",
-        help="recorded movements, cmu_60hz.npz, which are added to simulated people",
-    )
+    add_mocap_argument(parser, dest="data")
     ablations.add_arguments(parser, "out/reproduce_densewarper")
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose reproduce densewarper``."""
     table = Table.load(ABLATIONS / "table.yaml", MEASURES, Row.of)
-    jobs = list(_jobs(arguments, table))
+    recipe_of = partial(_recipe_of, table=table)
+    jobs = list(ablations.method_jobs_of(arguments, table, recipe_of))
     if not arguments.report_only:
         ablations.run(carry_out, jobs, arguments.jobs)
     results = ablations.results_of(arguments.out, table.rows, _budget)
     verdicts = table.judge(results)
     report.publish(arguments, table, results, verdicts, lines(table, results, verdicts))
     return 0
-
-
-def _jobs(arguments: argparse.Namespace, table: Table) -> Iterator[Job]:
-    for job in ablations.jobs_of(arguments, table, partial(_recipe_of, table=table)):
-        method = table.rows[job.row].method
-        if not (method and job.seed):  # once is enough where nothing is trained
-            yield Job(**vars(job), method=method)
 
 
 def _recipe_of(row: str, table: Table) -> Recipe:

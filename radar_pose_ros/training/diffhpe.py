@@ -534,10 +534,5 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder with Human3.6M in VideoPose3D's files, which takes the place of other people",
     )
-    parser.add_argument(
-        "--mocap",
-        type=Path,
-        metavar="FILE",
-        help="recorded movements, cmu_60hz.npz, which are added to simulated people",
-    )
+    recipes.add_mocap_argument(parser)
     recipes.add_threads_argument(parser)

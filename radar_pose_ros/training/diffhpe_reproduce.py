@@ -15,7 +15,6 @@ import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from radar_pose_ros.training.ablations import Job
 from radar_pose_ros.training.camera_windows import OCCLUSIONS, Windows, fixed_windows, lift
 from radar_pose_ros.training.claims import Measure, Results, Table, Verdict
 from radar_pose_ros.training.diffhpe import RECIPES, Recipe, RecipeError
+from radar_pose_ros.training.recipe import add_mocap_argument
 
 ABLATIONS = RECIPES / "ablations"
 # The mean over all patterns of missing joints that the row was not trained with.
@@ -158,13 +158,7 @@ def lines(table: Table, results: Results, verdicts: Sequence[Verdict]) -> Iterat
 
 def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose reproduce diffhpe``."""
-    parser.add_argument(
-        "--mocap",
-        dest="data",
-        type=Path,
-        metavar="FILE",
-        help="recorded movements, cmu_60hz.npz, which are added to simulated people",
-    )
+    add_mocap_argument(parser, dest="data")
     ablations.add_arguments(parser, "out/reproduce_diffhpe")
 
 

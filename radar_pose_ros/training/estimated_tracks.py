@@ -69,8 +69,8 @@ def load(
         network.
     """
     radar = load_cfg(resources.find("config", RADAR))
-    every = rate_hz / radar.waveform.frame_rate_hz
-    if every != round(every) or every < 1:
+    every = round(rate_hz / radar.waveform.frame_rate_hz)
+    if every < 1 or every * radar.waveform.frame_rate_hz != rate_hz:
         raise ValueError(
             f"data: rate_hz {rate_hz} is no multiple of the radars' "
             f"{radar.waveform.frame_rate_hz:g}"
@@ -85,9 +85,9 @@ def load(
             clip = _clip(split, number, seconds, seed, radar)
             room = int(_stream(split, number, seed).generate_state(1)[0])
             cube = simulate_recording(clip, radar, HeatmapConfig(**entry["heatmap"]), room)
-            truth = _truth(clip, round(every), first)
+            truth = _truth(clip, every, first)
             detected = np.full_like(truth, np.nan)
-            detected[:: round(every)] = _estimates(clip, cube, model)
+            detected[::every] = _estimates(clip, cube, model)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part.npz")
             np.savez(part, made_with=made_with, truth=truth, detected=detected)
@@ -99,7 +99,7 @@ def load(
                 raise ValueError(
                     f"{path} was made with {stored['made_with']}, not {made_with}: {cure}"
                 )
-            now = _truth(_clip(split, number, seconds, seed, radar), round(every), first)
+            now = _truth(_clip(split, number, seconds, seed, radar), every, first)
             if stored["truth"].shape != now.shape or np.abs(stored["truth"] - now).max() > 0.1:
                 raise ValueError(
                     f"{path} holds a movement of another version of this package: {cure}"

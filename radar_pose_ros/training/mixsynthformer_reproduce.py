@@ -87,22 +87,7 @@ class Row:
         return replace(recipe, preset=self.preset or recipe.preset, model=self.model)
 
 
-@dataclass(frozen=True)
-class Job(ablations.Job[Recipe]):
-    """One row with one seed; ``data`` is the file of motion capture.
-
-    Parameters
-    ----------
-    method : str
-        As of the row.
-    """
-
-    method: str = ""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The recipe and the recorded movements."""
-        return {**super().settings, "mocap": self.data.name if self.data else ""}
+Job = ablations.MethodJob[Recipe]
 
 
 def carry_out(job: Job) -> str:
@@ -218,21 +203,14 @@ def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
 def reproduce(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose reproduce mixsynthformer``."""
     table = Table.load(TABLE, MEASURES, Row.of)
-    jobs = list(_jobs(arguments, table))
+    recipe_of = partial(_recipe_of, table=table, arguments=arguments)
+    jobs = list(ablations.method_jobs_of(arguments, table, recipe_of))
     if not arguments.report_only:
         ablations.run(carry_out, jobs, arguments.jobs)
     results = ablations.results_of(arguments.out, table.rows, _budget)
     verdicts = table.judge(results)
     report.publish(arguments, table, results, verdicts, lines(table, results, verdicts))
     return 0
-
-
-def _jobs(arguments: argparse.Namespace, table: Table) -> Iterator[Job]:
-    recipe_of = partial(_recipe_of, table=table, arguments=arguments)
-    for job in ablations.jobs_of(arguments, table, recipe_of):
-        method = table.rows[job.row].method
-        if not (method and job.seed):  # once is enough where nothing is trained
-            yield Job(**vars(job), method=method)
 
 
 def _recipe_of(row: str, table: Table, arguments: argparse.Namespace) -> Recipe:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -478,7 +478,8 @@ class TrackBatches:
             truth = vary(truth)
             detected = None if detected is None else self._worse(vary(detected), track, rng)
         else:
-            truth, detected = in_axes(truth, self.data), in_axes(detected, self.data)
+            truth = in_axes(truth, self.data)
+            detected = None if detected is None else in_axes(detected, self.data)
         known = truth[: past.stop - first]
         keyframes = detections(known, detected, track, c.interval, self.data, rng)
         if self.data.root_relative:
@@ -542,15 +543,9 @@ def _view(data: TrackData, rng: np.random.Generator) -> Callable[[np.ndarray], n
     return lambda poses: in_axes(poses, data) @ tilt.T
 
 
-@overload
-def in_axes(poses: np.ndarray, data: TrackData) -> np.ndarray: ...
-@overload
-def in_axes(poses: None, data: TrackData) -> None: ...
-def in_axes(poses: np.ndarray | None, data: TrackData) -> np.ndarray | None:
+def in_axes(poses: np.ndarray, data: TrackData) -> np.ndarray:
     """Return poses (frames, joints, 3) with z up in the axes that ``data`` measures in."""
-    if poses is None or data.axes == "world":
-        return poses
-    return to_camera(poses).astype(np.float32)
+    return poses if data.axes == "world" else to_camera(poses).astype(np.float32)
 
 
 @torch.inference_mode()

@@ -216,6 +216,17 @@ def add_training_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
 
+def add_mocap_argument(parser: argparse.ArgumentParser, dest: str = "mocap") -> None:
+    """Declare ``--mocap``."""
+    parser.add_argument(
+        "--mocap",
+        dest=dest,
+        type=Path,
+        metavar="FILE",
+        help="recorded movements, cmu_60hz.npz, which are added to simulated people",
+    )
+
+
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--device``."""
     parser.add_argument(

@@ -115,6 +115,26 @@ def rows_at(stamps_s: np.ndarray, at_s: ArrayLike) -> np.ndarray:
     return np.where(there, found, -1)
 
 
+def windows_of(recording: Recording, longest_s: float = LONGEST_S) -> Iterator[Window]:
+    """Yield the windows of a recording's instants; of shots together the last one's."""
+    shots = [
+        (stamp, number, shot)
+        for number, view in enumerate(recording.views)
+        for shot, stamp in enumerate(view.stamps_s.tolist())
+    ]
+    interleaver = Interleaver([view.name for view in recording.views], longest_s)
+    last: Window | None = None
+    for stamp, number, shot in sorted(shots):
+        view = recording.views[number]
+        window = interleaver.push(number, stamp, view.keypoints_px[shot], view.confidence[shot])
+        assert window is not None  # in order, and no stamp twice
+        if last is not None and window.stamp_s - last.stamp_s > SAME_INSTANT_S:
+            yield last
+        last = window
+    if last is not None:
+        yield last
+
+
 def hold_last(recording: Recording, longest_s: float = LONGEST_S) -> Poses:
     """Triangulate each view's newest keypoints as if they were of the same instant.
 
@@ -129,7 +149,7 @@ def hold_last(recording: Recording, longest_s: float = LONGEST_S) -> Poses:
     ValueError
         If there are fewer than two views, or the time is not positive.
     """
-    windows = list(_windows(recording, longest_s))
+    windows = list(windows_of(recording, longest_s))
     seen = [(window.keypoints_px, window.confidence) for window in windows]
     return _poses(recording, [window.stamp_s for window in windows], seen)
 
@@ -153,7 +173,7 @@ def linear(recording: Recording, causal: bool = False, longest_s: float = LONGES
     ValueError
         As `hold_last`.
     """
-    windows = list(_windows(recording, longest_s))
+    windows = list(windows_of(recording, longest_s))
     stamps = np.array([window.stamp_s for window in windows])
     seen = [extrapolate(window) for window in windows]
     if not causal:
@@ -348,26 +368,6 @@ def _turned(one: np.ndarray, other: np.ndarray, part: np.ndarray) -> np.ndarray:
     turned = np.where(cosine > _OPPOSITE, turned, np.nan)
     # a bone without length, such as that from the root to itself, has no direction
     return np.where((lengths[0] > 0) & (lengths[1] > 0), turned, one + part * (other - one))
-
-
-def _windows(recording: Recording, longest_s: float) -> Iterator[Window]:
-    """Yield the last window of each instant."""
-    shots = [
-        (stamp, number, shot)
-        for number, view in enumerate(recording.views)
-        for shot, stamp in enumerate(view.stamps_s.tolist())
-    ]
-    interleaver = Interleaver([view.name for view in recording.views], longest_s)
-    last: Window | None = None
-    for stamp, number, shot in sorted(shots):
-        view = recording.views[number]
-        window = interleaver.push(number, stamp, view.keypoints_px[shot], view.confidence[shot])
-        assert window is not None  # in order, and no stamp twice
-        if last is not None and window.stamp_s - last.stamp_s > SAME_INSTANT_S:
-            yield last
-        last = window
-    if last is not None:
-        yield last
 
 
 def _interpolate(

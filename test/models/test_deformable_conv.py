@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,22 +10,9 @@ import torch.nn.functional as F
 from tolerances import assert_close
 from torch import Tensor
 
-from radar_pose_ros.models.ops import native
 from radar_pose_ros.models.ops.deformable_conv import deformable_conv
 
-
-@pytest.fixture(params=["torch", "AVX-512", "AVX2", "plain"])
-def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run the test in plain torch and with each instruction set."""
-    if request.param == "torch":
-        monkeypatch.setattr(native, "offers", lambda name: False)
-    elif not native.offers("deform_forward"):
-        pytest.skip(f"needs compiled kernels that have this one, not {native.describe()}")
-    elif not native.use(request.param):
-        pytest.skip(f"this processor has no {request.param}")
-    yield
-    if request.param != "torch":
-        next(best for best in ("AVX-512", "AVX2", "plain") if native.use(best))
+KERNEL = "deform_forward"  # of the fixture `form`
 
 
 SIZES = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from tolerances import assert_close
 from torch import Tensor
 
 from radar_pose_ros.models.heatmaps import render_heatmaps
-from radar_pose_ros.models.ops import native
 from radar_pose_ros.models.ops.epipolar import (
     epipolar_maximum,
     fundamental_matrices,
@@ -20,19 +18,7 @@ from radar_pose_ros.models.ops.epipolar import (
     heatmap_projections,
 )
 
-
-@pytest.fixture(params=["torch", "AVX-512", "AVX2", "plain"])
-def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run the test in plain torch and with each instruction set."""
-    if request.param == "torch":
-        monkeypatch.setattr(native, "offers", lambda name: False)
-    elif not native.offers("line_maxima"):
-        pytest.skip(f"needs compiled kernels that have this one, not {native.describe()}")
-    elif not native.use(request.param):
-        pytest.skip(f"this processor has no {request.param}")
-    yield
-    if request.param != "torch":
-        next(best for best in ("AVX-512", "AVX2", "plain") if native.use(best))
+KERNEL = "line_maxima"  # of the fixture `form`
 
 
 def camera(centre_m: Tensor, looks_at_m: Tensor, focal_px: float, middle_px: float) -> Tensor:

@@ -246,7 +246,7 @@ def test_train_then_evaluate(small_preset, tmp_path, capsys, monkeypatch) -> Non
     assert entry["model"] == "densewarper" and entry["preset"] == "light"
     assert entry["poses"]["skeleton"] == "h36m17" and SCORE in entry["metrics"]
     assert "simulated by this package" in entry["training_data"]["licence"]
-    network, _ = densewarper.load(out / entry["file"])
+    network, _ = weights.network(out / entry["file"], "densewarper")
     assert network.config == recipe().network
     monkeypatch.setattr(densewarper, "RECIPES", tmp_path)
     monkeypatch.setattr(densewarper, "INTERVALS_S", (0.1,))
