@@ -39,6 +39,7 @@ class LiveGraph:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._processes: list[subprocess.Popen[str]] = []
+        self._clients: dict[str, Any] = {}  # of services, by name
         self._logs: dict[int, list[str]] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
@@ -99,22 +100,40 @@ class LiveGraph:
         seen = self.printed()
         pytest.fail(f"no {what or 'luck'} in {timeout_s} s; the nodes printed:\n{seen}")
 
-    def call(self, service_type: type, name: str, request: Any, timeout_s: float = 10.0) -> Any:
-        """Call a service and return its response."""
-        client = self.node.create_client(service_type, name)
-        try:
-            self.wait(client.service_is_ready, timeout_s, f"service {name}")
+    def call(
+        self,
+        service_type: type,
+        name: str,
+        request: Any,
+        timeout_s: float = 10.0,
+        tries: int = 1,
+    ) -> Any:
+        """Call a service and return its response.
+
+        On a busy machine the service may not have found a new client yet when it answers, and its
+        answer is lost. What may be asked twice is asked again, with several ``tries``.
+        """
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients[name] = self.node.create_client(service_type, name)
+        self.wait(client.service_is_ready, what=f"service {name}")
+        for _ in range(tries - 1):
             future = client.call_async(request)
-            self.wait(future.done, timeout_s, f"answer of {name}")
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+            deadline_s = time.monotonic() + timeout_s
+            while time.monotonic() < deadline_s:
+                if future.done():
+                    return future.result()
+                time.sleep(0.02)
+        future = client.call_async(request)
+        self.wait(future.done, timeout_s, f"answer of {name}")
+        return future.result()
 
     def state(self, node: str) -> str:
         """Return the label of a node's lifecycle state."""
         from lifecycle_msgs.srv import GetState
 
-        return self.call(GetState, f"/{node}/get_state", GetState.Request()).current_state.label
+        response = self.call(GetState, f"/{node}/get_state", GetState.Request(), 5.0, 3)
+        return response.current_state.label
 
     def change(self, node: str, transition: str) -> bool:
         """Ask for a transition by its label; return whether it succeeded."""
@@ -131,7 +150,7 @@ class LiveGraph:
 
         parameter = Parameter(name, value=value).to_parameter_msg()
         request = SetParameters.Request(parameters=[parameter])
-        result = self.call(SetParameters, f"/{node}/set_parameters", request).results[0]
+        result = self.call(SetParameters, f"/{node}/set_parameters", request, 5.0, 3).results[0]
         return result.successful, result.reason
 
     def diagnostics(self) -> dict[str, Any]:
