@@ -57,6 +57,8 @@ class DenseWarperConfig:
     offset_kernel: int = 3  # code: of the convolutions that give offsets; 1 is our choice
     # choice: the heatmaps of a stream are where so much of an even movement takes the joints
     extrapolation: float = 0.0
+    # choice: what views disagree by when none of them has to be guessed is taken off before
+    reconciled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("joints", "size", "blocks", "channels", "stride"):
@@ -100,7 +102,8 @@ PRESETS: dict[str, DenseWarperConfig] = {
         time_unit_s=1 / 60,
         stride=2,
         offset_kernel=1,
-        extrapolation=0.5,
+        extrapolation=0.85,
+        reconciled=True,
     ),
 }
 
@@ -145,7 +148,8 @@ class Warper(nn.Module):
             ``(pairs, joints, rows, columns)``: the view's heatmaps at its own slot, and these
             fused with those of the view that looked at the other slot.
         dt_s : Tensor, optional
-            ``(pairs,)``, seconds from the own slot to the other; for ``time_channels``.
+            ``(pairs,)``, seconds from the own slot to the other, as
+            `vision.alignment.distance_s` has it; for ``time_channels``.
 
         Returns
         -------

@@ -9,10 +9,13 @@ The detector is more exact than the heatmaps: a joint keeps its place in the ima
 much as the network has moved it in the heatmap [choice]. So whatever leaves heatmaps as they are
 gives what `vision.comparators.hold_last` gives.
 
-Unlike one image, a stream says how joints moved before. With ``extrapolation`` in the network's
-configuration they are drawn where that share of an even movement would have taken them [choice]:
-half of it takes away a third of the error of four cameras on Pose2Sim's balancing trial. With a
-simulated detector that trembles it costs four cameras 1 mm of 28 mm, and two 5 mm of 69 mm.
+Unlike one image, a stream says more, of which a network's configuration may make use [choice]:
+
+* With ``extrapolation`` joints are drawn where that share of an even movement would have taken
+  them; where somebody waited for a view's next shot, on the line to that.
+* With ``reconciled`` views agree before they are compared: what they disagree by when none of them
+  has to be guessed is taken off. Else a network takes for movement what is the detector's or the
+  calibration's, and moves joints to where one view alone has them.
 """
 
 from __future__ import annotations
@@ -26,17 +29,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from radar_pose_ros.models.densewarper import DenseWarper
+from radar_pose_ros.models.densewarper import DenseWarper, DenseWarperConfig
 from radar_pose_ros.models.heatmaps import render_heatmaps, soft_argmax
 from radar_pose_ros.models.ops.epipolar import fuse_slot, heatmap_projections
+from radar_pose_ros.vision.alignment import at_instant, disagreement_px, distance_s
 from radar_pose_ros.vision.camera import PinholeCamera
-from radar_pose_ros.vision.comparators import (
-    LONGEST_S,
-    Poses,
-    Recording,
-    extrapolate,
-    windows_of,
-)
+from radar_pose_ros.vision.comparators import LONGEST_S, Poses, Recording, windows_of
 from radar_pose_ros.vision.interleaving import Window
 from radar_pose_ros.vision.triangulation import triangulate
 
@@ -61,7 +59,8 @@ class Views(NamedTuple):
     projections : Tensor
         float64 ``(windows, views, 3, 4)``, from the world in metres into the heatmaps.
     dt_s : Tensor
-        float32 ``(windows, views)``, from when the view looked to the slot; 0 where it did not.
+        float32 ``(windows, views)``, from when the view looked to the slot, see
+        `vision.alignment.distance_s`; 0 where it did not.
     slot : int
         Number of the view that looked last.
     """
@@ -73,27 +72,48 @@ class Views(NamedTuple):
     slot: int
 
 
-def seen_in(window: Window, extrapolation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is drawn of a window.
+class Seen(NamedTuple):
+    """What a network is shown of windows.
+
+    Attributes
+    ----------
+    keypoints_px : ndarray, shape (windows, views, joints, 2)
+        Pixels of the images without distortion; NaN is unknown.
+    confidence : ndarray, shape (windows, views, joints)
+    distance_s : ndarray, shape (windows, views)
+        See `vision.alignment.distance_s`.
+    taken_off_px : ndarray, shape (windows, views, joints, 2)
+        What makes of ``keypoints_px`` again what views had said.
+    """
+
+    keypoints_px: np.ndarray
+    confidence: np.ndarray
+    distance_s: np.ndarray
+    taken_off_px: np.ndarray
+
+
+def seen_in(
+    windows: Sequence[Window], cameras: Sequence[PinholeCamera], config: DenseWarperConfig
+) -> Seen:
+    """Return what a network of this configuration is shown of windows.
 
     Parameters
     ----------
-    window : Window
-    extrapolation : float
-        From 0 to 1: how far joints go on from each view's newest shot towards where an even
-        movement would have taken them.
-
-    Returns
-    -------
-    keypoints_px : ndarray, shape (views, joints, 2)
-    confidence : ndarray, shape (views, joints)
-        As of `vision.comparators.extrapolate`, unless nothing is extrapolated.
+    windows : sequence of Window
+        One or more, of the same views.
+    cameras : sequence of PinholeCamera
+        One per view.
+    config : DenseWarperConfig
     """
-    held = window.keypoints_px
-    if not extrapolation:
-        return held, window.confidence
-    ahead, confidence = extrapolate(window)
-    return held + extrapolation * (ahead - held), confidence
+    found = [at_instant(window, config.extrapolation) for window in windows]
+    keypoints, confidence = (np.stack(part) for part in zip(*found, strict=True))
+    for view, camera in enumerate(cameras):
+        keypoints[:, view] = camera.undistort(keypoints[:, view])
+    taken_off = np.zeros(keypoints.shape)
+    if config.reconciled:
+        taken_off = disagreement_px(windows, cameras)
+    distances = np.stack([distance_s(window) for window in windows])
+    return Seen(keypoints - taken_off, confidence, distances, taken_off)
 
 
 def crop(keypoints_px: ArrayLike, size: int, margin: ArrayLike = MARGIN) -> np.ndarray:
@@ -143,7 +163,7 @@ def views_of(
         Pixels of the images without distortion.
     confidence : array_like, shape (windows, views, joints)
     dt_s : array_like, shape (windows, views)
-        Ages of the views; NaN where there is none.
+        See `vision.alignment.distance_s`; NaN where there is none.
     projections : array_like, shape (windows, views, 3, 4) or (views, 3, 4)
         From the world into the images.
     slot : int
@@ -240,14 +260,21 @@ class DenseWarperMethod:
         Of a recording's shots: a view whose newest shot is older is left out.
     batch : int
         Windows that the network is given at once.
+    wait : bool
+        Of a recording: whether a pose is made only when every view has had its next shot.
     """
 
     def __init__(
-        self, network: DenseWarper, longest_s: float = LONGEST_S, batch: int = BATCH
+        self,
+        network: DenseWarper,
+        longest_s: float = LONGEST_S,
+        batch: int = BATCH,
+        wait: bool = False,
     ) -> None:
         self.network = network.eval()
         self.longest_s = longest_s
         self.batch = batch
+        self.wait = wait
 
     def poses(self, windows: Sequence[Window], cameras: Sequence[PinholeCamera]) -> Poses:
         """Return a pose for each window, at its instant.
@@ -263,29 +290,29 @@ class DenseWarperMethod:
         -------
         Poses
             Joints in the cameras' world. ``errors_px`` are of images without distortion, between
-            joints that were moved and the pose. Confidences are the detector's: the covariance
-            does not know how far the network may be off.
+            joints that were moved and the pose, together with what was taken off them.
+            Confidences are the detector's: the covariance does not know how far the network may
+            be off.
 
         Raises
         ------
         ValueError
             If there are fewer than two views, or the joints are not those of the network.
         """
-        joints = self.network.config.joints
-        keypoints = np.zeros((0, len(cameras), joints, 2))
-        confidence, ages_s = keypoints[..., 0], keypoints[..., 0, 0]
-        if windows:
-            share = self.network.config.extrapolation
-            seen = [seen_in(window, share) for window in windows]
-            keypoints, confidence = (np.stack(part) for part in zip(*seen, strict=True))
-            ages_s = np.stack([window.age_s for window in windows])
-        if keypoints.shape[1:3] != (len(cameras), joints):
-            raise ValueError(
-                f"this DenseWarper wants shots of {len(cameras)} views with {joints} joints, got "
-                f"{keypoints.shape[1:3]}"
-            )
-        for view, camera in enumerate(cameras):
-            keypoints[:, view] = camera.undistort(keypoints[:, view])
+        config = self.network.config
+        shape = (len(cameras), config.joints, 2)
+        for window in windows:
+            if window.keypoints_px.shape != shape:
+                raise ValueError(
+                    f"this DenseWarper wants shots of {shape[0]} views with {shape[1]} joints, "
+                    f"got {window.keypoints_px.shape[:2]}"
+                )
+        seen = (
+            seen_in(windows, cameras, config)
+            if windows
+            else Seen(*(np.zeros((0, *shape)[:n]) for n in (4, 3, 2, 4)))
+        )
+        keypoints = seen.keypoints_px.copy()
         matrices = np.stack([camera.projection_matrix for camera in cameras])
         newest = np.array([window.view for window in windows])
         device = next(self.network.parameters()).device
@@ -293,22 +320,25 @@ class DenseWarperMethod:
             chosen = np.flatnonzero(newest == slot)
             keypoints[chosen] = move(
                 self.network.warp_slot,
-                self.network.config.size,
+                config.size,
                 keypoints[chosen],
-                confidence[chosen],
-                ages_s[chosen],
+                seen.confidence[chosen],
+                seen.distance_s[chosen],
                 matrices,
                 slot,
                 device=device,
                 batch=self.batch,
             )
         perfect = [replace(camera, distortion=()) for camera in cameras]
-        found = triangulate(keypoints.swapaxes(0, 1), confidence.swapaxes(0, 1), perfect)
+        found = triangulate(keypoints.swapaxes(0, 1), seen.confidence.swapaxes(0, 1), perfect)
+        points = np.stack([camera.project(found.points_m) for camera in perfect], axis=1)
+        errors = np.linalg.norm(keypoints + seen.taken_off_px - points, axis=-1)
+        known = np.isfinite(found.errors_px.swapaxes(0, 1))
         return Poses(
             stamps_s=np.array([window.stamp_s for window in windows]),
             joints_m=found.points_m,
             covariance_m2=found.covariance_m2,
-            errors_px=found.errors_px.swapaxes(0, 1),
+            errors_px=np.where(known, errors, found.errors_px.swapaxes(0, 1)),
             used=found.used.swapaxes(0, 1),
         )
 
@@ -321,4 +351,5 @@ class DenseWarperMethod:
             As `poses`.
         """
         cameras = [view.camera for view in recording.views]
-        return self.poses(list(windows_of(recording, self.longest_s)), cameras)
+        windows = windows_of(recording, self.longest_s, self.wait)
+        return self.poses(list(windows), cameras)

@@ -59,6 +59,9 @@ class Detector:
     ----------
     noise : DetectorNoise
         In pixels, of joints that are in sight.
+    bias : float
+        Standard deviation, in pixels, of each coordinate of what a camera always has a joint
+        wrong by: a detector sees it elsewhere from behind than from the front.
     hidden_factor : float
         Factor on ``white`` and ``drift`` of joints that are not.
     hidden_missing_rate : float
@@ -77,6 +80,7 @@ class Detector:
     """
 
     noise: DetectorNoise = field(default_factory=DetectorNoise)
+    bias: float = 0.0
     hidden_factor: float = 1.0
     hidden_missing_rate: float = 0.0
     missed_rate: float = 0.0
@@ -362,6 +366,8 @@ def detect(
     )
     made += factors[..., None] * noise.white * rng.standard_normal(made.shape)
     made += factors[..., None] * noise.drift * drift(made.shape, stamps, noise.drift_s, rng)
+    if detector.bias:
+        made += detector.bias * rng.standard_normal((count, 2))
     far_off = rng.random((shots, count)) < noise.outlier_rate
     made += far_off[..., None] * noise.outlier * rng.standard_normal(made.shape)
 

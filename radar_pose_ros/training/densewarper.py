@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from radar_pose_ros.training.multiview_windows import (
     fixed_windows,
 )
 from radar_pose_ros.training.recipe import count
-from radar_pose_ros.vision.comparators import extrapolate
+from radar_pose_ros.vision.alignment import at_instant
 
 RECIPES = recipes.RECIPES / "densewarper"
 # What is maximised on validation.
@@ -146,20 +147,20 @@ def hold_last(windows: Sequence[RigWindow]) -> list[Seen]:
 
 
 def linear(windows: Sequence[RigWindow]) -> list[Seen]:
-    """Return for each window where joints are if they move on as in each view's last two shots."""
-    return [extrapolate(one.window) for one in windows]
+    """Return for each window where joints are if they move evenly from shot to shot."""
+    return [at_instant(one.window) for one in windows]
 
 
-def unmoved(windows: Sequence[RigWindow], extrapolation: float) -> list[Seen]:
+def unmoved(windows: Sequence[RigWindow], network: DenseWarperConfig) -> list[Seen]:
     """Return for each window what heatmaps are drawn of, see `multiview.seen_in`."""
-    return [multiview.seen_in(one.window, extrapolation) for one in windows]
+    seen = [multiview.seen_in([one.window], one.cameras, network) for one in windows]
+    return [(one.keypoints_px[0], one.confidence[0]) for one in seen]
 
 
 def moved(
     warp: Warp,
-    size: int,
+    network: DenseWarperConfig,
     windows: Sequence[RigWindow],
-    extrapolation: float = 0.0,
     device: torch.device | str = "cpu",
 ) -> list[Seen]:
     """Return for each window where a network has the joints of every view.
@@ -168,24 +169,25 @@ def moved(
     ----------
     warp : callable
         As `DenseWarper.warp_slot`.
-    size : int
-        Rows and columns of a heatmap.
+    network : DenseWarperConfig
+        What heatmaps are drawn by.
     windows : sequence of RigWindow
         Of any numbers of views.
-    extrapolation : float
-        Of what heatmaps are drawn, see `multiview.seen_in`.
     device : torch.device or str
         Where ``warp`` computes.
     """
     found: dict[int, Seen] = {}
     for views, slot in sorted({_kind(one) for one in windows}):
         places = [n for n, one in enumerate(windows) if _kind(one) == (views, slot)]
-        seen = unmoved([windows[n] for n in places], extrapolation)
-        keypoints, confidence = (np.stack(part) for part in zip(*seen, strict=True))
-        ages_s = np.stack([windows[n].window.age_s for n in places])
+        seen = [
+            multiview.seen_in([windows[n].window], windows[n].cameras, network) for n in places
+        ]
+        keypoints, confidence, distances, _ = (
+            np.concatenate(part) for part in zip(*seen, strict=True)
+        )
         matrices = np.stack([windows[n].projections for n in places])
-        given = keypoints, confidence, ages_s, matrices, slot
-        pixels = multiview.move(warp, size, *given, device=device)
+        given = keypoints, confidence, distances, matrices, slot
+        pixels = multiview.move(warp, network.size, *given, device=device)
         found |= {n: (pixels[i], confidence[i]) for i, n in enumerate(places)}
     return [found[n] for n in range(len(windows))]
 
@@ -194,8 +196,7 @@ def moved_by(
     network: DenseWarper, windows: Sequence[RigWindow], device: torch.device | str = "cpu"
 ) -> list[Seen]:
     """Return `moved` by a network in evaluation mode, as its configuration has it."""
-    config = network.config
-    return moved(network.warp_slot, config.size, windows, config.extrapolation, device)
+    return moved(network.warp_slot, network.config, windows, device)
 
 
 def _kind(one: RigWindow) -> tuple[int, int]:
@@ -220,7 +221,7 @@ def validation_scores(
     """Return the errors on validation windows: of the network, without it, of what is held."""
     methods = {
         "": moved_by(network, windows, device),
-        "unmoved_": unmoved(windows, network.config.extrapolation),
+        "unmoved_": unmoved(windows, network.config),
         "hold_last_": hold_last(windows),
     }
     found = mean_errors_mm(windows, methods)
@@ -254,8 +255,8 @@ def fit_recipe(
     """
     torch.manual_seed(recipe.loop.seed)
     model = SlotWarper(DenseWarper(recipe.network)).to(device)
-    size, share = recipe.network.size, recipe.network.extrapolation
-    batches = RigBatches(training, recipe.batch, size, recipe.data, recipe.loop.seed, share)
+    size = recipe.network.size
+    batches = RigBatches(training, recipe.batch, recipe.network, recipe.data, recipe.loop.seed)
     windows = fixed_windows(validation, recipe.data, recipe.validation_windows)
     recipes.keep(recipe, directory, resume)
 
@@ -405,7 +406,7 @@ def rows(
     network : DenseWarper
     test : sequence of PoseSequence
     data : RigData
-        But for the intervals, which are `INTERVALS_S`.
+        But for the intervals, which are `INTERVALS_S`, and whether next shots are known.
     most : int
         Windows of each.
 
@@ -413,36 +414,44 @@ def rows(
     -------
     list of dict
         Rows of `radar_pose_ros.measurements`: ``views_N.interval_M_ms.<method>.mpjpe_mm``, the
-        error at the newest shot's instant over the joints that all methods have. "unmoved" is what
-        the network begins with.
+        error at the newest shot's instant over the joints that all methods have, and
+        ``views_N.interval_M_ms.later.<method>.mpjpe_mm`` where they know every view's next shot.
+        "unmoved" is what the network begins with.
     """
     network.eval()
     found = []
-    for views in range(data.views[1], data.views[0] - 1, -1):
-        for interval_s in INTERVALS_S:
-            some = replace(data, interval_s=(interval_s, interval_s))
-            windows = fixed_windows(test, some, most, views)
-            methods = {
-                "densewarper": moved_by(network, windows),
-                "unmoved": unmoved(windows, network.config.extrapolation),
-                "hold_last": hold_last(windows),
-                "linear_causal": linear(windows),
-            }
-            name = f"views_{views}.interval_{1e3 * interval_s:.0f}_ms"
-            found += [
-                measurements.result(f"{name}.{method}.mpjpe_mm", value, "mm")
-                for method, value in mean_errors_mm(windows, methods).items()
-            ]
+    for views, interval_s, wait in product(
+        range(data.views[1], data.views[0] - 1, -1), INTERVALS_S, (False, True)
+    ):
+        some = replace(data, interval_s=(interval_s, interval_s), wait_share=float(wait))
+        windows = fixed_windows(test, some, most, views)
+        methods = {
+            "densewarper": moved_by(network, windows),
+            "unmoved": unmoved(windows, network.config),
+            "linear": linear(windows),
+        }
+        if not wait:
+            methods["hold_last"] = hold_last(windows)
+        name = f"views_{views}.interval_{1e3 * interval_s:.0f}_ms" + (".later" if wait else "")
+        found += [
+            measurements.result(f"{name}.{method}.mpjpe_mm", value, "mm")
+            for method, value in mean_errors_mm(windows, methods).items()
+        ]
     return found
 
 
 def recording_rows(network: DenseWarper, recording: MultiViewRecording) -> list[dict[str, Any]]:
     """Return errors on a recording whose cameras fire together, as `multiview_evaluation` has it.
 
-    The network's rows are called "densewarper".
+    The network's rows are called "densewarper" and, where it waits for every view's next shot,
+    "densewarper_later".
     """
     seen = recording.converted(H36M17.name)
-    return multiview_evaluation.results_of(seen, {"densewarper": DenseWarperMethod(network)})
+    methods = {
+        "densewarper": DenseWarperMethod(network),
+        "densewarper_later": DenseWarperMethod(network, wait=True),
+    }
+    return multiview_evaluation.results_of(seen, methods)
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:

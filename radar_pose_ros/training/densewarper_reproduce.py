@@ -16,13 +16,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
-from radar_pose_ros.models.densewarper import DenseWarper, multiply_accumulates
+from radar_pose_ros.models.densewarper import (
+    DenseWarper,
+    DenseWarperConfig,
+    multiply_accumulates,
+)
 from radar_pose_ros.training import ablations, densewarper, multiview_windows, report
 from radar_pose_ros.training.claims import Measure, Results, Table, Verdict
 from radar_pose_ros.training.densewarper import INTERVALS_S, RECIPES, Recipe, Seen
@@ -38,22 +43,24 @@ ABLATIONS = RECIPES / "ablations"
 MEASURES = {
     "mpjpe_mm": Measure("all intervals"),
     **{f"mpjpe_mm_{round(1e3 * s)}": Measure(f"{round(1e3 * s)} ms") for s in INTERVALS_S},
+    "mpjpe_mm_later": Measure("all, next shots known"),
 }
 # Of each test movement, for each interval.
 WINDOWS = 10
 _SHORTEST_S = 1.0  # of recorded movements that are measured on
 
 
-def _fused(windows: Sequence[RigWindow], size: int) -> list[Seen]:
-    """Take the fused heatmaps as they are."""
-    return densewarper.moved(lambda own, fused, slot, dt_s: fused, size, windows)
+def _fused(windows: Sequence[RigWindow], network: DenseWarperConfig) -> list[Seen]:
+    """Take the fused heatmaps of what each view saw last as they are."""
+    held = replace(network, extrapolation=0.0, reconciled=False)
+    return densewarper.moved(lambda own, fused, slot, dt_s: fused, held, windows)
 
 
-# What trains nothing: from windows and the size of heatmaps to keypoints.
-METHODS: dict[str, Callable[[Sequence[RigWindow], int], list[Seen]]] = {
+# What trains nothing: from windows, and the network of the other rows, to keypoints.
+METHODS: dict[str, Callable[[Sequence[RigWindow], DenseWarperConfig], list[Seen]]] = {
     "hold_last": lambda windows, _: densewarper.hold_last(windows),
-    "linear_causal": lambda windows, _: densewarper.linear(windows),
-    "half_linear": lambda windows, _: densewarper.unmoved(windows, 0.5),
+    "linear": lambda windows, _: densewarper.linear(windows),
+    "unmoved": densewarper.unmoved,
     "fusion": _fused,
 }
 
@@ -108,23 +115,26 @@ def measure_all(
     test : sequence of PoseSequence
         One for each recording, each longer than two of the longest `INTERVALS_S`.
     data : RigData
-        But for the intervals.
+        But for the intervals, and whether next shots are known.
     method : callable
         From windows to the keypoints of each.
     """
-    by_recording: dict[str, list[float]] = {}
-    for interval_s in INTERVALS_S:
-        some = replace(data, interval_s=(interval_s, interval_s))
+    found: dict[float, dict[float, list[float]]] = {0.0: {}, 1.0: {}}
+    for wait, interval_s in product(found, INTERVALS_S):
+        some = replace(data, interval_s=(interval_s, interval_s), wait_share=wait)
         windows = [  # each movement by itself, so that it has as many as the others
             window
             for number, one in enumerate(test)
             for window in fixed_windows([one], replace(some, seed=number), WINDOWS)
         ]
         errors = errors_mm(windows, method(windows)).reshape(len(test), -1)
-        name = f"mpjpe_mm_{round(1e3 * interval_s)}"
-        by_recording[name] = np.nanmean(errors, axis=1).tolist()
-    means = np.mean([*by_recording.values()], axis=0).tolist()
-    by_recording = {"mpjpe_mm": means, **by_recording}
+        found[wait][interval_s] = np.nanmean(errors, axis=1).tolist()
+    at_once, later = (np.mean([*values.values()], axis=0).tolist() for values in found.values())
+    by_recording = {
+        "mpjpe_mm": at_once,
+        **{f"mpjpe_mm_{round(1e3 * s)}": values for s, values in found[0.0].items()},
+        "mpjpe_mm_later": later,
+    }
     return {
         "by_recording": by_recording,
         "whole": {name: float(np.mean(values)) for name, values in by_recording.items()},
@@ -132,11 +142,11 @@ def measure_all(
 
 
 def _train_and_measure(job: Job) -> dict[str, Any]:
-    data, size = job.recipe.data, job.recipe.network.size
+    data, shown = job.recipe.data, job.recipe.network
     test = multiview_windows.load(data, "test", job.data)
     test = [one for one in test if one.duration_s >= _SHORTEST_S]
     if job.method:
-        found = measure_all(test, data, lambda windows: METHODS[job.method](windows, size))
+        found = measure_all(test, data, lambda windows: METHODS[job.method](windows, shown))
         return {**found, "network": {}, "training": {"minutes": 0.0, "best_step": 0}}
     train, validation = (
         multiview_windows.load(data, split, job.data) for split in ("train", "validation")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from radar_pose_ros.datasets import cmu_mocap, simulated_poses
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
-from radar_pose_ros.models.densewarper import slot_targets
+from radar_pose_ros.models.densewarper import DenseWarperConfig, slot_targets
 from radar_pose_ros.models.multiview import Views, crop, seen_in, views_of
 from radar_pose_ros.simulation.cameras import CameraRanges, PinholeCamera
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
@@ -56,9 +56,11 @@ class RigData(MovementData):
     detector : Detector
         Pixels, of an image as wide as the cameras' (1000).
     noise_factor : (float, float)
-        Range of a factor on jitter, drift and outliers: detectors of different worth.
+        Range of a factor on jitter, drift, outliers and bias: detectors of different worth.
     margin : (float, float)
         Range of what training cuts out around a person, see `crop`.
+    wait_share : float
+        Of the windows that know every view's next shot.
     """
 
     rate_hz: float = 60.0
@@ -70,6 +72,7 @@ class RigData(MovementData):
     detector: Detector = field(default_factory=Detector)
     noise_factor: tuple[float, float] = (1.0, 1.0)
     margin: tuple[float, float] = (1.2, 1.6)
+    wait_share: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,8 +81,9 @@ class RigData(MovementData):
             ends = getattr(self, name)
             if len(ends) != 2 or not least <= ends[0] <= ends[1] < np.inf:
                 raise ValueError(f"data: {name} must be a range from {least} up, got {ends}")
-        if not 0 <= self.random_share <= 1:
-            raise ValueError(f"data: random_share must be 0 to 1, got {self.random_share}")
+        for name in ("random_share", "wait_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data: {name} must be 0 to 1, got {getattr(self, name)}")
 
     @classmethod
     def of(cls, entries: Mapping[str, Any]) -> RigData:
@@ -95,7 +99,8 @@ class RigData(MovementData):
         """Return a detector of a worth that is drawn."""
         factor, noise = rng.uniform(*self.noise_factor), self.detector.noise
         worse = {name: factor * getattr(noise, name) for name in ("white", "drift", "outlier")}
-        return replace(self.detector, noise=replace(noise, **worse))
+        bias = factor * self.detector.bias
+        return replace(self.detector, noise=replace(noise, **worse), bias=bias)
 
 
 def _with_tuples(entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +144,7 @@ class RigWindow:
     cameras : tuple of PinholeCamera
         Without distortion.
     window : Window
-        Of every view the newest shot and the one before.
+        Of every view the newest shot and the one before, and perhaps the next one.
     joints_m : ndarray, shape (joints, 3)
         The truth at the window's instant, in the cameras' world.
     """
@@ -170,7 +175,8 @@ def draw(
     source : PoseSequence
         Without gaps, at ``data.rate_hz``.
     instant_s : float
-        Of the newest shot; twice the longest interval after the first frame at least.
+        Of the newest shot; twice the longest interval after the first frame at least, and the
+        longest interval before the last one.
     views, slot : int
         How many cameras there are, and which of them fires last.
     data : RigData
@@ -190,18 +196,19 @@ def draw(
     near = source.joints_m[max(frame - around, 0) : frame + around]
     ranges = replace(data.cameras, azimuth=(begin, begin + arc))
     cameras = rig(views, near.mean((0, 1)), rng, ranges)
-    joints_at = _movement(source, instant_s - 2 * interval_s, instant_s)
-    stamps = [[instant_s - age - interval_s, instant_s - age] for age in ages.tolist()]
+    joints_at = _movement(source, instant_s - 2 * interval_s, instant_s + interval_s)
+    stamps = [instant_s - age + interval_s * np.array([-1, 0, 1]) for age in ages.tolist()]
     seen = observe(joints_at, H36M17, cameras, stamps, rng, data.disturbing(rng))
-    before, newest = (
+    before, newest, after = (
         tuple(
             Shot(float(view.stamps_s[shot]), view.keypoints_px[shot], view.score[shot])
             for view in seen
         )
-        for shot in (0, 1)
+        for shot in range(3)
     )
+    waited = rng.random() < data.wait_share
     truth = joints_at(np.array([instant_s]))[0]
-    window = Window(instant_s, slot, newest, before)
+    window = Window(instant_s, slot, newest, before, after if waited else ())
     return RigWindow(source.name.partition("@")[0], tuple(cameras), window, truth)
 
 
@@ -244,12 +251,10 @@ class RigBatches:
     sources : sequence of PoseSequence
     pairs : int
         Views to be moved per step, of all processes together: fewer windows of more views.
-    size : int
-        Rows and columns of a heatmap.
+    network : DenseWarperConfig
+        Of what is to learn.
     data : RigData
     seed : int
-    extrapolation : float
-        See `seen_in`.
 
     Raises
     ------
@@ -261,16 +266,14 @@ class RigBatches:
         self,
         sources: Sequence[PoseSequence],
         pairs: int,
-        size: int,
+        network: DenseWarperConfig,
         data: RigData,
         seed: int,
-        extrapolation: float = 0.0,
     ) -> None:
         if pairs < data.views[1] - 1:
             raise ValueError(f"{data.views[1]} views have more pairs than a batch of {pairs}")
         self.places = _Places(sources, data)
-        self.pairs, self.size, self.data, self.seed = pairs, size, data, seed
-        self.extrapolation = extrapolation
+        self.pairs, self.network, self.data, self.seed = pairs, network, data, seed
 
     def shape(self, step: int) -> tuple[int, int, int]:
         """Return the windows of a step, their views, and which of these is the newest."""
@@ -285,19 +288,20 @@ class RigBatches:
         streams = [np.random.default_rng([self.seed, step, n + 1]) for n in range(count)[mine]]
         windows = [draw(*self.places.draw(rng), views, slot, self.data, rng) for rng in streams]
         margins = np.stack([rng.uniform(*self.data.margin, views) for rng in streams])
-        return stack(windows, self.size, margins, self.extrapolation)
+        return stack(windows, self.network, margins)
 
 
 class _Places:
     """Where in which movement the newest shot may be."""
 
     def __init__(self, sources: Sequence[PoseSequence], data: RigData) -> None:
-        self.first_s = 2 * data.interval_s[1]
+        longest_s = data.interval_s[1]
+        self.first_s = 2 * longest_s
         # the last frame is at duration_s - 1 / rate_hz
-        self.sources = [s for s in sources if s.duration_s - 1 / s.rate_hz > self.first_s]
+        self.sources = [s for s in sources if s.duration_s - 1 / s.rate_hz > 3 * longest_s]
         if not self.sources:
-            raise ValueError(f"no movement is longer than two intervals, {self.first_s:g} s")
-        spans = [s.duration_s - 1 / s.rate_hz - self.first_s for s in self.sources]
+            raise ValueError(f"no movement is longer than three intervals, {3 * longest_s:g} s")
+        spans = [s.duration_s - 1 / s.rate_hz - 3 * longest_s for s in self.sources]
         self._ends = np.cumsum(spans)
 
     def draw(self, rng: np.random.Generator) -> tuple[PoseSequence, float]:
@@ -311,28 +315,25 @@ class _Places:
         return self.sources[number], self.first_s + float(place) - before
 
 
-def stack(
-    windows: Sequence[RigWindow], size: int, margins: np.ndarray, extrapolation: float = 0.0
-) -> Batch:
+def stack(windows: Sequence[RigWindow], network: DenseWarperConfig, margins: np.ndarray) -> Batch:
     """Return windows of as many views, with the same newest one, as a batch.
 
     Parameters
     ----------
     windows : sequence of RigWindow
-    size : int
-        Rows and columns of a heatmap.
+    network : DenseWarperConfig
+        What is shown the windows, see `seen_in`.
     margins : ndarray, shape (windows, views)
         See `crop`.
-    extrapolation : float
-        See `seen_in`.
     """
-    seen = [seen_in(one.window, extrapolation) for one in windows]
-    keypoints, confidence = (np.stack(part) for part in zip(*seen, strict=True))
-    ages = np.stack([one.window.age_s for one in windows])
+    seen = [seen_in([one.window], one.cameras, network) for one in windows]
+    keypoints, confidence, distances, _ = (
+        np.concatenate(part) for part in zip(*seen, strict=True)
+    )
     matrices = np.stack([one.projections for one in windows])
     slot = windows[0].window.view
-    to_heatmap = crop(keypoints, size, margins)
-    views = views_of(keypoints, confidence, ages, matrices, slot, to_heatmap)
+    to_heatmap = crop(keypoints, network.size, margins)
+    views = views_of(keypoints, confidence, distances, matrices, slot, to_heatmap)
     joints = torch.from_numpy(np.stack([one.joints_m for one in windows]))
     targets = slot_targets(joints[:, None], views.projections)
     return Batch(views, targets.float(), views.confidence > 0)

@@ -15,7 +15,7 @@ shots.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -23,12 +23,12 @@ from numpy.typing import ArrayLike
 
 from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.skeleton.definitions import Skeleton
+from radar_pose_ros.vision.alignment import SAME_INSTANT_S, at_instant
 from radar_pose_ros.vision.camera import PinholeCamera
-from radar_pose_ros.vision.interleaving import Interleaver, Window
+from radar_pose_ros.vision.interleaving import Interleaver, Shot, Window
 from radar_pose_ros.vision.triangulation import Triangulation, triangulate
 
 LONGEST_S = 0.5  # a view that is silent for longer is left out [choice]
-SAME_INSTANT_S = 1e-6  # stamps this close are one instant
 # Bones whose directions are this near to opposite have no way to turn [choice].
 _OPPOSITE = -1 + 1e-9
 
@@ -115,8 +115,20 @@ def rows_at(stamps_s: np.ndarray, at_s: ArrayLike) -> np.ndarray:
     return np.where(there, found, -1)
 
 
-def windows_of(recording: Recording, longest_s: float = LONGEST_S) -> Iterator[Window]:
-    """Yield the windows of a recording's instants; of shots together the last one's."""
+def windows_of(
+    recording: Recording, longest_s: float = LONGEST_S, wait: bool = False
+) -> Iterator[Window]:
+    """Yield the windows of a recording's instants; of shots together the last one's.
+
+    Parameters
+    ----------
+    recording : Recording
+    longest_s : float
+        A view whose newest shot is older is left out, and no two shots further apart belong
+        together.
+    wait : bool
+        Whether windows know each view's next shot.
+    """
     shots = [
         (stamp, number, shot)
         for number, view in enumerate(recording.views)
@@ -129,10 +141,24 @@ def windows_of(recording: Recording, longest_s: float = LONGEST_S) -> Iterator[W
         window = interleaver.push(number, stamp, view.keypoints_px[shot], view.confidence[shot])
         assert window is not None  # in order, and no stamp twice
         if last is not None and window.stamp_s - last.stamp_s > SAME_INSTANT_S:
-            yield last
+            yield _with_next(last, recording, longest_s) if wait else last
         last = window
     if last is not None:
-        yield last
+        yield _with_next(last, recording, longest_s) if wait else last
+
+
+def _with_next(window: Window, recording: Recording, longest_s: float) -> Window:
+    """Return the window with each view's next shot."""
+    after: list[Shot | None] = []
+    for view, newest in zip(recording.views, window.newest, strict=True):
+        found = None
+        following = int(np.searchsorted(view.stamps_s, window.stamp_s + SAME_INSTANT_S))
+        if newest is not None and following < len(view.stamps_s):
+            stamp_s = float(view.stamps_s[following])
+            if stamp_s - newest.stamp_s <= longest_s:
+                found = Shot(stamp_s, view.keypoints_px[following], view.confidence[following])
+        after.append(found)
+    return replace(window, after=tuple(after))
 
 
 def hold_last(recording: Recording, longest_s: float = LONGEST_S) -> Poses:
@@ -162,24 +188,20 @@ def linear(recording: Recording, causal: bool = False, longest_s: float = LONGES
     recording : Recording
     causal : bool
         Whether to go on from the last two shots of the view; else the next shot says where to,
-        and a pose is known only after every other view has fired again. Without a next one, at
-        the end, it is as with ``causal``.
+        and a pose is known only after every other view has fired again. Where there is no next
+        one, or it does not know the joint, it is as with ``causal``.
     longest_s : float
-        A view whose newest shot is older is left out. Shots further apart are not joined by a
-        line: there, and where the other shot does not know a joint, the newest is held.
+        A view whose newest shot is older is left out, and shots further apart are not joined by
+        a line.
 
     Raises
     ------
     ValueError
         As `hold_last`.
     """
-    windows = list(windows_of(recording, longest_s))
-    stamps = np.array([window.stamp_s for window in windows])
-    seen = [extrapolate(window) for window in windows]
-    if not causal:
-        for number, view in enumerate(recording.views):
-            _interpolate(view, number, stamps, seen, longest_s)
-    return _poses(recording, stamps, seen)
+    windows = list(windows_of(recording, longest_s, wait=not causal))
+    seen = [at_instant(window) for window in windows]
+    return _poses(recording, [window.stamp_s for window in windows], seen)
 
 
 def slerp(
@@ -265,31 +287,6 @@ def synchronous(recording: Recording) -> Poses:
     return _poses(recording, stamps, list(zip(keypoints, confidence, strict=True)))
 
 
-def extrapolate(window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each view's joints are at the window's instant, if they move on evenly.
-
-    Returns
-    -------
-    keypoints_px : ndarray, shape (views, joints, 2)
-        From the last two shots; from the newest alone where the one before is not there or does
-        not know the joint. NaN where a view is missing.
-    confidence : ndarray, shape (views, joints)
-        The lesser one of those that were used.
-    """
-    keypoints, confidence = window.keypoints_px, window.confidence
-    for view, (newest, before) in enumerate(zip(window.newest, window.before, strict=True)):
-        if newest is None or before is None:
-            continue
-        step = (window.stamp_s - newest.stamp_s) / (newest.stamp_s - before.stamp_s)
-        if step == 0:  # its own shot: the one before has no say
-            continue
-        moved = newest.keypoints_px + step * (newest.keypoints_px - before.keypoints_px)
-        known = ~np.isnan(moved).any(-1)
-        keypoints[view, known] = moved[known]
-        confidence[view, known] = np.minimum(newest.confidence, before.confidence)[known]
-    return keypoints, confidence
-
-
 def turn_between(
     first_m: ArrayLike, second_m: ArrayLike, share: ArrayLike, skeleton: Skeleton
 ) -> np.ndarray:
@@ -368,34 +365,6 @@ def _turned(one: np.ndarray, other: np.ndarray, part: np.ndarray) -> np.ndarray:
     turned = np.where(cosine > _OPPOSITE, turned, np.nan)
     # a bone without length, such as that from the root to itself, has no direction
     return np.where((lengths[0] > 0) & (lengths[1] > 0), turned, one + part * (other - one))
-
-
-def _interpolate(
-    view: View,
-    number: int,
-    stamps: np.ndarray,
-    seen: list[tuple[np.ndarray, np.ndarray]],
-    longest_s: float,
-) -> None:
-    """Put the joints of a view, wherever it has a next shot, on the line to that, in place."""
-    after = np.searchsorted(view.stamps_s, stamps + SAME_INSTANT_S)
-    for row, following in enumerate(after.tolist()):
-        if not 0 < following < len(view.stamps_s):
-            continue
-        begin, end = view.stamps_s[following - 1 : following + 1]
-        if stamps[row] - begin > longest_s:
-            continue
-        keypoints, confidence = seen[row]
-        keypoints[number] = view.keypoints_px[following - 1]
-        confidence[number] = view.confidence[following - 1]
-        if end - begin > longest_s or stamps[row] - begin <= SAME_INSTANT_S:
-            continue
-        share = (stamps[row] - begin) / (end - begin)
-        moved = (1 - share) * keypoints[number] + share * view.keypoints_px[following]
-        known = ~np.isnan(moved).any(-1)
-        keypoints[number, known] = moved[known]
-        lesser = np.minimum(confidence[number], view.confidence[following])
-        confidence[number, known] = lesser[known]
 
 
 def _nothing(recording: Recording) -> tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,7 @@ class Shot:
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """What is known of all views at the instant of a shot, and nothing that came after it.
+    """What is known of all views at the instant of a shot.
 
     Attributes
     ----------
@@ -52,12 +52,16 @@ class Window:
         Of each view the newest shot up to the instant; None if it is too old or there is none.
     before : tuple of (Shot or None)
         Of each view the shot before that one; None if the two are too far apart, or there is none.
+    after : tuple of (Shot or None)
+        Of each view the shot after the newest, for whoever could wait for it; None if the two are
+        too far apart, or there is none. Empty if nobody waited.
     """
 
     stamp_s: float
     view: int
     newest: tuple[Shot | None, ...]
     before: tuple[Shot | None, ...]
+    after: tuple[Shot | None, ...] = ()
 
     @property
     def missing(self) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from radar_pose_ros.models.densewarper import PRESETS, DenseWarper, DenseWarperC
 from radar_pose_ros.models.multiview import DenseWarperMethod, crop, move, seen_in, views_of
 from radar_pose_ros.simulation.multiview import rig, shutter_times
 from radar_pose_ros.vision.camera import PinholeCamera
-from radar_pose_ros.vision.comparators import hold_last, instants
+from radar_pose_ros.vision.comparators import hold_last, instants, windows_of
 from radar_pose_ros.vision.interleaving import Shot, Window
 
 SMALL = DenseWarperConfig(joints=17, size=48, blocks=1, channels=4, dilations=(1,))
@@ -111,11 +111,38 @@ def test_joints_go_on_by_a_share_of_an_even_movement() -> None:
     shots = [Shot(t, np.full((3, 2), 100 * t), np.ones(3)) for t in (0.1, 0.3)]
     newest = Shot(0.4, np.full((3, 2), 7.0), np.full(3, 0.8))
     window = Window(0.4, 1, (shots[1], newest), (shots[0], None))
-    keypoints, confidence = seen_in(window, 0.5)
-    np.testing.assert_allclose(keypoints[0], 35.0)
-    np.testing.assert_allclose(keypoints[1], 7.0)
-    assert_close(confidence[:, 0], [1.0, 0.8])
-    np.testing.assert_allclose(seen_in(window, 0.0)[0][0], 30.0)
+    cameras = recording(still=True, views=2).cameras
+    shown = seen_in([window], cameras, replace(SMALL, extrapolation=0.5))
+    np.testing.assert_allclose(shown.keypoints_px[0, 0], 35.0)
+    np.testing.assert_allclose(shown.keypoints_px[0, 1], 7.0)
+    assert_close(shown.confidence[0, :, 0], [1.0, 0.8])
+    np.testing.assert_allclose(shown.distance_s, [[0.1, 0.0]], atol=1e-9)
+    assert (shown.taken_off_px == 0).all()
+    np.testing.assert_allclose(seen_in([window], cameras, SMALL).keypoints_px[0, 0], 30.0)
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_views_that_always_disagree_are_reconciled_and_say_so(wait: bool) -> None:
+    """Of who stands still, seen by views that are always off: the pose of all, and the errors."""
+    seen = recording(still=True, distortion=(-0.1, 0.01, 0.001, -0.001))
+    rng = np.random.default_rng(5)
+    off = [rng.normal(0, 6, (1, 17, 2)) for _ in seen.views]
+    views = tuple(
+        replace(v, keypoints_px=v.keypoints_px + o) for v, o in zip(seen.views, off, strict=True)
+    )
+    seen = replace(seen, views=views)
+    network = DenseWarper(replace(SMALL, reconciled=True))
+    poses, held = DenseWarperMethod(network, wait=wait)(seen), hold_last(seen)
+    together = np.stack([view.keypoints_px[1] for view in seen.views])
+    shown = seen_in(
+        list(windows_of(seen, wait=wait))[-6:-3], seen.cameras, replace(SMALL, reconciled=True)
+    )
+    agreed = shown.keypoints_px[0]
+    perfect = [replace(camera, distortion=()) for camera in seen.cameras]
+    assert multiview.triangulate(together, None, seen.cameras).errors_px.max() > 3
+    assert multiview.triangulate(agreed, None, perfect).errors_px.max() < 0.01
+    np.testing.assert_allclose(poses.joints_m[-5], held.joints_m[-5], atol=0.002)
+    np.testing.assert_allclose(poses.errors_px[-5], held.errors_px[-5], atol=0.5)
 
 
 def test_joints_move_by_as_much_as_their_maps() -> None:

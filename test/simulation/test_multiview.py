@@ -233,6 +233,21 @@ def test_sides_are_exchanged_whole(rng: np.random.Generator) -> None:
     assert_close(made[~swapped][:, knees], true[~swapped][:, knees])
 
 
+def test_a_bias_stays_the_same_for_all_of_a_recording(rng: np.random.Generator) -> None:
+    true = np.zeros((3, 17, 2))
+    nothing = np.zeros((3, 17), bool)
+    many = np.stack(
+        [
+            detect(true, nothing, H36M17, np.arange(3.0), Detector(bias=6.0), rng)[0]
+            for _ in range(200)
+        ]
+    )
+    assert (many == many[:, :1]).all()
+    assert many[:, 0].std() == pytest.approx(6.0, rel=0.03)
+    assert abs(many[:, 0].mean()) < 0.2
+    assert np.corrcoef(many[:, 0, 3, 0], many[:, 0, 4, 0])[0, 1] < 0.3
+
+
 def test_drift_depends_on_time_alone(rng: np.random.Generator) -> None:
     """Its correlation over dt is exp(-dt / 0.5 s), however the shots lie between."""
     stamps = np.array([0.0, 0.05, 0.5, 1.5])

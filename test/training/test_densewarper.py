@@ -33,6 +33,7 @@ SMALL = {
     "stride": 1,
     "offset_kernel": 1,
     "extrapolation": 0.0,
+    "reconciled": False,
 }
 
 
@@ -68,7 +69,8 @@ def small_preset(monkeypatch):
 def test_the_shipped_recipe_is_valid() -> None:
     found = Recipe.load(RECIPES / "light.yaml")
     assert found.preset == "light" and found.is_preset
-    assert found.data.detector == DETECTOR
+    noise = dataclasses.replace(DETECTOR.noise, white=1.5, drift=5.0)
+    assert found.data.detector == dataclasses.replace(DETECTOR, noise=noise, bias=6.0)
     assert found.network == PRESETS["light"]
     plain = json.loads(json.dumps(dataclasses.asdict(found)))
     assert Recipe.of(plain) == found
@@ -109,11 +111,11 @@ def gliding(people, speed: float) -> list[PoseSequence]:
 
 def test_the_loss_is_that_of_the_newest_instant(people) -> None:
     """Of who stands still there is none but the heatmaps' rounding; else it is by hand."""
-    exact = dataclasses.replace(recipe().data, detector=Detector())
+    exact = dataclasses.replace(recipe().data, detector=Detector(), wait_share=0.0)
     network = DenseWarper(recipe().network)
-    still = RigBatches(gliding(people, 0.0), 6, 24, exact, 0)(0)
+    still = RigBatches(gliding(people, 0.0), 6, recipe().network, exact, 0)(0)
     assert float(densewarper.loss_of(network.warp_slot, still, 24).detach()) < 1
-    moving = RigBatches(gliding(people, 1.0), 6, 24, exact, 0)(0)
+    moving = RigBatches(gliding(people, 1.0), 6, recipe().network, exact, 0)(0)
     loss = float(densewarper.loss_of(network.warp_slot, moving, 24).detach())
     distance = (moving.views.keypoints_px - moving.target_px[:, :, 0]).abs().sum(-1)
     counts = moving.seen.sum(1, keepdim=True) >= min(3, moving.seen.shape[1])
@@ -133,7 +135,7 @@ def test_a_movement_that_is_always_the_same_is_learnt(people) -> None:
         interval_s=(0.3, 0.3),
         cameras=dataclasses.replace(recipe().data.cameras, roll=0.0),
     )
-    batches = RigBatches(gliding(people, 1.5), 4, 24, data, 0)
+    batches = RigBatches(gliding(people, 1.5), 4, recipe().network, data, 0)
     network = DenseWarper(recipe().network)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     fixed, losses = [batches(step) for step in range(2)], []
@@ -180,7 +182,8 @@ def test_training_and_its_resumption(people, tmp_path, monkeypatch) -> None:
 
 
 def test_untrained_it_is_as_good_as_what_is_held(people) -> None:
-    windows = fixed_windows(people["test"], recipe().data, 6)
+    at_once = dataclasses.replace(recipe().data, wait_share=0.0)
+    windows = fixed_windows(people["test"], at_once, 6)
     network = DenseWarper(recipe().network).eval()
     scores = densewarper.validation_scores(network, windows)
     held = scores["validation_hold_last_mpjpe_mm"]
@@ -189,7 +192,9 @@ def test_untrained_it_is_as_good_as_what_is_held(people) -> None:
 
 def test_the_preset_begins_half_way_to_an_even_movement(people) -> None:
     """Untrained it has half of the error of what is held, where lines have none."""
-    exact = dataclasses.replace(recipe().data, detector=Detector(), interval_s=(0.1, 0.1))
+    exact = dataclasses.replace(
+        recipe().data, detector=Detector(), interval_s=(0.1, 0.1), wait_share=0.0
+    )
     windows = fixed_windows(gliding(people, 1.0), exact, 9)
     network = DenseWarper(dataclasses.replace(recipe().network, extrapolation=0.5)).eval()
     scores = densewarper.validation_scores(network, windows)
@@ -198,7 +203,10 @@ def test_the_preset_begins_half_way_to_an_even_movement(people) -> None:
     assert scores["validation_mpjpe_mm"] == pytest.approx(
         scores["validation_unmoved_mpjpe_mm"], abs=1e-3
     )
-    batches = [RigBatches(gliding(people, 1.0), 3, 24, exact, 0, share)(0) for share in (0, 0.5)]
+    batches = [
+        RigBatches(gliding(people, 1.0), 3, shown, exact, 0)(0)
+        for shown in (recipe().network, network.config)
+    ]
     errors = [
         (batch.views.keypoints_px - batch.target_px[:, :, 0]).norm(dim=-1)[batch.seen].mean()
         for batch in batches
@@ -255,8 +263,11 @@ def test_train_then_evaluate(small_preset, tmp_path, capsys, monkeypatch) -> Non
     assert run(densewarper.add_evaluate_arguments, densewarper.evaluate, *options) == 0
     rows = {row["id"]: row["value"] for row in json.loads(table.read_text())["results"]}
     assert {name.split(".")[0] for name in rows} == {"views_2", "views_3", "views_4"}
-    for method in ("densewarper", "unmoved", "hold_last", "linear_causal"):
+    for method in ("densewarper", "unmoved", "hold_last", "linear"):
         assert 1 < rows[f"views_4.interval_100_ms.{method}.mpjpe_mm"] < 1000
+    linear = "views_4.interval_100_ms{}.linear.mpjpe_mm"
+    assert 1 < rows[linear.format(".later")] < rows[linear.format("")]
+    assert "views_4.interval_100_ms.later.hold_last.mpjpe_mm" not in rows
     assert "views_2.interval_100_ms.densewarper.mpjpe_mm" in capsys.readouterr().out
 
 

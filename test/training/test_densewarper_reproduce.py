@@ -68,8 +68,12 @@ def test_the_shipped_table_is_valid() -> None:
     assert recipe.is_preset and recipe.data.views == (4, 4)
     assert {row.method for row in table.rows.values()} == {"", *METHODS}
     untold = densewarper_reproduce._recipe_of("warper_no_time", table)
-    assert untold.network == replace(PRESETS["light"], time_channels=False, extrapolation=0.0)
-    assert densewarper_reproduce._recipe_of("warper_ahead", table) == recipe
+    assert untold.network == replace(
+        PRESETS["light"], time_channels=False, extrapolation=0.0, reconciled=False
+    )
+    ahead = densewarper_reproduce._recipe_of("warper_ahead", table)
+    assert ahead.network == replace(PRESETS["light"], reconciled=False)
+    assert densewarper_reproduce._recipe_of("warper_reconciled", table) == recipe
 
 
 def test_everything_is_trained_once_and_reported(ablations, tmp_path, monkeypatch, capsys) -> None:
@@ -126,13 +130,18 @@ def test_measures_of_known_errors() -> None:
     assert set(found["whole"]) == set(MEASURES)
     assert max(found["whole"].values()) < 1e-6
     held = densewarper_reproduce.measure_all(test, data, densewarper.hold_last)
-    fused = densewarper_reproduce.measure_all(test, data, lambda w: METHODS["fusion"](w, 64))
+    fused = densewarper_reproduce.measure_all(
+        test, data, lambda w: METHODS["fusion"](w, PRESETS["light"])
+    )
     assert fused["whole"]["mpjpe_mm"] < held["whole"]["mpjpe_mm"]
     whole = held["whole"]
     assert 1 < whole["mpjpe_mm_67"] < whole["mpjpe_mm_267"] < 200
     assert whole["mpjpe_mm"] == pytest.approx(
-        np.mean([whole[name] for name in MEASURES if name != "mpjpe_mm"])
+        np.mean([whole[f"mpjpe_mm_{interval_ms}"] for interval_ms in (67, 133, 267)])
     )
+    lines = densewarper_reproduce.measure_all(test, data, densewarper.linear)["whole"]
+    assert lines["mpjpe_mm_later"] < lines["mpjpe_mm"] < whole["mpjpe_mm"]
+    assert whole["mpjpe_mm_later"] > 10  # of what is held the next shot has no say
     assert np.mean(held["by_recording"]["mpjpe_mm_133"]) == pytest.approx(whole["mpjpe_mm_133"])
 
 

@@ -9,6 +9,7 @@ import pytest
 from tolerances import assert_close
 
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
+from radar_pose_ros.models.densewarper import DenseWarperConfig
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
 from radar_pose_ros.simulation.multiview import DETECTOR, Detector
 from radar_pose_ros.training.multiview_windows import (
@@ -23,6 +24,7 @@ from radar_pose_ros.training.multiview_windows import (
 
 PEOPLE = {"train": 2, "validation": 1, "test": 1}
 DATA = RigData(simulated=PEOPLE, seconds=3.0, interval_s=(0.1, 0.3))
+HELD = DenseWarperConfig(joints=17, size=48)  # shows what each view saw last
 VELOCITY = np.array([0.0, 0.6, 0.0])
 
 
@@ -37,8 +39,8 @@ def test_shots_are_of_their_instants_and_the_truth_of_the_newest() -> None:
     """A perfect detector sees each view's joints where the person was then."""
     source = walker()
     rng = np.random.default_rng(0)
-    for _ in range(5):
-        one = draw(source, 1.7, 3, 1, DATA, rng)
+    for number in range(6):
+        one = draw(source, 1.7, 3, 1, replace(DATA, wait_share=float(number % 2)), rng)
         window = one.window
         assert (window.stamp_s, window.view) == (1.7, 1)
         truth = source.joints_m[0] + 1.7 * VELOCITY
@@ -47,9 +49,14 @@ def test_shots_are_of_their_instants_and_the_truth_of_the_newest() -> None:
         assert ages[1] == 0 and ages.min() == 0 and ages.max() < 0.3
         interval = window.newest[0].stamp_s - window.before[0].stamp_s
         assert 0.1 <= interval <= 0.3 and ages.max() <= interval
-        for camera, newest, before in zip(one.cameras, window.newest, window.before, strict=True):
-            assert newest.stamp_s - before.stamp_s == pytest.approx(interval)
-            for shot in (newest, before):
+        following = window.after or window.newest
+        assert (window.after == ()) == (number % 2 == 0)
+        for camera, *shots in zip(
+            one.cameras, window.before, window.newest, following, strict=True
+        ):
+            steps = np.diff([shot.stamp_s for shot in shots])
+            np.testing.assert_allclose(steps, [interval, interval * (number % 2)], atol=1e-9)
+            for shot in shots:
                 seen = camera.project(source.joints_m[0] + shot.stamp_s * VELOCITY)
                 known = shot.confidence > 0
                 np.testing.assert_allclose(shot.keypoints_px[known], seen[known], atol=1e-3)
@@ -72,9 +79,9 @@ def test_cameras_in_turn_fire_evenly_others_at_random() -> None:
 
 def test_targets_are_of_the_newest_slot_not_of_the_view() -> None:
     """By hand: the truth at the window's instant, through the view's camera, into its map."""
-    data = replace(DATA, random_share=0.0)
+    data = replace(DATA, random_share=0.0, wait_share=0.0)
     windows = [draw(walker(), 1.2, 2, 0, data, np.random.default_rng(seed)) for seed in (1, 2)]
-    batch = stack(windows, 48, np.full((2, 2), 1.4))
+    batch = stack(windows, HELD, np.full((2, 2), 1.4))
     assert batch.views.slot == 0 and batch.target_px.shape == (2, 2, 1, 17, 2)
     for number, one in enumerate(windows):
         for view, camera in enumerate(one.cameras):
@@ -99,12 +106,12 @@ def test_targets_are_of_the_newest_slot_not_of_the_view() -> None:
 def test_batches_are_the_same_for_the_same_step() -> None:
     people = load(DATA, "train")
     data = replace(DATA, detector=DETECTOR)
-    batches = RigBatches(people, 6, 32, data, 7)
+    batches = RigBatches(people, 6, HELD, data, 7)
     shapes = [batches.shape(step) for step in range(40)]
     assert {shape[:2] for shape in shapes} == {(6, 2), (3, 3), (2, 4)}
     assert {shape[2] for shape in shapes} == {0, 1, 2, 3}
     step = shapes.index(next(shape for shape in shapes if shape[1] == 3))
-    one, again = batches(step), RigBatches(people, 6, 32, data, 7)(step)
+    one, again = batches(step), RigBatches(people, 6, HELD, data, 7)(step)
     part = batches(step, slice(1, 3))
     for name in ("keypoints_px", "confidence", "projections", "dt_s"):
         first = getattr(one.views, name)
@@ -116,7 +123,7 @@ def test_batches_are_the_same_for_the_same_step() -> None:
 
 def test_what_a_detector_misses_is_not_seen() -> None:
     blind = replace(DATA, detector=Detector(noise=DetectorNoise(missing_rate=1.0)))
-    batch = RigBatches([walker()], 3, 32, blind, 0)(0)
+    batch = RigBatches([walker()], 3, HELD, blind, 0)(0)
     assert not batch.seen.any() and batch.views.keypoints_px.isnan().all()
     assert batch.target_px.isfinite().all()
 
@@ -152,6 +159,7 @@ def test_errors_of_known_places() -> None:
         ({"views": (1, 4)}, "views must be a range from 2 up"),
         ({"interval_s": (0.2, 0.1)}, "interval_s must be a range"),
         ({"random_share": 1.5}, "random_share must be 0 to 1"),
+        ({"wait_share": -0.1}, "wait_share must be 0 to 1"),
         ({"margin": (0.5, 1.0)}, "margin must be a range from 1 up"),
     ],
 )
@@ -161,10 +169,10 @@ def test_wrong_rigs_are_named(changes, message) -> None:
 
 
 def test_what_is_too_short_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"longer than two intervals, 4 s"):
+    with pytest.raises(ValueError, match=r"longer than three intervals, 6 s"):
         fixed_windows([walker()], replace(DATA, interval_s=(0.1, 2.0)), 3)
     with pytest.raises(ValueError, match="4 views have more pairs than a batch of 2"):
-        RigBatches([walker()], 2, 32, DATA, 0)
+        RigBatches([walker()], 2, HELD, DATA, 0)
 
 
 def test_plain_entries() -> None:

@@ -103,38 +103,30 @@ def test_one_view_alone_gives_nothing_and_neither_do_old_ones() -> None:
     assert (~np.isnan(line.joints_m)).all((1, 2)).tolist() == [False, True, True, False]
 
 
-def test_a_joint_that_one_shot_lacks_is_held() -> None:
+def test_a_joint_that_the_next_shot_lacks_goes_on_as_it_went() -> None:
     stamps = [np.array([0.0, 0.1, 0.2]), np.array([0.05, 0.15])]
     seen = film(stamps, (0.0, 0.0, 1.0))
-    seen.views[0].keypoints_px[2, 4] = np.nan
+    seen.views[0].keypoints_px[2, 4:6] = np.nan
     seen.views[0].confidence[2] = 0.5
-    seen.views[0].confidence[2, 4] = 0.0
+    seen.views[0].confidence[2, 4:6] = 0.0
+    seen.views[0].keypoints_px[0, 5] = np.nan
     poses = linear(seen)
     height = poses.joints_m[3, :, 2] - seen.at_rest_m[:, 2]  # at 0.15 s
-    np.testing.assert_allclose(np.delete(height, 4), 0.15, atol=1e-3)
-    np.testing.assert_allclose(height[4], (0.10 + 0.15) / 2, atol=1e-3)
+    np.testing.assert_allclose(np.delete(height, 5), 0.15, atol=1e-3)
+    np.testing.assert_allclose(height[5], (0.10 + 0.15) / 2, atol=1e-3)  # only one shot has it
     # A line takes the lesser confidence: 1 / (0.5^2 + 1^2) beside 1 / (1^2 + 1^2).
     ratio = poses.covariance_m2[3, 0, 2, 2] / poses.covariance_m2[1, 0, 2, 2]
     np.testing.assert_allclose(ratio, 1.6, rtol=1e-2)
-    # causal: its own shot needs no other, and none before it is no harm
-    window = comparators.Interleaver(["c0", "c1"], 1.0)
-    first = window.push(0, 0.0, np.zeros((2, 2)), np.ones(2))
-    assert first is not None
-    pixels, confidence = comparators.extrapolate(first)
-    assert_close(pixels[0], np.zeros((2, 2)))
-    assert np.isnan(pixels[1]).all() and confidence.tolist() == [[1, 1], [0, 0]]
 
 
-def test_extrapolation_by_hand() -> None:
-    """10 px in 0.1 s go on for 0.05 s: 5 px more."""
-    window = comparators.Interleaver(["c0", "c1"], 1.0)
-    window.push(0, 1.0, [[100.0, 50.0], [1.0, 1.0]], [0.4, 0.9])
-    window.push(0, 1.1, [[110.0, 50.0], [np.nan, 1.0]], [0.8, 0.9])
-    found = window.push(1, 1.15, np.zeros((2, 2)), np.ones(2))
-    assert found is not None
-    pixels, confidence = comparators.extrapolate(found)
-    np.testing.assert_allclose(pixels[0, 0], [115.0, 50.0], atol=1e-9)
-    assert np.isnan(pixels[0, 1]).all() and confidence[0].tolist() == [0.4, 0.0]
+def test_windows_know_the_next_shots_of_those_who_wait() -> None:
+    seen = film([np.array([0.0, 0.1, 0.9]), np.array([0.05, 0.15])], (0, 0, 0))
+    known = [
+        [None if shot is None else shot.stamp_s for shot in window.after]
+        for window in comparators.windows_of(seen, 0.5, wait=True)
+    ]
+    assert known == [[0.1, None], [0.1, 0.15], [None, 0.15], [None, None], [None, None]]
+    assert all(window.after == () for window in comparators.windows_of(seen))
 
 
 def line_skeleton() -> Skeleton:
