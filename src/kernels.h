@@ -82,7 +82,7 @@ struct SampleArguments {
   float* columns;             // (batch, channels, kernel * kernel, height, width)
   // Gradients.
   const float* grad_columns;
-  float* grad_x;
+  float* grad_x;              // or null
   float* grad_offset;
 };
 

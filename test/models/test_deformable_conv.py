@@ -105,6 +105,40 @@ def test_agrees_with_loops(form: None, size: tuple[int, ...]) -> None:
     assert error(exact, expected) < 1e-12
 
 
+@pytest.mark.parametrize("halved", [False, True])
+@pytest.mark.parametrize("blob", [(slice(0, 2), slice(0, 3)), (slice(17, 20), slice(30, 40))])
+def test_where_there_is_nothing_but_a_blob(form: None, blob: tuple, halved: bool) -> None:
+    """Most is 0, one channel altogether; that costs nothing, and nothing is lost."""
+    x, offset, weight, dilation = inputs(2, 4, 4, 5, 3, 6, 20, 40)
+    sparse = torch.zeros_like(x)
+    sparse[:, :3, blob[0], blob[1]] = x[:, :3, blob[0], blob[1]]
+    offset = 3 * offset
+    if halved:
+        offset = offset[..., ::2, ::2].contiguous()
+    whole = F.interpolate(offset, (20, 40), mode="bilinear") if halved else offset
+    expected = deformable_conv(sparse.double(), whole.double(), weight.double(), dilation)
+    assert expected.count_nonzero() > 100
+    assert error(deformable_conv(sparse, offset, weight, dilation), expected) < 1e-5
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_gradients_about_a_blob(form: None, centred: bool) -> None:
+    """Also those next to it, and where no gradient by the image is asked for."""
+    x, offset, weight, dilation = inputs(2, 4, 2, 5, 3, 2, 20, 18)
+    sparse = torch.zeros_like(x)
+    sparse[:, :, 8:11, 7:9] = x[:, :, 8:11, 7:9]
+    offset = 0 * offset if centred else between_centres(offset)
+    exact = [tensor.double().requires_grad_() for tensor in (sparse, offset, weight)]
+    wanted = torch.autograd.grad(deformable_conv(*exact, dilation).square().sum(), exact)
+    for learns in (True, False):
+        single = [tensor.detach().requires_grad_() for tensor in (sparse, offset, weight)]
+        single[0].requires_grad_(learns)
+        y = deformable_conv(*single, dilation).square().sum()
+        got = torch.autograd.grad(y, single[0 if learns else 1 :])
+        for a, b in zip(got, wanted[0 if learns else 1 :], strict=True):
+            assert error(a, b) < 2e-5
+
+
 @pytest.mark.parametrize("dilation", [1, 4])
 def test_without_offsets_it_is_a_convolution(form: None, dilation: int) -> None:
     x, offset, weight, _ = inputs(2, 3, 3, 2, 3, dilation, 11, 19)

@@ -88,10 +88,11 @@ class _DeformableConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, offset, weight = ctx.saved_tensors
         kernel, dilation = weight.shape[-1], ctx.dilation
-        grad_x, grad_offset = torch.empty_like(x), torch.empty_like(offset)
+        by_x = ctx.needs_input_grad[0]
+        grad_x, grad_offset = torch.empty_like(x) if by_x else None, torch.empty_like(offset)
         grad_weight = torch.zeros_like(weight)
         for part in _parts(x, kernel):
             grad = grad_y[part].flatten(2)
@@ -101,9 +102,11 @@ class _DeformableConv(torch.autograd.Function):
                 grad_weight += (grad @ columns.mT).sum(0).view_as(weight)
             grad_columns = weight.flatten(1).T @ grad
             grad_columns = grad_columns.view(len(grad), x.shape[1], kernel * kernel, *x.shape[2:])
-            grad_x[part], grad_offset[part] = _sample_gradients(
-                x[part], offset[part], kernel, dilation, grad_columns
+            by_part, grad_offset[part] = _sample_gradients(
+                x[part], offset[part], kernel, dilation, grad_columns, by_x
             )
+            if grad_x is not None:
+                grad_x[part] = by_part
         return grad_x, grad_offset, grad_weight, None
 
 
@@ -166,14 +169,16 @@ def _sample(x: Tensor, offset: Tensor, kernel: int, dilation: int) -> Tensor:
 
 
 def _sample_gradients(
-    x: Tensor, offset: Tensor, kernel: int, dilation: int, grad_columns: Tensor
-) -> tuple[Tensor, ...]:
+    x: Tensor, offset: Tensor, kernel: int, dilation: int, grad_columns: Tensor, by_x: bool
+) -> tuple[Tensor | None, Tensor]:
     if _native(x):
-        return native.sample_gradients(x, offset, kernel, dilation, grad_columns)
+        return native.sample_gradients(x, offset, kernel, dilation, grad_columns, by_x)
     with torch.enable_grad():
-        inputs = x.detach().requires_grad_(), offset.detach().requires_grad_()
+        inputs = x.detach().requires_grad_(by_x), offset.detach().requires_grad_()
         columns = sample(*inputs, kernel, dilation)
-    return torch.autograd.grad(columns, inputs, grad_columns)
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    *grad_x, grad_offset = torch.autograd.grad(columns, wanted, grad_columns)
+    return (grad_x[0] if by_x else None), grad_offset
 
 
 def _parts(x: Tensor, kernel: int) -> list[slice]:

@@ -221,17 +221,20 @@ def sample(x: Tensor, offset: Tensor, kernel: int, dilation: int) -> Tensor:
 
 
 def sample_gradients(
-    x: Tensor, offset: Tensor, kernel: int, dilation: int, grad_columns: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the gradients of `sample` by ``x`` and ``offset``, given that by its result."""
+    x: Tensor, offset: Tensor, kernel: int, dilation: int, grad_columns: Tensor, by_x: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Return the gradients of `sample` by ``x``, if wanted, and ``offset``, given its result's."""
     x, offset = F.pad(x, (_FRAME,) * 4), offset.contiguous()
     grad_columns = grad_columns.contiguous()
-    grad_x, grad_offset = torch.zeros_like(x), torch.empty_like(offset)
+    grad_x, grad_offset = torch.zeros_like(x) if by_x else None, torch.empty_like(offset)
     arguments = _sample_arguments(x, offset, kernel, dilation)
     arguments.grad_columns = _address(grad_columns)
-    arguments.grad_x, arguments.grad_offset = _address(grad_x), _address(grad_offset)
+    arguments.grad_x = None if grad_x is None else _address(grad_x)
+    arguments.grad_offset = _address(grad_offset)
     _loaded().radar_pose_sample_backward(ctypes.byref(arguments))
-    return grad_x[..., _FRAME:-_FRAME, _FRAME:-_FRAME], grad_offset
+    if grad_x is not None:
+        grad_x = grad_x[..., _FRAME:-_FRAME, _FRAME:-_FRAME]
+    return grad_x, grad_offset
 
 
 def line_maxima(
