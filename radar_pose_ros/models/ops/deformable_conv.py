@@ -105,7 +105,7 @@ class _DeformableConv(torch.autograd.Function):
             by_part, grad_offset[part] = _sample_gradients(
                 x[part], offset[part], kernel, dilation, grad_columns, by_x
             )
-            if grad_x is not None:
+            if grad_x is not None and by_part is not None:
                 grad_x[part] = by_part
         return grad_x, grad_offset, grad_weight, None
 
