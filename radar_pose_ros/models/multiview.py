@@ -21,7 +21,6 @@ Unlike one image, a stream says more, of which a network's configuration may mak
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -329,7 +328,7 @@ class DenseWarperMethod:
                 device=device,
                 batch=self.batch,
             )
-        perfect = [replace(camera, distortion=()) for camera in cameras]
+        perfect = [camera.with_perfect_lens for camera in cameras]
         found = triangulate(keypoints.swapaxes(0, 1), seen.confidence.swapaxes(0, 1), perfect)
         points = np.stack([camera.project(found.points_m) for camera in perfect], axis=1)
         errors = np.linalg.norm(keypoints + seen.taken_off_px - points, axis=-1)

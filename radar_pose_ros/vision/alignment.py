@@ -8,7 +8,6 @@ behind than from the front, and a calibration is a little off.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -102,7 +101,7 @@ def disagreement_px(windows: Sequence[Window], cameras: Sequence[PinholeCamera])
             _meet(first, second, seen[number], confidence[number])
         for view, camera in enumerate(cameras):
             seen[:, view] = camera.undistort(seen[:, view])
-        perfect = [replace(camera, distortion=()) for camera in cameras]
+        perfect = [camera.with_perfect_lens for camera in cameras]
         found = triangulate(seen.swapaxes(0, 1), confidence.swapaxes(0, 1), perfect)
         points = np.stack([camera.project(found.points_m) for camera in perfect], axis=1)
         used = found.used.swapaxes(0, 1)

@@ -494,7 +494,7 @@ def _refined(
     turn, shift = cv2.solvePnPRefineLM(points, flat, camera.matrix, None, turn, shift)
     rotation = Rotation.from_rotvec(np.ravel(turn)).as_matrix()
     moved = replace(camera, rotation=rotation, position_m=-rotation.T @ np.ravel(shift))
-    errors = replace(moved, distortion=()).project(points) - flat
+    errors = moved.with_perfect_lens.project(points) - flat
     error_px = float(np.sqrt((errors**2).sum(axis=1).mean()))
     return Placed(moved, error_px if np.isfinite(error_px) else np.inf)
 

@@ -6,7 +6,8 @@ OpenCV's (Brown and Conrady's five coefficients, or eight with the rational mode
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -187,6 +188,11 @@ class PinholeCamera:
         (fx, fy), (cx, cy) = self.focal_px, self.centre_px
         return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
+    @cached_property
+    def with_perfect_lens(self) -> PinholeCamera:
+        """The same camera without distortion: what `undistort` makes pixels of."""
+        return replace(self, distortion=()) if any(self.distortion) else self
+
     @property
     def translation_m(self) -> np.ndarray:
         """t of ``x_camera = R x_world + t``: the world's origin in the optical frame, (3,)."""
@@ -220,8 +226,10 @@ class PinholeCamera:
         """
         points = self.to_camera(points_m)
         depth = np.where(points[..., 2:] > 0, points[..., 2:], np.nan)
-        bent, _ = _distort(points[..., :2] / depth, self.distortion)
-        return bent * self.focal_px + self.centre_px
+        seen = points[..., :2] / depth
+        if any(self.distortion):
+            seen, _ = _distort(seen, self.distortion)
+        return seen * self.focal_px + self.centre_px
 
     def undistort(self, pixels: ArrayLike) -> np.ndarray:
         """Return where a perfect lens would have put what is seen at these pixels.

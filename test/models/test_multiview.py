@@ -138,7 +138,7 @@ def test_views_that_always_disagree_are_reconciled_and_say_so(wait: bool) -> Non
         list(windows_of(seen, wait=wait))[-6:-3], seen.cameras, replace(SMALL, reconciled=True)
     )
     agreed = shown.keypoints_px[0]
-    perfect = [replace(camera, distortion=()) for camera in seen.cameras]
+    perfect = [camera.with_perfect_lens for camera in seen.cameras]
     assert multiview.triangulate(together, None, seen.cameras).errors_px.max() > 3
     assert multiview.triangulate(agreed, None, perfect).errors_px.max() < 0.01
     np.testing.assert_allclose(poses.joints_m[-5], held.joints_m[-5], atol=0.002)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -171,3 +173,15 @@ def test_wrong_cameras_are_refused() -> None:
 def test_wrong_matrices_are_refused(matrix: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PinholeCamera.from_matrix(matrix, np.eye(3), np.zeros(3), (640, 480))
+
+
+def test_a_camera_with_a_perfect_lens_sees_what_undistortion_says() -> None:
+    bent = PinholeCamera.looking_at([3.0, 1.0, 1.5], [0, 0, 1], 500, (640, 480))
+    assert bent.with_perfect_lens is bent
+    bent = replace(bent, distortion=(-0.2, 0.05, 0.001, -0.002))
+    points = np.random.default_rng(0).uniform(-0.5, 0.5, (20, 3)) + [0, 0, 1]
+    flat = bent.with_perfect_lens
+    assert np.abs(flat.project(points) - bent.project(points)).max() > 0.5
+    np.testing.assert_allclose(
+        flat.project(points), bent.undistort(bent.project(points)), atol=1e-6
+    )
