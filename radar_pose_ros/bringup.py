@@ -260,11 +260,57 @@ def _radar_pose(**values: Any) -> list[NodeSpec]:
         nodes.append(NodeSpec("pose_refiner", "pose_refiner_3d", parameters=refiner))
     if values["visualizer"]:
         nodes.append(NodeSpec("visualizer", "visualizer"))
-    threads = {"mamba_pose": values["threads"]}
+    return _with_environment(nodes, {"mamba_pose": values["threads"]})
+
+
+def _with_environment(nodes: Sequence[NodeSpec], threads: Mapping[str, int]) -> list[NodeSpec]:
+    """Return nodes with their variables; those that are not named get one thread."""
     return [
         replace(node, environment=process_environment(threads.get(node.executable, 1)))
         for node in nodes
     ]
+
+
+MULTIVIEW_ARGUMENTS = (
+    Argument("emulated", False, "Emulate cameras and a detector instead of using real ones."),
+    Argument("views", "camera_0 camera_1 camera_2 camera_3", "Names of the views, with spaces."),
+    Argument("method", "linear", "How views are aligned: linear, hold_last or densewarper."),
+    Argument("weights", "light", "Network of the method densewarper: a preset or a path."),
+    Argument("threads", 1, "CPU threads of the network."),
+    Argument("every", 1, "Compute every so many-th instant only."),
+    Argument("max_age_s", 0.5, "Views whose newest shot is older are missing."),
+    Argument("world_frame", "map", "Frame of the poses, to which transforms lead from cameras."),
+    Argument("calibration_file", "", "Calibration in place of camera_info and transforms."),
+    Argument("refiner", False, "Make smooth poses of 30 Hz of them."),
+    Argument("refiner_weights", "pose_3d", "Refiner: a preset, a path, or '': straight lines."),
+    Argument("visualizer", True, "Start the node that draws markers."),
+    Argument("rate_hz", 15.0, "Emulator: shots per second of each camera."),
+    Argument("shutters", "interleaved", "Emulator: synchronous, interleaved or random."),
+    Argument("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
+    Argument("split", "test", "Emulator: bodies and motions of train, validation or test."),
+    Argument("seed", 0, "Emulator: seed of cameras, body, motion and errors."),
+    Argument("recording", "", "Emulator: a trial in Pose2Sim's layout to play instead."),
+)
+
+
+def _multiview(**values: Any) -> list[NodeSpec]:
+    def given(*names: str) -> dict[str, Any]:
+        return {name: values[name] for name in names}
+
+    nodes = []
+    if values["emulated"]:
+        names = ("rate_hz", "shutters", "motion", "split", "seed", "recording")
+        emulator = given("views", "world_frame", *names)
+        nodes.append(NodeSpec("rig_emulator", "rig_emulator", parameters=emulator))
+    names = ("method", "weights", "threads", "every", "max_age_s", "calibration_file")
+    rig = given("views", "world_frame", *names)
+    nodes.append(NodeSpec("densewarper", "densewarper", parameters=rig))
+    if values["refiner"]:
+        refiner = {"poses": "pose3d", "weights": values["refiner_weights"]}
+        nodes.append(NodeSpec("pose_refiner", "pose_refiner", parameters=refiner))
+    if values["visualizer"]:
+        nodes.append(NodeSpec("visualizer", "visualizer"))
+    return _with_environment(nodes, {"densewarper": values["threads"]})
 
 
 GRAPHS: dict[str, Graph] = {
@@ -272,6 +318,11 @@ GRAPHS: dict[str, Graph] = {
         description="Two radars, real or emulated, and the 2D pose that milliMamba sees in them.",
         arguments=RADAR_POSE_ARGUMENTS,
         build=_radar_pose,
+    ),
+    "multiview": Graph(
+        description="Cameras that fire when they like, real or emulated, and a person in space.",
+        arguments=MULTIVIEW_ARGUMENTS,
+        build=_multiview,
     ),
 }
 

@@ -28,6 +28,7 @@ SPLITS = ("train", "validation", "test")
 PUBLIC_LAYOUTS = ("hupr", "transhupr")  # config/<name>.yaml
 DEFAULT_CONFIG = "iwr1843.cfg"
 CALIBRATION_FORMATS = ("pose2sim", "anipose", "opencv", "ros")
+MULTIVIEW_METHODS = ("densewarper", "linear", "hold_last", "slerp", "synchronous")
 
 
 def _number(
@@ -163,6 +164,50 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="take a frame of a video so often, s",
     )
+    _add_json(parser)
+
+
+def _add_multiview(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="videos, or keypoints as Pose2Sim has them")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--calibration",
+        default="",
+        metavar="PATH",
+        help="file or folder of the cameras (default: what is in DIR, or above it)",
+    )
+    parser.add_argument(
+        "--detector",
+        default="",
+        metavar="FILE",
+        help="network that finds keypoints in the videos: .onnx, or weights of a PoseResNet, with "
+        "a YAML file beside it (default: keypoints that lie beside the videos)",
+    )
+    parser.add_argument(
+        "--skeleton",
+        default="",
+        metavar="NAME",
+        help="whose joints detector or keypoints give, coco17 for instance, if they do not say it",
+    )
+    parser.add_argument(
+        "--method",
+        default="",
+        choices=MULTIVIEW_METHODS,
+        help="default: densewarper if there are weights for these joints and the cameras did not "
+        "fire together, else linear",
+    )
+    parser.add_argument("--weights", default="", metavar="FILE", help="of densewarper")
+    parser.add_argument(
+        "--offsets",
+        nargs="+",
+        default=[],
+        metavar="NAME=S",
+        help="seconds by which a camera started late; or a file of lines NAME,SECONDS",
+    )
+    parser.add_argument(
+        "--rate", type=_positive, metavar="HZ", help="frames per second (default: the videos')"
+    )
+    parser.add_argument("--no-overlay", action="store_true", help="do not write overlay.mp4")
     _add_json(parser)
 
 
@@ -396,6 +441,29 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     return 1
 
 
+def _multiview(arguments: argparse.Namespace) -> int:
+    from radar_pose_ros import measurements, multiview
+
+    outcome = multiview.run(
+        multiview.Options(
+            folder=arguments.folder,
+            out=arguments.out,
+            calibration=arguments.calibration,
+            detector=arguments.detector,
+            skeleton=arguments.skeleton,
+            method=arguments.method,
+            weights=arguments.weights,
+            offsets=arguments.offsets,
+            rate_hz=arguments.rate,
+            overlay=not arguments.no_overlay,
+        )
+    )
+    print(f"{multiview.table(outcome)}\nwritten: {arguments.out}")
+    if arguments.json:
+        measurements.write_results(arguments.json, multiview.results(outcome))
+    return 0 if outcome.known else 1
+
+
 def _use_ros() -> None:
     from radar_pose_ros.environment import ensure_ros_environment
 
@@ -411,6 +479,7 @@ COMMANDS: dict[str, Command] = {
     "doctor": ("what would keep this from working here, and the cure", _add_doctor, _doctor),
     "simulate": ("write recordings of simulated radars", _add_simulate, _simulate),
     "calibrate": ("lenses and places of cameras, by a board", _add_calibrate, _calibrate),
+    "multiview": ("poses in space from videos of several cameras", _add_multiview, _multiview),
     "train": ("train a model", _add_train, _train),
     "evaluate": ("measure a trained model's accuracy", _add_evaluate, _evaluate),
     "reproduce": ("measure again the numbers this project states", _add_reproduce, _reproduce),

@@ -32,7 +32,7 @@ for command in cli.COMMANDS:
     )
     assert done.returncode == 0, done.stderr
     for command in (
-        *("demo", "up", "doctor", "simulate", "calibrate"),
+        *("demo", "up", "doctor", "simulate", "calibrate", "multiview"),
         *("train", "evaluate", "reproduce", "bench"),
     ):
         assert f"radar-pose {command}" in done.stdout

@@ -119,6 +119,24 @@ def test_a_missing_heatmap_leaves_its_panel_dark():
     assert 0.3 < count_pixels(one, yellow) / count_pixels(both, yellow) < 0.7
 
 
+def test_a_skeleton_over_a_picture():
+    """Bones have the colour of their side and a dark edge; far and unknown joints do no harm."""
+    picture = np.full((256, 256, 3), 255, np.uint8)
+    drawing.draw_skeleton(picture, HUPR14, STANDING, 3)
+    for side, colour in (("left", drawing.LEFT_COLOUR), ("right", drawing.RIGHT_COLOUR)):
+        knee, ankle = (STANDING[HUPR14.index(f"{side}_{part}")] for part in ("knee", "ankle"))
+        column, row = ((knee + ankle) / 2).astype(int)
+        assert tuple(picture[row, column]) == drawing.rgb_bytes(colour)
+        assert picture[row, column - 5 : column + 6].max(-1).min() < 90  # edges
+        assert (picture[row, column - 8] == 255).all()
+    far = STANDING.copy()
+    far[HUPR14.index("left_ankle")] = (1e12, -1e12)
+    far[HUPR14.index("right_ankle")] = np.nan
+    picture[:] = 255
+    drawing.draw_skeleton(picture, HUPR14, far, 3)
+    assert (picture[200:] == 255).all()
+
+
 def test_a_gif_has_its_pictures_its_rate_and_its_limit(tmp_path):
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (120, 200, 3), dtype=np.uint8) for _ in range(8)]

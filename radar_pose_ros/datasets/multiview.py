@@ -356,6 +356,23 @@ def interleaved(recording: MultiViewRecording, every: int | None = None) -> Mult
     return replace(recording, views=tuple(views))
 
 
+def named(recording: MultiViewRecording, names: Sequence[str]) -> MultiViewRecording:
+    """Return a recording whose cameras are called otherwise.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many names as cameras, or they repeat.
+    """
+    if len(names) != len(recording.views):
+        raise ValueError(
+            f"{recording.name} has {len(recording.views)} cameras, but there are {len(names)} "
+            f"names: {', '.join(names)}"
+        )
+    views = [replace(view, name=name) for view, name in zip(recording.views, names, strict=True)]
+    return replace(recording, views=tuple(views))
+
+
 def random_shutters(
     recording: MultiViewRecording, rate_hz: float, rng: np.random.Generator
 ) -> MultiViewRecording:

@@ -122,13 +122,13 @@ def load(
         raise ValueError(
             f"{trial}: say whose joints these are: {' or '.join(SKELETONS)}, got {skeleton}"
         )
-    path = _calibration(trial) if calibration is None else Path(calibration)
+    path = find_calibration(trial) if calibration is None else Path(calibration)
     cameras = calibration_files.read(path, "pose2sim")
     if len(cameras) != len(detections):
         raise ValueError(
             f"{trial}: keypoints of {len(detections)} cameras, but {path} has {len(cameras)}"
         )
-    rate_hz = _rate(trial) if rate_hz is None else rate_hz
+    rate_hz = find_rate(trial) if rate_hz is None else rate_hz
     if not rate_hz > 0:
         raise ValueError(f"{trial}: the rate must be positive, got {rate_hz} Hz")
     views = []
@@ -250,7 +250,16 @@ def _detections(name: str, frames: np.ndarray, values: np.ndarray) -> Detections
     return Detections(name, frames.astype(np.int64), keypoints, np.where(absent, 0, score))
 
 
-def _calibration(trial: Path) -> Path:
+def find_calibration(trial: Path) -> Path:
+    """Return the TOML file in a folder ``*alib*`` beside a trial, or above it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If there are several.
+    """
     above = [trial, *trial.resolve().parents[:_LEVELS]]
     for folder in above:
         found = sorted(folder.glob("*alib*/*.toml"))
@@ -261,7 +270,14 @@ def _calibration(trial: Path) -> Path:
     raise FileNotFoundError(f"{trial}: no *alib*/*.toml here or in {_LEVELS} folders above")
 
 
-def _rate(trial: Path) -> float:
+def find_rate(trial: Path) -> float:
+    """Return how many frames per second a trial's .trc files say it has.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or they differ.
+    """
     rates = {read_trc(path).rate_hz for path in sorted((trial / "pose-3d").glob("*.trc"))}
     if len(rates) != 1:
         said = ", ".join(f"{rate} Hz" for rate in sorted(rates)) or "nothing"
@@ -449,8 +465,9 @@ def write_trc(
         "\t".join(["", "", *axes]),
     ]
     scaled = positions.reshape(len(positions), -1) / _UNITS_M[unit]
-    for number, (time_s, row) in enumerate(zip(times, scaled, strict=True), 1):
-        lines.append("\t".join([str(number), f"{time_s:.9g}", *map(_written, row)]))
+    # nanoseconds, also of seconds since 1970
+    for number, (time_s, row) in enumerate(zip(np.round(times, 9), scaled, strict=True), 1):
+        lines.append("\t".join([str(number), f"{time_s:.16g}", *map(_written, row)]))
     Path(path).write_text("\n".join(lines) + "\n")
 
 

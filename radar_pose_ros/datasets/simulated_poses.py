@@ -9,7 +9,7 @@ from radar_pose_ros.simulation.body import SPLITS, random_sequence
 from radar_pose_ros.skeleton import mapping
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
 
-_LICENCE = "Apache-2.0: simulated by this package"
+LICENCE = "Apache-2.0: simulated by this package"
 # Keeps these random streams apart from those of simulated radar recordings.
 _STREAM = 0x706F7365
 
@@ -55,7 +55,7 @@ def simulate_sequence(
         rate_hz=rate_hz,
         skeleton=H36M17.name,
         joints_m=mapping.convert(clip.joints_m, HUPR14.name, H36M17.name),
-        licence=_LICENCE,
+        licence=LICENCE,
     )
 
 

@@ -261,6 +261,38 @@ def load_common(
     network.load_state_dict({name: given[name] for name in wanted})
 
 
+def config_of(state: Mapping[str, Any]) -> PoseResNetConfig:
+    """Return the sizes of the network that weights with the common names belong to.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        As `load_common` takes it.
+
+    Raises
+    ------
+    ValueError
+        If these are no weights of a PoseResNet: says what is missing.
+    """
+    inner = state.get("state_dict", state)
+    if not isinstance(inner, Mapping):
+        raise ValueError("the weights are no mapping of names to numbers")
+    given = {_without_prefixes(str(name)): value for name, value in inner.items()}
+    shapes = {name: tuple(getattr(value, "shape", ())) for name, value in given.items()}
+    final, first = (shapes.get(f"{n}.weight", ()) for n in ("final_layer", "deconv_layers.0"))
+    if len(final) != 4 or len(first) != 4:
+        raise ValueError("the weights lack final_layer.weight or deconv_layers.0.weight")
+    blocks = tuple(
+        len({name.split(".")[1] for name in given if name.startswith(f"layer{stage}.")})
+        for stage in range(1, 5)
+    )
+    deep = "layer1.0.conv3.weight" in given
+    depths = [d for d, stages in _STAGES.items() if stages == blocks and (d >= 50) == deep]
+    if not depths:
+        raise ValueError(f"the weights have blocks {blocks} in their stages, as no ResNet here")
+    return PoseResNetConfig(depth=depths[0], joints=final[0], deconv_channels=first[1])
+
+
 def _without_prefixes(name: str) -> str:
     while prefix := next((p for p in _PREFIXES if name.startswith(p)), ""):
         name = name[len(prefix) :]

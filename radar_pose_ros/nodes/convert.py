@@ -27,6 +27,8 @@ from radar_pose_ros.radar.config import ConfigError, RadarConfig
 from radar_pose_ros.radar.waveform import Waveform
 from radar_pose_ros.skeleton.definitions import Skeleton
 from radar_pose_ros.skeleton.placement import Intrinsics
+from radar_pose_ros.vision.camera import PinholeCamera
+from radar_pose_ros.vision.frames import Placement
 
 NANOSECONDS = 1_000_000_000
 MAX_ADC_VALUES = 32 * 1024 * 1024  # 64 MiB of int16, the largest frame that a driver accepts
@@ -312,7 +314,14 @@ def message_to_image(message: Image) -> np.ndarray:
 def message_to_camera(message: CameraInfo) -> Intrinsics:
     """Return what a message says of the raw image; its rectification is not looked at."""
     model = message.distortion_model
+    require(any(message.k), "camera not calibrated", "K is all zero")
     require(model in ("", "plumb_bob", "rational_polynomial"), "lens not known", f"{model!r}")
+    binned = max(message.binning_x, message.binning_y) > 1
+    part = (message.roi.width, message.roi.height) not in (
+        (0, 0),
+        (message.width, message.height),
+    )
+    require(not (binned or part), "image with binning or of a part only")
     try:
         return Intrinsics(
             focal_px=(message.k[0], message.k[4]),
@@ -322,6 +331,35 @@ def message_to_camera(message: CameraInfo) -> Intrinsics:
         )
     except ValueError as error:
         raise InvalidMessageError("camera not calibrated", str(error)) from None
+
+
+def camera_at(lens: Intrinsics, where: Placement) -> PinholeCamera:
+    """Return a camera whose optical frame is placed in the world."""
+    try:
+        return PinholeCamera(
+            focal_px=lens.focal_px,
+            centre_px=lens.centre_px,
+            size_px=lens.size_px,
+            rotation=where.rotation.T,
+            position_m=where.translation_m,
+            distortion=lens.distortion,
+        )
+    except ValueError as error:
+        raise InvalidMessageError("camera not usable", str(error)) from None
+
+
+def camera_to_message(camera: PinholeCamera, head: Header) -> CameraInfo:
+    """Return what there is to say of a camera's lens; the image is not rectified."""
+    return CameraInfo(
+        header=head,
+        width=camera.size_px[0],
+        height=camera.size_px[1],
+        distortion_model="rational_polynomial" if len(camera.distortion) > 5 else "plumb_bob",
+        d=[*camera.distortion, *[0.0] * (5 - len(camera.distortion))],
+        k=camera.matrix.ravel(),
+        r=np.eye(3).ravel(),
+        p=np.column_stack([camera.matrix, np.zeros(3)]).ravel(),
+    )
 
 
 # -- poses -----------------------------------------------------------------------------------

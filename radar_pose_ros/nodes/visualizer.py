@@ -57,7 +57,7 @@ class Visualizer(ManagedNode):
         self._pose: tuple[msg.HumanPose2DArray, np.ndarray | None] | None = None
         # people who were drawn in space last
         self._shown = dict.fromkeys((*COLOURS, TRUTH, LIFTED, REFINED_LIFTED), 0)
-        self.health.watch("pose2d", self.values.input_timeout_s)
+        self.health.watch("poses", self.values.input_timeout_s)  # in an image or in space
         self.health.watch("overlay")
         self.subscribe(msg.SkeletonDefinition, "skeleton", SKELETONS, self._take_skeleton)
         self.subscribe(msg.HumanPose2DArray, "pose2d", SENSOR_DATA, self._take_pose)
@@ -89,7 +89,7 @@ class Visualizer(ManagedNode):
 
     def _take_pose(self, message: msg.HumanPose2DArray) -> None:
         people = self._draw("pose2d", message)
-        self.health.tick("pose2d")
+        self.health.tick("poses")
         self._pose = message, people[0] if people else None
 
     def _take_refined(self, message: msg.HumanPose2DArray) -> None:
@@ -136,6 +136,8 @@ class Visualizer(ManagedNode):
             paints = [paint] * len(points)
             markers += self._person(message.header, namespace, number, skeleton, points, paints)
         self._show(namespace, len(placed), markers)
+        if namespace == LIFTED:
+            self.health.tick("poses")
         return placed
 
     @staticmethod

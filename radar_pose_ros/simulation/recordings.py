@@ -36,21 +36,32 @@ RANDOM_MOTION = "random"
 def make_clip(
     config: RadarConfig, seconds: float, seed: int, split: str, motion: str = RANDOM_MOTION
 ) -> MotionClip:
-    """Return one person's movement, sampled at the radar's frame rate.
+    """Return one person's movement, sampled at the radar's frame rate; see `make_movement`."""
+    return make_movement(config.waveform.frame_rate_hz, seconds, seed, split, motion)
+
+
+def make_movement(
+    rate_hz: float, seconds: float, seed: int, split: str, motion: str = RANDOM_MOTION
+) -> MotionClip:
+    """Return one person's movement.
 
     Parameters
     ----------
-    config : RadarConfig
-    seconds : float
+    rate_hz, seconds : float
+        How often it is sampled, and how long it is.
     seed : int
         The same seed gives the same movement.
     split : str
         Which range of bodies and motions: "train", "validation" or "test".
     motion : str
         One motion's name, or "random" for several in a row.
+
+    Raises
+    ------
+    ValueError
+        If split or motion are not known, or rate or length are not positive.
     """
     rng = np.random.default_rng(seed)
-    rate_hz = config.waveform.frame_rate_hz
     if motion == RANDOM_MOTION:
         return random_sequence(rng, seconds, rate_hz, split)
     return generate(motion, BodyShape.sample(rng, split), seconds, rate_hz, rng)

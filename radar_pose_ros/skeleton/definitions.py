@@ -659,11 +659,61 @@ MPI17 = Skeleton(
     root=0,
 )
 
+COCO17 = Skeleton(
+    # COCO's 17 keypoints, with COCO's bones: most detectors that are published give these.
+    name="coco17",
+    joints=(
+        "nose",
+        "left_eye",
+        "right_eye",
+        "left_ear",
+        "right_ear",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+    ),
+    edges=(
+        (15, 13),
+        (13, 11),
+        (16, 14),
+        (14, 12),
+        (11, 12),
+        (5, 11),
+        (6, 12),
+        (5, 6),
+        (5, 7),
+        (6, 8),
+        (7, 9),
+        (8, 10),
+        (1, 2),
+        (0, 1),
+        (0, 2),
+        (1, 3),
+        (2, 4),
+        (3, 5),
+        (4, 6),
+    ),
+    left_right=((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
+    oks_sigmas=(
+        *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072),
+        *(0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+    ),
+)
+
 SKELETONS: dict[str, Skeleton] = {
     skeleton.name: skeleton
     for skeleton in (
         *(HUPR14, H36M17, LSP14, JHMDB15, CMU23, KINECT25, SMPL24),
-        *(BODY25, BODY25B, MPI17),
+        *(BODY25, BODY25B, MPI17, COCO17),
     )
 }
 

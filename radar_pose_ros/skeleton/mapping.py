@@ -10,11 +10,12 @@ tell, and the same way for all sources, so that a network sees one kind of body:
 
 * pelvis: middle of the hips;
 * thorax, the base of the neck: the source's neck, for Kinect its "SpineShoulder"; for BODY_25B,
-  whose neck is the upper end, the middle between that and the shoulders;
+  whose neck is the upper end, the middle between that and the shoulders; for COCO, which has no
+  neck, the middle of the shoulders;
 * spine: middle of pelvis and thorax where the source has no joint in the trunk;
 * head, the crown: the last joint of CMU's and Kinect's head, and as far again above it as it is
-  above the joint before; for BODY_25, which has nothing above the ears, 1.6 times as far from the
-  neck as the ears;
+  above the joint before; for BODY_25 and COCO, which have nothing above the ears, 1.6 times as far
+  from the neck as the ears;
 * nose: the source's, else the middle of thorax and head. The true one lies a few centimetres
   before that line, in a direction that 14 joints do not show.
 """
@@ -45,6 +46,11 @@ _NECK_OF_17: dict[str, Formula] = {"neck": {"thorax": 1.0}}
 _CMU_HEAD: Formula = {"head_top": 2.0, "head": -1.0}
 _KINECT_HEAD: Formula = {"head": 2.0, "neck": -1.0}
 _BODY25_HEAD: Formula = {"left_ear": 0.8, "right_ear": 0.8, "neck": -0.6}
+_SHOULDERS: Formula = {"left_shoulder": 0.5, "right_shoulder": 0.5}
+_COCO_HEAD: Formula = {
+    **{"left_ear": 0.8, "right_ear": 0.8},
+    **{"left_shoulder": -0.3, "right_shoulder": -0.3},
+}
 _LOWER_NECK: Formula = {"left_shoulder": 0.25, "right_shoulder": 0.25, "upper_neck": 0.5}
 _TOP: Formula = {"head_top": 1.0}
 
@@ -88,6 +94,16 @@ _FORMULAS: dict[tuple[str, str], dict[str, Formula]] = {
         "head": _TOP,
     },
     ("body25b", "hupr14"): {"neck": _LOWER_NECK, "head": _TOP},
+    ("coco17", "h36m17"): {
+        "pelvis": _PELVIS,
+        "spine": {
+            **{"left_hip": 0.25, "right_hip": 0.25},
+            **{"left_shoulder": 0.25, "right_shoulder": 0.25},
+        },
+        "thorax": _SHOULDERS,
+        "head": _COCO_HEAD,
+    },
+    ("coco17", "hupr14"): {"neck": _SHOULDERS, "head": _COCO_HEAD},
     ("mpi17", "h36m17"): {
         "thorax": {"neck": 1.0},
         "nose": {"neck": 0.5, "head_top": 0.5},

@@ -14,6 +14,7 @@ from radar_pose_ros.models.pose_resnet import (
     PRESETS,
     PoseResNet,
     PoseResNetConfig,
+    config_of,
     heatmap_size,
     load_common,
     multiply_accumulates,
@@ -162,3 +163,22 @@ def test_bad_input() -> None:
         PoseResNetConfig(depth=20)
     with pytest.raises(ValueError, match="joints must be at least 1, got 0"):
         PoseResNetConfig(joints=0)
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_weights_say_whose_they_are(depth: int) -> None:
+    config = PoseResNetConfig(depth=depth, joints=5, deconv_channels=16)
+    state = on_meta(config).state_dict()
+    assert config_of(state) == config
+    assert config_of({"state_dict": {f"module.{k}": v for k, v in state.items()}}) == config
+
+
+def test_other_weights_are_nobody_s() -> None:
+    state = on_meta(SMALL).state_dict()
+    fewer = {name: value for name, value in state.items() if not name.startswith("layer4.1")}
+    with pytest.raises(ValueError, match=r"blocks \(2, 2, 2, 1\) in their stages"):
+        config_of(fewer)
+    with pytest.raises(ValueError, match=r"lack final_layer.weight"):
+        config_of({"state_dict": {}})
+    with pytest.raises(ValueError, match="no mapping"):
+        config_of({"state_dict": [1]})

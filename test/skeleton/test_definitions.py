@@ -10,6 +10,7 @@ from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.skeleton.definitions import (
     BODY25,
     BODY25B,
+    COCO17,
     H36M17,
     HUPR14,
     MPI17,
@@ -64,6 +65,15 @@ def test_openpose_and_mpi_are_published_orders() -> None:
     assert (BODY25B.index("upper_neck"), BODY25B.index("head_top")) == (17, 18)
     parents = (-1, 16, 15, 2, 3, 4, 2, 6, 7, 0, 9, 10, 0, 12, 13, 0, 2)
     assert MPI17.parents() == parents and MPI17.index("left_wrist") == 8
+
+
+def test_coco_is_published_order() -> None:
+    names = ("nose", "left_ear", "right_wrist", "left_hip", "right_ankle")
+    assert [COCO17.index(name) for name in names] == [0, 3, 10, 11, 16]
+    assert len(COCO17.edges) == 19
+    # pycocotools' kpt_oks_sigmas
+    tenths = [26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]
+    assert [round(1000 * sigma) for sigma in COCO17.oks_sigmas] == tenths
 
 
 def test_bones_that_are_no_tree_have_no_parents() -> None:

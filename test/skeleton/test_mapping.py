@@ -12,6 +12,7 @@ from radar_pose_ros.skeleton.definitions import (
     BODY25,
     BODY25B,
     CMU23,
+    COCO17,
     H36M17,
     HUPR14,
     KINECT25,
@@ -142,6 +143,11 @@ def test_kinect_s_head_is_no_crown() -> None:
             BODY25B,
             {"upper_neck": 1.5, "head_top": 1.75, "nose": 1.58},
             {"pelvis": 1.0, "thorax": 1.45, "spine": 1.225, "head": 1.75, "nose": 1.58},
+        ),
+        (
+            COCO17,
+            {"left_ear": 1.6, "right_ear": 1.6, "nose": 1.58},
+            {"pelvis": 1.0, "thorax": 1.4, "spine": 1.2, "head": 1.72, "nose": 1.58},
         ),
         (
             MPI17,

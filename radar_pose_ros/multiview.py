@@ -1,0 +1,386 @@
+"""``radar-pose multiview``: from videos of several cameras, or keypoints, to poses in space.
+
+The cameras need not have fired together, if their frames' times are on one clock. What is read is
+in `multiview_inputs`, what is drawn in `multiview_pictures`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from radar_pose_ros import drawing, measurements, multiview_inputs, multiview_pictures
+from radar_pose_ros.datasets import pose2sim
+from radar_pose_ros.datasets.multiview import MultiViewRecording
+from radar_pose_ros.models import detectors, weights
+from radar_pose_ros.models.multiview import DenseWarperMethod
+from radar_pose_ros.multiview_inputs import Footage
+from radar_pose_ros.multiview_names import pair
+from radar_pose_ros.multiview_times import read_offsets
+from radar_pose_ros.skeleton import definitions, mapping
+from radar_pose_ros.skeleton.definitions import H36M17
+from radar_pose_ros.vision import calibration_files, comparators
+from radar_pose_ros.vision.agreement import stature_m
+from radar_pose_ros.vision.comparators import Method, Poses
+
+DENSEWARPER = "densewarper"
+METHODS: dict[str, Method] = {
+    "linear": comparators.linear,
+    "hold_last": comparators.hold_last,
+    "slerp": comparators.slerp,
+    "synchronous": comparators.synchronous,
+}
+CSV_COLUMNS = ("stamp_s", "joint", "x_m", "y_m", "z_m", "sd_m", "views", "error_px")
+# Steps of time that differ by more from their median, relatively, are said to be uneven [choice].
+_EVEN = 0.05
+# Share of the instants at which a camera has a shot, from which on all have fired together: videos
+# end a few frames apart [choice].
+_TOGETHER = 0.9
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to make poses of, and how.
+
+    Parameters
+    ----------
+    folder : str
+        See `multiview_inputs`.
+    out : str
+        Folder to write to.
+    calibration : str
+        File or folder; by default `multiview_inputs.find_calibration`.
+    detector : str
+        A file, see `models.detectors`; by default the keypoints that are there.
+    skeleton : str
+        Whose joints the detector, or the keypoints, give, if they do not say it.
+    method : str
+        `DENSEWARPER` or one of `METHODS`; by default DenseWarper if its weights are given, or if
+        there are some for these joints and the cameras did not fire together; else "linear".
+    weights : str
+        Of DenseWarper; by default those that belong to the package.
+    offsets : sequence of str
+        See `multiview_times.read_offsets`.
+    rate_hz : float, optional
+        Frames per second, where neither video nor file says it.
+    overlay : bool
+        Whether to write ``overlay.mp4``.
+    """
+
+    folder: str
+    out: str
+    calibration: str = ""
+    detector: str = ""
+    skeleton: str = ""
+    method: str = ""
+    weights: str = ""
+    offsets: Sequence[str] = ()
+    rate_hz: float | None = None
+    overlay: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was made.
+
+    Attributes
+    ----------
+    recording : MultiViewRecording
+        What the poses were made of, in their skeleton.
+    poses : Poses
+    method : str
+    source : str
+        Where the keypoints were from.
+    notes : list of str
+        What was missing, a sentence each.
+    """
+
+    recording: MultiViewRecording
+    poses: Poses = field(repr=False)
+    method: str
+    source: str
+    notes: list[str]
+
+    @property
+    def known(self) -> float:
+        """Share of the joints that are known, over all poses."""
+        found = np.isfinite(self.poses.joints_m).all(-1)
+        return float(found.mean()) if found.size else 0.0
+
+    @property
+    def rate_hz(self) -> float:
+        """Poses per second, on the mean; 1 for a single pose."""
+        stamps = self.poses.stamps_s
+        return float((len(stamps) - 1) / (stamps[-1] - stamps[0])) if len(stamps) > 1 else 1.0
+
+    @property
+    def height_m(self) -> float:
+        """How tall the person is, from the ankles to the crown; NaN if that is not known."""
+        skeleton = self.recording.skeleton
+        if not _convertible(skeleton, H36M17.name):
+            return float("nan")
+        return stature_m(mapping.convert(self.poses.joints_m, skeleton, H36M17.name))
+
+    def errors_px(self, view: int) -> np.ndarray:
+        """Return the reprojection errors of a view's keypoints that were used, (any,)."""
+        errors = self.poses.errors_px[:, view][self.poses.used[:, view]]
+        return np.asarray(errors[np.isfinite(errors)])
+
+    def left_out(self, view: int) -> float:
+        """Return the share of a view's keypoints that other views outvoted."""
+        seen = np.isfinite(self.poses.errors_px[:, view])
+        return float(1 - self.poses.used[:, view][seen].mean()) if seen.any() else 0.0
+
+
+def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
+    """Make poses and write them.
+
+    Parameters
+    ----------
+    options : Options
+    progress : callable
+        Is told, a line each, what has been done of what takes long.
+
+    Raises
+    ------
+    ValueError
+        If something in the folder is missing or cannot be read, or does not belong together. Then
+        nothing is written.
+    """
+    folder = Path(options.folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder")
+    if options.weights and options.method not in ("", DENSEWARPER):
+        raise ValueError(f"--weights are for --method {DENSEWARPER}, not for {options.method}")
+    videos = multiview_inputs.find_videos(folder)
+    calibration = Path(options.calibration or multiview_inputs.find_calibration(folder))
+    out = Path(options.out)
+    detector = None
+    if options.detector:
+        if not videos:
+            allowed = ", ".join(multiview_inputs.VIDEOS)
+            raise ValueError(f"{folder}: no video ({allowed}) in it for --detector to look at")
+        # what is wrong with these is better said before the work
+        pair(list(videos), calibration_files.read(calibration), str(calibration))
+        detector = detectors.load(options.detector, options.skeleton)
+        read_offsets(options.offsets, list(videos))
+        source = f"detector {Path(options.detector).name}"
+        name = detector.settings.skeleton
+        method, method_name, learnt = _method(options.method, options.weights, name)
+        tracks = multiview_inputs.detect_tracks(videos, detector, name, source, progress)
+    else:
+        tracks = multiview_inputs.read_tracks(folder, videos, options.skeleton)
+        method, method_name, learnt = _method(options.method, options.weights, tracks.skeleton)
+    footage = multiview_inputs.footage(
+        folder, tracks, videos, calibration, options.offsets, options.rate_hz
+    )
+    if not (options.method or options.weights) and _fired_together(footage.recording):
+        method, method_name, learnt = METHODS["linear"], "linear", tracks.skeleton
+    if method_name == "synchronous":
+        footage = multiview_inputs.together(footage)
+    recording = footage.recording.converted(learnt)
+    outcome = Outcome(
+        recording, method(recording), method_name, footage.source, list(footage.notes)
+    )
+    outcome.notes.extend(_remarks(outcome, footage, options.overlay))
+    out.mkdir(parents=True, exist_ok=True)
+    if detector is not None:
+        (out / "keypoints").mkdir(exist_ok=True)
+        for name, track in tracks.by_name.items():
+            multiview_inputs.write_track(out / "keypoints" / f"{name}.npz", track, tracks.skeleton)
+    write(outcome, out)
+    if options.overlay:
+        given = footage.frames, footage.videos, outcome.poses
+        multiview_pictures.write_film(
+            out / "overlay.mp4", *multiview_pictures.film(recording, *given)
+        )
+    return outcome
+
+
+def _method(name: str, weights_name: str, skeleton: str) -> tuple[Method, str, str]:
+    """Return the method that is meant, its name, and the skeleton in which it wants joints."""
+    if name and name != DENSEWARPER:
+        if name not in METHODS:
+            allowed = ", ".join((DENSEWARPER, *METHODS))
+            raise ValueError(f"method must be one of {allowed}, got {name!r}")
+        return METHODS[name], name, skeleton
+    if not weights_name:
+        weights_name = _shipped(skeleton if not name else "")
+        if not weights_name and name:
+            raise ValueError(f"no weights of {DENSEWARPER} are shipped: say which with --weights")
+        if not weights_name:
+            return METHODS["linear"], "linear", skeleton
+    network, entry = weights.network(weights_name, DENSEWARPER)
+    learnt = _learnt(entry)
+    definitions.get(learnt)
+    if not _convertible(skeleton, learnt):
+        raise ValueError(
+            f"{weights_name}: this {DENSEWARPER} knows the joints of {learnt}, which cannot be "
+            f"made of {skeleton}: take another --method, such as linear"
+        )
+    return DenseWarperMethod(network, wait=True), DENSEWARPER, learnt
+
+
+def _fired_together(recording: MultiViewRecording) -> bool:
+    """Return whether nothing is to be moved: all cameras have a shot at nearly all instants."""
+    count = _TOGETHER * len(comparators.instants(recording))
+    return all(len(view.stamps_s) >= count for view in recording.views)
+
+
+def _learnt(entry: dict[str, Any]) -> str:
+    return str(entry.get("poses", {}).get("skeleton", H36M17.name))
+
+
+def _shipped(skeleton: str) -> str:
+    """Return the preset of DenseWarper's weights in the package that suit a skeleton, or any."""
+    try:
+        entries = weights.read_manifest(weights.weights_directory())
+    except weights.WeightsError:
+        return ""
+    for entry in entries:
+        fits = not skeleton or _convertible(skeleton, _learnt(entry))
+        if entry["model"] == DENSEWARPER and fits:
+            return str(entry["preset"])
+    return ""
+
+
+def _convertible(source: str, target: str) -> bool:
+    try:
+        mapping.formulas(source, target)
+    except ValueError:
+        return False
+    return True
+
+
+def _remarks(outcome: Outcome, footage: Footage, overlay: bool) -> list[str]:
+    """Return sentences on what is odd about the poses, and about what they are drawn on."""
+    found = []
+    views = outcome.recording.views
+    if overlay and not footage.videos:
+        found.append("no videos: the overlay is drawn on empty images")
+    stamps = outcome.poses.stamps_s
+    steps = np.diff(stamps)
+    if len(steps) and (abs(steps - np.median(steps)) > _EVEN * np.median(steps)).any():
+        found.append(
+            f"the poses' times are uneven, {1e3 * steps.min():.1f} to {1e3 * steps.max():.1f} ms "
+            "apart; poses.trc lists them as they are"
+        )
+    first, last = (np.array([view.stamps_s[end] for view in views]) for end in (0, -1))
+    if first.max() > last.min():
+        found.append("there is no time at which all cameras saw the person: right offsets?")
+    if not outcome.known:
+        found.append("no joint is known in any pose")
+    elif not np.isfinite(outcome.height_m):
+        found.append(
+            "how tall the person is cannot be told: joints are missing, or bones change their "
+            "lengths too much. The calibration's unit was not checked"
+        )
+    elif warning := calibration_files.check_scale(outcome.height_m):
+        found.append(warning)
+    return found
+
+
+def write(outcome: Outcome, out: Path) -> None:
+    """Write ``poses.csv``, ``poses.trc``, ``poses.npz`` and ``poses.png`` to a folder."""
+    recording, poses = outcome.recording, outcome.poses
+    skeleton = definitions.get(recording.skeleton)
+    write_table(out / "poses.csv", recording.skeleton, poses)
+    pose2sim.write_trc(
+        out / "poses.trc",
+        pose2sim.marker_names(skeleton),
+        pose2sim.to_trc_axes(poses.joints_m),
+        outcome.rate_hz,
+        times_s=poses.stamps_s,
+    )
+    np.savez_compressed(
+        out / "poses.npz",
+        stamps_s=poses.stamps_s,
+        joints_m=poses.joints_m,
+        covariance_m2=poses.covariance_m2,
+        errors_px=poses.errors_px,
+        used=poses.used,
+        skeleton=np.array(recording.skeleton),
+        joints=np.array(skeleton.joints),
+        cameras=np.array([view.name for view in recording.views]),
+        method=np.array(outcome.method),
+    )
+    title = f"{recording.name}: {recording.skeleton}, {outcome.method}"
+    drawing.write_png(out / "poses.png", multiview_pictures.figure(recording, poses, title))
+
+
+def write_table(path: Path, skeleton: str, poses: Poses) -> None:
+    """Write poses as a table with a line per joint and pose, `CSV_COLUMNS`.
+
+    "sd_m" is the root of the covariance's trace, "views" by how many cameras a joint was placed,
+    "error_px" the root mean square of their reprojection errors. What is not known is empty.
+    """
+    spread_m = np.sqrt(np.trace(poses.covariance_m2, axis1=-2, axis2=-1))
+    count = poses.used.sum(1)
+    squares = np.where(poses.used & np.isfinite(poses.errors_px), poses.errors_px, 0.0) ** 2
+    errors = np.sqrt(squares.sum(1) / np.where(count > 0, count, np.nan))
+    errors = np.where(np.isfinite(poses.errors_px).any(1), errors, np.nan)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(CSV_COLUMNS)
+        for row, stamp in enumerate(poses.stamps_s):
+            for joint, name in enumerate(definitions.get(skeleton).joints):
+                place = [_text(value, 6) for value in poses.joints_m[row, joint]]
+                spread = _text(spread_m[row, joint], 6)
+                error = _text(errors[row, joint], 3)
+                writer.writerow([f"{stamp:.6f}", name, *place, spread, count[row, joint], error])
+
+
+def _text(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else ""
+
+
+def table(outcome: Outcome) -> str:
+    """Return what was made as lines of text."""
+    recording, stamps = outcome.recording, outcome.poses.stamps_s
+    entries = {
+        "keypoints": f"{outcome.source}, {recording.skeleton}",
+        "method": outcome.method,
+        "poses": f"{len(stamps)}, {outcome.rate_hz:.1f} per second, "
+        f"from {stamps[0]:.3f} to {stamps[-1]:.3f} s",
+        "joints known": f"{100 * outcome.known:.1f} %",
+    }
+    for number, view in enumerate(recording.views):
+        errors = outcome.errors_px(number)
+        said = "no keypoint was used"
+        if len(errors):
+            middle, most = np.percentile(errors, (50, 90))
+            said = f"off by {middle:.1f} px in the middle, 90 % by less than {most:.1f} px"
+            said += f"; {100 * outcome.left_out(number):.1f} % of its keypoints left out"
+        entries[view.name] = f"{len(view.stamps_s)} frames, {said}"
+    if np.isfinite(outcome.height_m):
+        entries["height"] = f"{outcome.height_m:.2f} m, ankles to crown"
+    width = max(map(len, entries))
+    lines = [f"{recording.name}:"]
+    lines += [f"  {entry:<{width}}  {value}" for entry, value in entries.items()]
+    return "\n".join([*lines, *(f"note: {note}" for note in outcome.notes)])
+
+
+def results(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return rows of results."""
+    rows = [
+        measurements.result("multiview.poses", len(outcome.poses.stamps_s), "poses"),
+        measurements.result("multiview.rate_hz", outcome.rate_hz, "1/s"),
+        measurements.result("multiview.known", outcome.known, "", None, "joints of all poses"),
+    ]
+    if np.isfinite(outcome.height_m):
+        rows.append(
+            measurements.result(
+                "multiview.height_m", outcome.height_m, "m", None, "ankles to crown"
+            )
+        )
+    for number, view in enumerate(outcome.recording.views):
+        errors = outcome.errors_px(number)
+        if len(errors):
+            name = f"multiview.{view.name}.error_px"
+            rows.append(measurements.result(name, float(np.median(errors)), "px", None, "median"))
+    return rows

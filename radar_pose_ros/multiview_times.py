@@ -1,0 +1,170 @@
+"""When frames of videos were taken: by files of times, rates, and offsets of the cameras."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from radar_pose_ros.datasets import pose2sim
+from radar_pose_ros.multiview_names import plain
+
+STAMPS = (".csv", ".txt")
+_FASTEST_HZ = 1000.0  # beyond is what some files say instead of that they do not know it
+
+
+def instants(
+    folder: Path, name: str, frames: np.ndarray, video: Path | None, rate_hz: float | None
+) -> np.ndarray:
+    """Return when a camera's shots were taken, on its own clock.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        The camera's.
+    frames : ndarray of int64, shape (shots,)
+        Numbers of frames, from 0, increasing.
+    video : Path, optional
+        Beside it a file of times is looked for; without one, in the folder.
+    rate_hz : float, optional
+        Frames per second if there is no file of times; by default what the video or, without one,
+        the trial's .trc files say.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many times as frames, or nobody says how many there are in a second.
+    """
+    base = folder / f"{name}.x" if video is None else video
+    files = [path for ending in STAMPS if (path := base.with_suffix(ending)).is_file()]
+    if len(files) > 1:
+        raise ValueError(
+            f"{files[0]}: and {files[1].name}: which one says when frames were taken?"
+        )
+    if files:
+        stamps = read_stamps(files[0])
+        wanted = int(frames[-1]) + 1
+        if len(stamps) != wanted:
+            raise ValueError(f"{files[0]}: {len(stamps)} times, but {wanted} frames")
+        return stamps[frames]
+    if rate_hz is None:
+        try:
+            rate_hz = pose2sim.find_rate(folder) if video is None else frame_rate(video)
+        except ValueError as error:
+            if video is not None:
+                raise
+            raise ValueError(
+                f"{folder}: say how many frames per second with --rate, or when each was taken in "
+                f"{name}.csv ({error})"
+            ) from None
+    return frames / rate_hz
+
+
+def frame_rate(video: Path) -> float:
+    """Return the frames per second that a video says it has.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, or does not say it.
+    """
+    capture = cv2.VideoCapture(str(video))
+    try:
+        rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
+        if not capture.isOpened():
+            raise ValueError(f"{video}: it cannot be read as a video")
+    finally:
+        capture.release()
+    if not 0 < rate_hz <= _FASTEST_HZ:
+        raise ValueError(
+            f"{video}: it does not say how many frames per second it has: give --rate, or "
+            f"{video.stem}.csv with the time of each frame beside it"
+        )
+    return rate_hz
+
+
+def read_stamps(path: Path) -> np.ndarray:
+    """Return the times of a file, in its first column, a frame each; a first line may be a header.
+
+    Raises
+    ------
+    ValueError
+        If they are no numbers, or do not increase: says the line.
+    """
+    made: list[float] = []
+    for number, row in enumerate(_rows(path), 1):
+        seconds = _number(row[0])
+        if seconds is None and number == 1:
+            continue
+        if seconds is None or (made and seconds <= made[-1]):
+            raise ValueError(
+                f"{path} line {number}: want seconds, more than in the line before, got {row[0]!r}"
+            )
+        made.append(seconds)
+    if not made:
+        raise ValueError(f"{path}: no time of a frame in it")
+    return np.array(made)
+
+
+def read_offsets(given: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    """Return by how much later than its own clock says each camera's frames were taken.
+
+    Parameters
+    ----------
+    given : sequence of str
+        ``NAME=SECONDS``, or a file of such pairs, ``NAME,SECONDS`` in each line.
+    names : sequence of str
+        Of the cameras; those that are not given have 0.
+
+    Raises
+    ------
+    ValueError
+        If one is not of this form, of no camera, or of one that was given before.
+    """
+    pairs: list[tuple[str, str, str]] = []
+    for text in given:
+        name, sign, value = text.partition("=")
+        if sign:
+            pairs.append((text, name, value))
+            continue
+        for number, row in enumerate(_rows(Path(text)), 1):
+            if number == 1 and len(row) > 1 and _number(row[1]) is None:
+                continue  # a header
+            if len(row) != 2:
+                raise ValueError(f"{text} line {number}: want NAME,SECONDS, got {','.join(row)}")
+            pairs.append((f"{text} line {number}", row[0], row[1]))
+    made: dict[str, float] = {}
+    for where, name, value in pairs:
+        camera = [known for known in names if plain(known) == plain(name)]
+        seconds = _number(value)
+        if len(camera) != 1:
+            raise ValueError(f"{where}: no camera {name!r}, there are {', '.join(names)}")
+        if seconds is None:
+            raise ValueError(f"{where}: want NAME=SECONDS, a finite number, got {value!r}")
+        if camera[0] in made:
+            raise ValueError(f"{where}: a second offset of {camera[0]}")
+        made[camera[0]] = seconds
+    return {name: made.get(name, 0.0) for name in names}
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no text: {error}") from None
+    rows = [[part.strip() for part in row] for row in csv.reader(text.splitlines())]
+    return [row for row in rows if any(row)]
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None

@@ -1,0 +1,321 @@
+"""Several views of one person: whom to take, by which camera, and when to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo
+
+from radar_pose_ros import msg
+from radar_pose_ros.nodes import convert
+from radar_pose_ros.nodes.people import HALF_LIFE_S, Person
+from radar_pose_ros.skeleton import mapping
+from radar_pose_ros.skeleton.definitions import H36M17
+from radar_pose_ros.skeleton.placement import Intrinsics
+from radar_pose_ros.vision import calibration_files
+from radar_pose_ros.vision.camera import PinholeCamera
+from radar_pose_ros.vision.comparators import Poses
+from radar_pose_ros.vision.frames import Placement
+from radar_pose_ros.vision.interleaving import Shot as InterleavedShot
+from radar_pose_ros.vision.interleaving import Window
+from radar_pose_ros.vision.windows import WindowMethod
+
+# Shots this close together are of one instant: cameras with one trigger stamp them so [choice].
+TOGETHER_S = 0.002
+# By the clock: so long an instant waits for a view that fired together with another one [choice].
+WAIT_S = 0.05
+
+
+class Shot(NamedTuple):
+    """A checked message: what one view saw of the person."""
+
+    view: int
+    stamp_ns: int
+    arrived_s: float  # by the steady clock
+    keypoints_px: np.ndarray  # (17, 2)
+    confidence: np.ndarray  # (17,)
+    camera: PinholeCamera
+    model: str
+
+
+class Due(NamedTuple):
+    """A window to compute, and the shot that it is of."""
+
+    window: Window
+    shot: Shot
+
+
+def load_network(weights: str, views: int, threads: int) -> tuple[str, WindowMethod]:
+    """Return the name of a trained DenseWarper, and what makes poses with it.
+
+    Parameters
+    ----------
+    weights : str
+        A preset's name or the path of a safetensors file.
+    views : int
+        Of the rig; it is tried whether the network can do with so many.
+    threads : int
+        Of the CPU.
+
+    Raises
+    ------
+    ValueError
+        If there are no such weights, or they are not for such a rig.
+    """
+    if not weights:
+        raise ValueError("method densewarper needs weights: name a preset or a safetensors file")
+    import torch  # takes seconds, and who goes without a network can do without
+
+    from radar_pose_ros.models.multiview import DenseWarperMethod
+    from radar_pose_ros.models.weights import network
+
+    torch.set_num_threads(threads)
+    trained, entry = network(weights, "densewarper")
+    method = DenseWarperMethod(trained).poses
+    nobody = InterleavedShot(0.0, *joints_of(None, H36M17.name))
+    camera = PinholeCamera((1.0, 1.0), (0.0, 0.0), (1, 1), np.eye(3), np.zeros(3))
+    method([Window(0.0, 0, (nobody,) * views, (None,) * views)], [camera] * views)
+    return f"densewarper/{entry['preset']}@{entry['sha256'][:8]}", method
+
+
+def read_cameras(path: str, unit_m: float, views: Sequence[str]) -> dict[str, PinholeCamera]:
+    """Return the cameras of a calibration; `ValueError` if one of the views is not among them."""
+    cameras = calibration_files.read(path, unit_m=unit_m)
+    lacking = [view for view in views if view not in cameras]
+    if lacking:
+        raise ValueError(
+            f"{path} has no camera {', '.join(lacking)}, only {', '.join(cameras)}: name the "
+            "views so"
+        )
+    return cameras
+
+
+def joints_of(person: Person | None, skeleton: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a person's keypoints (17, 2) and confidences (17,) in the order of H36M17.
+
+    Nobody is NaN and 0. A joint whose confidence is not stated counts as sure.
+    """
+    if person is None:
+        return np.full((len(H36M17.joints), 2), np.nan), np.zeros(len(H36M17.joints))
+    given = person.joint_confidence
+    stated = np.where(np.isnan(given) & person.known, 1.0, given)
+    keypoints = mapping.convert(person.keypoints, skeleton, H36M17.name)
+    confidence = mapping.carry(stated, skeleton, H36M17.name)
+    known = np.isfinite(keypoints).all(-1)
+    return keypoints, np.where(known, np.nan_to_num(confidence), 0.0)
+
+
+def person_of(window: Window, poses: Poses, number: int) -> Person | None:
+    """Return the person of a pose; None if no joint is known.
+
+    Confidence is the mean of the views that a joint is made of. If the view that looked at this
+    instant is none of them, the joint is a prediction, and confidence halves every `HALF_LIFE_S`
+    since it was seen [choice].
+
+    Parameters
+    ----------
+    window : Window
+    poses : Poses
+        Of several windows.
+    number : int
+        Which of them the window is.
+    """
+    joints_m, used = poses.joints_m[number], poses.used[number]
+    known = np.isfinite(joints_m).all(-1)
+    if not known.any():
+        return None
+    used = used & known
+    mean = np.where(used, window.confidence, 0.0).sum(0) / np.maximum(used.sum(0), 1)
+    ages_s = np.where(used, window.age_s[:, None], np.inf).min(0)
+    observed = ages_s <= TOGETHER_S
+    fading = np.where(observed, 1.0, 0.5 ** (ages_s / HALF_LIFE_S))
+    confidence = np.where(known, (mean * fading).clip(0, 1), 0.0)
+    origin = np.where(observed, msg.Keypoint3D.OBSERVED, msg.Keypoint3D.PREDICTED)
+    return Person(
+        keypoints=np.where(known[:, None], joints_m, np.nan),
+        joint_confidence=confidence,
+        confidence=float(confidence.mean()),
+        origin=origin.astype(np.uint8),
+        covariance=poses.covariance_m2[number],
+    )
+
+
+class PersonChoice:
+    """Chooses one of the people that a view sees: the one it saw before, else the surest."""
+
+    def __init__(self) -> None:
+        self._number = -1
+
+    def choose(self, people: Sequence[Person]) -> tuple[Person | None, int]:
+        """Return a person, None if there is nobody, and how many others are left out."""
+        there = [person for person in people if person.known.any()]
+        if not there:
+            return None, 0
+        again = [person for person in there if person.number == self._number >= 0]
+        chosen = again[0] if again else max(there, key=_sureness)
+        self._number = chosen.number
+        return chosen, len(there) - 1
+
+
+def _sureness(person: Person) -> float:
+    """Return a person's confidence; if it is not stated, the mean of the joints'; else 0."""
+    if np.isfinite(person.confidence):
+        return person.confidence
+    stated = person.joint_confidence[np.isfinite(person.joint_confidence)]
+    return float(stated.mean()) if stated.size else 0.0
+
+
+class ViewCamera:
+    """What is known of the camera of one view.
+
+    Parameters
+    ----------
+    name : str
+        Of the view.
+    where : callable
+        From a frame to where it is in the world; `ValueError` if that is not known.
+    fixed : PinholeCamera, optional
+        The camera, if a calibration says all of it: then nothing else is listened to.
+    """
+
+    def __init__(
+        self, name: str, where: Callable[[str], Placement], fixed: PinholeCamera | None = None
+    ) -> None:
+        self.name = name
+        self._where = where
+        self._camera = self._fixed = fixed
+        self._lens: Intrinsics | None = None
+        self._frame = ""
+        self._fault = f"no camera_info on {name}/camera_info"
+
+    def take(self, message: CameraInfo) -> None:
+        """Take what a message says of the lens; one that cannot be used makes it unknown."""
+        self._lens = None
+        try:
+            self._lens = convert.message_to_camera(message)
+        except convert.InvalidMessageError as error:
+            self._fault = f"camera_info: {error}"
+            raise
+        self._frame = message.header.frame_id
+
+    def camera(self, frame_id: str, size_px: tuple[int, int]) -> PinholeCamera:
+        """Return the camera of an image.
+
+        Parameters
+        ----------
+        frame_id : str
+            Of the poses in the image.
+        size_px : (int, int)
+            Of the image; 0 is unknown, and not compared.
+
+        Raises
+        ------
+        InvalidMessageError
+            If the camera is not known, or is not that of this image.
+        """
+        if self._fixed is None:
+            self._place(frame_id)
+        assert self._camera is not None
+        known = self._camera.size_px
+        convert.require(
+            0 in size_px or size_px == known,
+            "image of another size than the camera's",
+            f"{size_px[0]} x {size_px[1]} px instead of {known[0]} x {known[1]} px",
+        )
+        return self._camera
+
+    def _place(self, frame_id: str) -> None:
+        convert.require(self._lens is not None, "camera not known", self._fault)
+        assert self._lens is not None
+        convert.require(
+            frame_id == self._frame,
+            "frame of another camera",
+            f"{frame_id!r}, but camera_info is of {self._frame!r}",
+        )
+        try:
+            where = self._where(frame_id)
+        except ValueError as error:
+            raise convert.InvalidMessageError("camera without a place", str(error)) from None
+        made = convert.camera_at(self._lens, where)
+        if self._camera is None or not _same(self._camera, made):
+            self._camera = made
+
+
+def _same(one: PinholeCamera, other: PinholeCamera) -> bool:
+    return (
+        (one.focal_px, one.centre_px, one.size_px, one.distortion)
+        == (other.focal_px, other.centre_px, other.size_px, other.distortion)
+        and np.array_equal(one.rotation, other.rotation)
+        and np.array_equal(one.position_m, other.position_m)
+    )
+
+
+class Instants:
+    """Chooses the windows to compute: one for each instant, in the order of time.
+
+    Shots of several views at one instant should all be in its window, and come one after the
+    other. Views that fired together the last time are waited for: until they have come, a younger
+    shot has, or `WAIT_S` is over. Cameras that fire one after the other wait for nobody, but for
+    a second view where there is none.
+
+    Attributes
+    ----------
+    belated : int
+        Shots whose instant, or a younger one, was computed before they came. Later windows have
+        them.
+    """
+
+    def __init__(self) -> None:
+        self.belated = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._partners: dict[int, set[int]] = {}
+        self._views: set[int] = set()  # that have fired at the present instant
+        self._begin_s = self._given_s = -np.inf
+        self._waiting: Due | None = None
+
+    def add(self, due: Due) -> list[Due]:
+        """Take the window of a shot; return what is to be computed now."""
+        stamp_s, view = due.window.stamp_s, due.shot.view
+        ready: list[Due] = []
+        if stamp_s - self._begin_s > TOGETHER_S:
+            ready += self._give()
+            self._partners.update({fired: self._views for fired in self._views})
+            self._views, self._begin_s = {view}, stamp_s
+        elif self._begin_s - stamp_s <= TOGETHER_S:
+            self._views.add(view)
+        if self._given_s >= self._begin_s or stamp_s < self._begin_s - TOGETHER_S:
+            self.belated += 1
+            return ready
+        if self._waiting is None or _order(due.window) >= _order(self._waiting.window):
+            self._waiting = due
+        if makes_pose(due.window) and self._partners.get(view, set()) <= self._views:
+            ready += self._give()
+        return ready
+
+    def overdue(self, now_s: float) -> list[Due]:
+        """Return what has waited for too long, by the steady clock."""
+        late = self._waiting is not None and now_s - self._waiting.shot.arrived_s > WAIT_S
+        return self._give() if late else []
+
+    def _give(self) -> list[Due]:
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return []
+        if makes_pose(waiting.window):  # else the instant may still have one
+            self._given_s = max(self._begin_s, waiting.window.stamp_s)
+        return [waiting]
+
+
+def makes_pose(window: Window) -> bool:
+    """Whether two views or more are there."""
+    return len(window.missing) <= len(window.newest) - 2
+
+
+def _order(window: Window) -> tuple[int, float]:
+    """Return by what the best of the windows of one instant is known: new shots, then time."""
+    return int((window.age_s <= TOGETHER_S).sum()), window.stamp_s

@@ -1,0 +1,260 @@
+"""Node rig_emulator: cameras that are not there, a person among them, and a detector of joints."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo
+
+from radar_pose_ros import msg
+from radar_pose_ros.datasets import pose2sim
+from radar_pose_ros.datasets.multiview import (
+    MultiViewRecording,
+    interleaved,
+    named,
+    random_shutters,
+)
+from radar_pose_ros.datasets.simulated_rigs import SimulatedRig
+from radar_pose_ros.nodes import convert
+from radar_pose_ros.nodes.base import LATCHED, RELIABLE, ManagedNode, run
+from radar_pose_ros.nodes.people import Person
+from radar_pose_ros.nodes.transforms import StaticTransforms, camera_transform
+from radar_pose_ros.skeleton.definitions import SKELETONS
+
+MODEL = "simulation"
+LATEST_S = 0.5  # shots that a busy machine delays by more are not sent
+
+
+class Shot(NamedTuple):
+    """What a view sees at an instant."""
+
+    due_s: float  # since the beginning
+    view: int
+    keypoints_px: np.ndarray  # (joints, 2)
+    confidence: np.ndarray  # (joints,)
+    joints_m: np.ndarray  # (joints, 3); NaN if not known
+
+
+class RigEmulator(ManagedNode):
+    """Emulates the cameras of a rig; see docs/nodes.md."""
+
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__("rig_emulator", **node_arguments)
+        self._transforms: StaticTransforms | None = None
+        self._outputs: list[Any] = []
+
+    # -- transitions -------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Make the rig and the first person, or read the recording."""
+        v = self.values
+        self._views = v.views.split()
+        for name in ("silent", "exchanged", "uncalibrated", "displaced"):
+            unknown = [view for view in getattr(v, name).split() if view not in self._views]
+            if unknown:
+                raise ValueError(f"{name}: there is no view {', '.join(unknown)}")
+        self._make = self._recorded() if v.recording else self._simulated()
+        self._first = self._make(0)
+        cameras = self._first.cameras
+        infos = [convert.camera_to_message(c, convert.header(1, "")) for c in cameras]
+        stamp_ns = time.time_ns()
+        stands = list(cameras)
+        for number in self._chosen("displaced"):
+            position = cameras[number].position_m + v.displacement_m
+            stands[number] = replace(cameras[number], position_m=position)
+        for number in self._chosen("uncalibrated"):
+            size = {"width": infos[number].width, "height": infos[number].height}
+            infos[number] = CameraInfo(**size)
+        self._infos = infos
+        self._truths = self.create_publisher(msg.HumanPose3DArray, "ground_truth", RELIABLE)
+        self._skeletons = self.create_publisher(msg.SkeletonDefinition, "skeleton", LATCHED)
+        skeleton = SKELETONS[self._first.skeleton]
+        self._skeletons.publish(convert.skeleton_to_message(skeleton))
+        self._outputs = [
+            (
+                self.create_publisher(CameraInfo, f"{view}/camera_info", RELIABLE),
+                self.create_publisher(msg.HumanPose2DArray, f"{view}/pose2d", RELIABLE),
+            )
+            for view in self._views
+        ]
+        self._transforms = StaticTransforms(self)
+        self._transforms.send(
+            [
+                camera_transform(v.world_frame, frame(view), camera, stamp_ns)
+                for view, camera in zip(self._views, stands, strict=True)
+            ]
+        )
+
+    def activate(self) -> None:
+        """Let the cameras fire."""
+        self._ready: queue.Queue[MultiViewRecording] = queue.Queue(1)
+        self._ready.put(self._first)
+        for view in self._views:
+            self.health.watch(f"{view}/pose2d")
+        self.start_worker("preparation", self._prepare)
+        self.start_worker("cameras", self._play)
+
+    def cleanup(self) -> None:
+        """Take the publishers away."""
+        outputs, self._outputs = self._outputs, []
+        for publisher in itertools.chain(*outputs):
+            self.destroy_publisher(publisher)
+        self.drop_publishers("_truths", "_skeletons")
+        transforms, self._transforms = self._transforms, None
+        if transforms is not None:
+            transforms.close()
+
+    def _chosen(self, parameter: str) -> list[int]:
+        """Return the numbers of the views that a parameter names; one may change meanwhile."""
+        names = getattr(self.values, parameter).split()
+        return [self._views.index(name) for name in names if name in self._views]
+
+    # -- what there is to see ----------------------------------------------------------------
+
+    def _simulated(self) -> Any:
+        v = self.values
+        names = ("rate_hz", "shutters", "jitter_s", "motion", "split", "seed", "clip_s")
+        about = {name: getattr(v, name) for name in names}
+        return SimulatedRig(tuple(self._views), detector=v.detector, **about).recording
+
+    def _recorded(self) -> Any:
+        v = self.values
+        recording = named(pose2sim.load(v.recording), self._views)
+        if v.shutters == "interleaved":
+            recording = interleaved(recording)
+        elif v.shutters == "random":
+            recording = random_shutters(recording, v.rate_hz, np.random.default_rng(v.seed))
+        return lambda number: recording
+
+    def _prepare(self, stop: threading.Event) -> None:
+        """Have the next person ready."""
+        for number in itertools.count(1):
+            recording = self._make(number)
+            while not stop.is_set():
+                try:
+                    self._ready.put(recording, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if stop.is_set():
+                return
+
+    def _shots(self, stop: threading.Event) -> Iterator[Shot]:
+        """Yield all shots in the order of time."""
+        begin_s = 0.0
+        while not stop.is_set():
+            try:
+                recording = self._ready.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            stamps, views, shots = recording.in_order()
+            joints = recording.joints_at(stamps)
+            for stamp, view, shot, truth in zip(stamps, views, shots, joints, strict=True):
+                seen = recording.views[view]
+                yield Shot(
+                    begin_s + float(stamp),
+                    int(view),
+                    seen.keypoints_px[shot],
+                    seen.confidence[shot],
+                    truth,
+                )
+            begin_s += self._length_s(stamps)
+
+    def _length_s(self, stamps: np.ndarray) -> float:
+        """Return how long a recording lasts: it begins anew a step after its last shot."""
+        if not self.values.recording:
+            return self.values.clip_s
+        return float(stamps[-1] - stamps[0] + np.median(np.diff(np.unique(stamps))))
+
+    # -- the cameras' thread -----------------------------------------------------------------
+
+    def _play(self, stop: threading.Event) -> None:
+        rng = np.random.default_rng(self.values.seed)
+        begin_s, begin_ns = time.monotonic(), time.time_ns()
+        delayed: list[tuple[float, int, Any]] = []  # when, in which order, and what to send
+
+        def left_s(due_s: float) -> float:
+            return begin_s + due_s - time.monotonic()
+
+        for number, shot in enumerate(self._shots(stop)):
+            while delayed and delayed[0][0] <= shot.due_s:
+                due_s, _, send = heapq.heappop(delayed)
+                if stop.wait(max(0.0, left_s(due_s))):
+                    return
+                send()
+            if stop.wait(max(0.0, left_s(shot.due_s))):
+                return
+            if left_s(shot.due_s) < -LATEST_S:
+                self.health.drop("shots not sent in time")
+                continue
+            stamp_ns = begin_ns + round(shot.due_s * convert.NANOSECONDS)
+            self._publish_truth(shot, stamp_ns)
+            view = self._shown_as(shot.view)
+            if view in self._chosen("silent"):
+                continue
+            if rng.random() < self.values.loss:
+                self.health.count("shots lost on purpose")
+                continue
+            send = partial(self._send, view, shot, stamp_ns)
+            late_s = self.values.late_s * rng.random()
+            if late_s:
+                heapq.heappush(delayed, (shot.due_s + late_s, number, send))
+            else:
+                send()
+
+    def _shown_as(self, view: int) -> int:
+        exchanged = self._chosen("exchanged")
+        if len(exchanged) != 2 or view not in exchanged:
+            return view
+        return exchanged[1 - exchanged.index(view)]
+
+    def _publish_truth(self, shot: Shot, stamp_ns: int) -> None:
+        if np.isfinite(shot.joints_m).any():
+            head = convert.header(stamp_ns, self.values.world_frame)
+            skeleton = self._first.skeleton
+            truth = convert.pose3d_to_message(shot.joints_m, head, skeleton, MODEL)
+            self._truths.publish(truth)
+
+    def _send(self, view: int, shot: Shot, stamp_ns: int) -> None:
+        """Publish a shot on a view's topics: what the camera is, and what it sees."""
+        infos, poses = self._outputs[view]
+        info = self._infos[view]
+        info.header = head = convert.header(stamp_ns, frame(self._views[view]))
+        infos.publish(info)
+        confidence = shot.confidence.astype(np.float64)
+        person = Person(shot.keypoints_px, confidence, float(confidence.mean()), number=0)
+        message = convert.people_to_message(
+            msg.HumanPose2DArray,
+            [person] if person.known.any() else [],
+            head,
+            skeleton=self._first.skeleton,
+            model=MODEL,
+            image_width=info.width,
+            image_height=info.height,
+        )
+        poses.publish(message)
+        self.health.tick(f"{self._views[view]}/pose2d")
+
+
+def frame(view: str) -> str:
+    """Return the name of a view's optical frame."""
+    return f"{view}_optical_frame"
+
+
+def main() -> int:
+    """Run the node."""
+    return run(RigEmulator)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
