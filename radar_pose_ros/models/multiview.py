@@ -21,6 +21,7 @@ Unlike one image, a stream says more, of which a network's configuration may mak
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -330,15 +331,11 @@ class DenseWarperMethod:
             )
         perfect = [camera.with_perfect_lens for camera in cameras]
         found = triangulate(keypoints.swapaxes(0, 1), seen.confidence.swapaxes(0, 1), perfect)
+        poses = Poses.of([window.stamp_s for window in windows], found)
         points = np.stack([camera.project(found.points_m) for camera in perfect], axis=1)
         errors = np.linalg.norm(keypoints + seen.taken_off_px - points, axis=-1)
-        known = np.isfinite(found.errors_px.swapaxes(0, 1))
-        return Poses(
-            stamps_s=np.array([window.stamp_s for window in windows]),
-            joints_m=found.points_m,
-            covariance_m2=found.covariance_m2,
-            errors_px=np.where(known, errors, found.errors_px.swapaxes(0, 1)),
-            used=found.used.swapaxes(0, 1),
+        return replace(
+            poses, errors_px=np.where(np.isfinite(poses.errors_px), errors, poses.errors_px)
         )
 
     def __call__(self, recording: Recording) -> Poses:

@@ -96,6 +96,17 @@ class Poses:
     errors_px: np.ndarray = field(repr=False)
     used: np.ndarray = field(repr=False)
 
+    @classmethod
+    def of(cls, stamps_s: ArrayLike, found: Triangulation) -> Poses:
+        """Return the poses that were triangulated of keypoints (views, n, joints, 2)."""
+        return cls(
+            stamps_s=np.asarray(stamps_s, np.float64),
+            joints_m=found.points_m,
+            covariance_m2=found.covariance_m2,
+            errors_px=found.errors_px.swapaxes(0, 1),
+            used=found.used.swapaxes(0, 1),
+        )
+
 
 Method = Callable[[Recording], Poses]
 
@@ -383,11 +394,4 @@ def _poses(
         keypoints = np.stack([pixels for pixels, _ in seen], axis=1)
         confidence = np.stack([score for _, score in seen], axis=1)
     cameras = [view.camera for view in recording.views]
-    found: Triangulation = triangulate(keypoints, confidence, cameras)
-    return Poses(
-        stamps_s=np.asarray(stamps, np.float64),
-        joints_m=found.points_m,
-        covariance_m2=found.covariance_m2,
-        errors_px=found.errors_px.swapaxes(0, 1),
-        used=found.used.swapaxes(0, 1),
-    )
+    return Poses.of(stamps, triangulate(keypoints, confidence, cameras))

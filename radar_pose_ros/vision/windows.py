@@ -41,10 +41,4 @@ def triangulate_windows(
     seen = [at_instant(window, extrapolation) for window in windows]
     keypoints, confidence = (np.stack(part, axis=1) for part in zip(*seen, strict=True))
     found = triangulate(keypoints, confidence, cameras)
-    return Poses(
-        stamps_s=np.array([window.stamp_s for window in windows]),
-        joints_m=found.points_m,
-        covariance_m2=found.covariance_m2,
-        errors_px=found.errors_px.swapaxes(0, 1),
-        used=found.used.swapaxes(0, 1),
-    )
+    return Poses.of([window.stamp_s for window in windows], found)
