@@ -442,10 +442,11 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _multiview(arguments: argparse.Namespace) -> int:
-    from radar_pose_ros import measurements, multiview
+    from radar_pose_ros import measurements
+    from radar_pose_ros.multiview import command
 
-    outcome = multiview.run(
-        multiview.Options(
+    outcome = command.run(
+        command.Options(
             folder=arguments.folder,
             out=arguments.out,
             calibration=arguments.calibration,
@@ -458,9 +459,9 @@ def _multiview(arguments: argparse.Namespace) -> int:
             overlay=not arguments.no_overlay,
         )
     )
-    print(f"{multiview.table(outcome)}\nwritten: {arguments.out}")
+    print(f"{command.table(outcome)}\nwritten: {arguments.out}")
     if arguments.json:
-        measurements.write_results(arguments.json, multiview.results(outcome))
+        measurements.write_results(arguments.json, command.results(outcome))
     return 0 if outcome.known else 1
 
 

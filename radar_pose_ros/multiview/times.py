@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from radar_pose_ros.datasets import pose2sim
-from radar_pose_ros.multiview_names import plain
+from radar_pose_ros.multiview.names import plain
 
 STAMPS = (".csv", ".txt")
 _FASTEST_HZ = 1000.0  # beyond is what some files say instead of that they do not know it

@@ -25,8 +25,8 @@ import numpy as np
 
 from radar_pose_ros.datasets import pose2sim
 from radar_pose_ros.datasets.multiview import MultiViewRecording, ViewShots
-from radar_pose_ros.multiview_names import pair, plain
-from radar_pose_ros.multiview_times import instants, read_offsets
+from radar_pose_ros.multiview.names import pair, plain
+from radar_pose_ros.multiview.times import instants, read_offsets
 from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.vision import calibration_files, comparators
 from radar_pose_ros.vision.camera import PinholeCamera
@@ -328,7 +328,7 @@ def footage(
     calibration : Path
         File or folder.
     offsets : sequence of str
-        See `multiview_times.read_offsets`.
+        See `times.read_offsets`.
     rate_hz : float, optional
         Frames per second of all cameras that have no file of times; by default what each video
         says or, without videos, the trial's .trc files.

@@ -17,9 +17,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from radar_pose_ros import drawing, multiview_inputs
+from radar_pose_ros import drawing
 from radar_pose_ros.datasets.multiview import MultiViewRecording, ViewShots
 from radar_pose_ros.drawing import BACKGROUND, FRAME_COLOUR, TEXT_COLOUR
+from radar_pose_ros.multiview import inputs
 from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.skeleton.definitions import Skeleton
 from radar_pose_ros.vision.comparators import Poses, rows_at
@@ -144,7 +145,7 @@ class _Tiles:
         self._scale = scale
         self.size = tuple(max(1, round(side * scale)) for side in view.camera.size_px)
         self._frames = frames[view.name]
-        self._images = iter(()) if video is None else multiview_inputs.images(video)
+        self._images = iter(()) if video is None else inputs.images(video)
         self._image: np.ndarray | None = None
         self._next_frame = 0
         self._shot = -1

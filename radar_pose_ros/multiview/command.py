@@ -1,7 +1,7 @@
-"""``radar-pose multiview``: from videos of several cameras, or keypoints, to poses in space.
+"""Carries out ``radar-pose multiview`` and writes its results.
 
 The cameras need not have fired together, if their frames' times are on one clock. What is read is
-in `multiview_inputs`, what is drawn in `multiview_pictures`.
+in `inputs`, what is drawn in `pictures`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from radar_pose_ros import drawing, measurements, multiview_inputs, multiview_pictures
+from radar_pose_ros import drawing, measurements
 from radar_pose_ros.datasets import pose2sim
 from radar_pose_ros.datasets.multiview import MultiViewRecording
 from radar_pose_ros.models import detectors, weights
 from radar_pose_ros.models.multiview import DenseWarperMethod
-from radar_pose_ros.multiview_inputs import Footage
-from radar_pose_ros.multiview_names import pair
-from radar_pose_ros.multiview_times import read_offsets
+from radar_pose_ros.multiview import inputs, pictures
+from radar_pose_ros.multiview.inputs import Footage
+from radar_pose_ros.multiview.names import pair
+from radar_pose_ros.multiview.times import read_offsets
 from radar_pose_ros.skeleton import definitions, mapping
 from radar_pose_ros.skeleton.definitions import H36M17
 from radar_pose_ros.vision import calibration_files, comparators
@@ -50,11 +51,11 @@ class Options:
     Parameters
     ----------
     folder : str
-        See `multiview_inputs`.
+        See `inputs`.
     out : str
         Folder to write to.
     calibration : str
-        File or folder; by default `multiview_inputs.find_calibration`.
+        File or folder; by default `inputs.find_calibration`.
     detector : str
         A file, see `models.detectors`; by default the keypoints that are there.
     skeleton : str
@@ -65,7 +66,7 @@ class Options:
     weights : str
         Of DenseWarper; by default those that belong to the package.
     offsets : sequence of str
-        See `multiview_times.read_offsets`.
+        See `times.read_offsets`.
     rate_hz : float, optional
         Frames per second, where neither video nor file says it.
     overlay : bool
@@ -157,13 +158,13 @@ def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
         raise ValueError(f"{folder}: there is no such folder")
     if options.weights and options.method not in ("", DENSEWARPER):
         raise ValueError(f"--weights are for --method {DENSEWARPER}, not for {options.method}")
-    videos = multiview_inputs.find_videos(folder)
-    calibration = Path(options.calibration or multiview_inputs.find_calibration(folder))
+    videos = inputs.find_videos(folder)
+    calibration = Path(options.calibration or inputs.find_calibration(folder))
     out = Path(options.out)
     detector = None
     if options.detector:
         if not videos:
-            allowed = ", ".join(multiview_inputs.VIDEOS)
+            allowed = ", ".join(inputs.VIDEOS)
             raise ValueError(f"{folder}: no video ({allowed}) in it for --detector to look at")
         # what is wrong with these is better said before the work
         pair(list(videos), calibration_files.read(calibration), str(calibration))
@@ -172,17 +173,15 @@ def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
         source = f"detector {Path(options.detector).name}"
         name = detector.settings.skeleton
         method, method_name, learnt = _method(options.method, options.weights, name)
-        tracks = multiview_inputs.detect_tracks(videos, detector, name, source, progress)
+        tracks = inputs.detect_tracks(videos, detector, name, source, progress)
     else:
-        tracks = multiview_inputs.read_tracks(folder, videos, options.skeleton)
+        tracks = inputs.read_tracks(folder, videos, options.skeleton)
         method, method_name, learnt = _method(options.method, options.weights, tracks.skeleton)
-    footage = multiview_inputs.footage(
-        folder, tracks, videos, calibration, options.offsets, options.rate_hz
-    )
+    footage = inputs.footage(folder, tracks, videos, calibration, options.offsets, options.rate_hz)
     if not (options.method or options.weights) and _fired_together(footage.recording):
         method, method_name, learnt = METHODS["linear"], "linear", tracks.skeleton
     if method_name == "synchronous":
-        footage = multiview_inputs.together(footage)
+        footage = inputs.together(footage)
     recording = footage.recording.converted(learnt)
     outcome = Outcome(
         recording, method(recording), method_name, footage.source, list(footage.notes)
@@ -192,13 +191,11 @@ def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
     if detector is not None:
         (out / "keypoints").mkdir(exist_ok=True)
         for name, track in tracks.by_name.items():
-            multiview_inputs.write_track(out / "keypoints" / f"{name}.npz", track, tracks.skeleton)
+            inputs.write_track(out / "keypoints" / f"{name}.npz", track, tracks.skeleton)
     write(outcome, out)
     if options.overlay:
         given = footage.frames, footage.videos, outcome.poses
-        multiview_pictures.write_film(
-            out / "overlay.mp4", *multiview_pictures.film(recording, *given)
-        )
+        pictures.write_film(out / "overlay.mp4", *pictures.film(recording, *given))
     return outcome
 
 
@@ -310,7 +307,7 @@ def write(outcome: Outcome, out: Path) -> None:
         method=np.array(outcome.method),
     )
     title = f"{recording.name}: {recording.skeleton}, {outcome.method}"
-    drawing.write_png(out / "poses.png", multiview_pictures.figure(recording, poses, title))
+    drawing.write_png(out / "poses.png", pictures.figure(recording, poses, title))
 
 
 def write_table(path: Path, skeleton: str, poses: Poses) -> None:

@@ -16,11 +16,13 @@ from drawn_spots import COLOURS, spots
 from numpy.typing import ArrayLike
 from tolerances import assert_close
 
-from radar_pose_ros import cli, multiview, multiview_inputs, multiview_names, multiview_pictures
+from radar_pose_ros import cli
 from radar_pose_ros.datasets import pose2sim
 from radar_pose_ros.datasets.multiview import MultiViewRecording, SampledJoints, simulate
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.models import densewarper, weights
+from radar_pose_ros.multiview import command, inputs, pictures
+from radar_pose_ros.multiview.names import pair, plain
 from radar_pose_ros.simulation.multiview import shutter_times
 from radar_pose_ros.skeleton.definitions import BODY25B, HUPR14, SKELETONS
 from radar_pose_ros.vision import calibration_files
@@ -144,7 +146,7 @@ def scene(tmp_path: Path) -> Scene:
     return made
 
 
-def command(folder: Path, out: Path, *more: str) -> list[str]:
+def arguments(folder: Path, out: Path, *more: str) -> list[str]:
     return ["multiview", str(folder), "--out", str(out), *more]
 
 
@@ -168,7 +170,7 @@ def test_from_videos_to_poses(
     out, numbers = tmp_path / "out" / "made", tmp_path / "numbers.json"
     options = ["--detector", str(tmp_path / "spots.onnx"), "--skeleton", "hupr14"]
     options += ["--method", "linear", "--offsets", str(offsets), "--json", str(numbers)]
-    assert cli.main(command(made.folder, out, *options)) == 0
+    assert cli.main(arguments(made.folder, out, *options)) == 0
     text = capsys.readouterr().out
     assert "cam_2.avi: 9 frames, " in text and "36, 60.0 per second" in text
 
@@ -195,7 +197,7 @@ def test_from_videos_to_poses(
     again = tmp_path / "again"
     for path in (out / "keypoints").iterdir():
         (made.folder / path.name).write_bytes(path.read_bytes())
-    assert cli.main(command(made.folder, again, *options[4:], "--no-overlay")) == 0
+    assert cli.main(arguments(made.folder, again, *options[4:], "--no-overlay")) == 0
     with np.load(again / "poses.npz") as file:
         assert_close(file["joints_m"], poses["joints_m"])
     assert not (again / "overlay.mp4").exists() and not (again / "keypoints").exists()
@@ -204,7 +206,7 @@ def test_from_videos_to_poses(
 def test_files_agree_with_each_other(scene: Scene, tmp_path: Path) -> None:
     """With true keypoints poses are true to 0.1 mm, and the same in all files."""
     out = tmp_path / "out"
-    assert cli.main(command(scene.folder, out, "--method", "synchronous")) == 0
+    assert cli.main(arguments(scene.folder, out, "--method", "synchronous")) == 0
     with np.load(out / "poses.npz") as file:
         joints, stamps = file["joints_m"], file["stamps_s"]
         spread = np.sqrt(np.trace(file["covariance_m2"], axis1=-2, axis2=-1))
@@ -214,7 +216,7 @@ def test_files_agree_with_each_other(scene: Scene, tmp_path: Path) -> None:
 
     with (out / "poses.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == multiview.CSV_COLUMNS and len(rows) == 9 * JOINTS
+    assert tuple(rows[0]) == command.CSV_COLUMNS and len(rows) == 9 * JOINTS
     assert [row["joint"] for row in rows[:JOINTS]] == list(HUPR14.joints)
     table = np.array([[float(row[f"{axis}_m"]) for axis in "xyz"] for row in rows])
     np.testing.assert_allclose(table.reshape(joints.shape), joints, atol=1e-6)
@@ -237,16 +239,16 @@ def test_files_agree_with_each_other(scene: Scene, tmp_path: Path) -> None:
 
 def test_the_overlay_has_bones_where_cameras_see_them(scene: Scene) -> None:
     """Halfway along a bone is its colour; beside the person is the video."""
-    videos = multiview_inputs.find_videos(scene.folder)
-    tracks = multiview_inputs.read_tracks(scene.folder, videos)
+    videos = inputs.find_videos(scene.folder)
+    tracks = inputs.read_tracks(scene.folder, videos)
     toml = scene.folder / "cameras.toml"
-    given = multiview_inputs.footage(scene.folder, tracks, videos, toml)
-    poses = multiview.METHODS["synchronous"](given.recording)
-    rate_hz, pictures = multiview_pictures.film(given.recording, given.frames, given.videos, poses)
-    picture = list(pictures)[4].astype(int)
+    given = inputs.footage(scene.folder, tracks, videos, toml)
+    poses = command.METHODS["synchronous"](given.recording)
+    rate_hz, shown = pictures.film(given.recording, given.frames, given.videos, poses)
+    picture = list(shown)[4].astype(int)
     assert rate_hz == pytest.approx(RATE_HZ)
     assert picture.shape[0] % 2 == 0 and picture.shape[1] % 2 == 0
-    assert multiview_pictures.grid([*SIZES])[1] == 1.0  # not made smaller: pixels are pixels
+    assert pictures.grid([*SIZES])[1] == 1.0  # not made smaller: pixels are pixels
     view = given.recording.views[0]  # at the upper left
     for side, colour in (("left", (86, 180, 233)), ("right", (230, 159, 0))):
         knee, ankle = (
@@ -264,11 +266,11 @@ def test_keypoints_without_videos(
     for path in scene.folder.glob("*.avi"):
         path.unlink()
     out = tmp_path / "out"
-    assert cli.main(command(scene.folder, out)) == cli.USAGE_ERROR
+    assert cli.main(arguments(scene.folder, out)) == cli.USAGE_ERROR
     assert "say how many frames per second with --rate" in capsys.readouterr().err
     assert not out.exists()
     options = ("--rate", "15", "--method", "linear")
-    assert cli.main(command(scene.folder, out, *options)) == 0
+    assert cli.main(arguments(scene.folder, out, *options)) == 0
     assert "note: no videos: the overlay is drawn on empty images" in capsys.readouterr().out
     assert (out / "overlay.mp4").stat().st_size > 1000
     with np.load(out / "poses.npz") as file:
@@ -286,7 +288,7 @@ def test_times_of_frames_and_offsets(
     (scene.folder / "cam_1.txt").write_text("time\n" + lines)
     out = tmp_path / "out"
     late = [f"{name}=1.7e9" for name in ("cam_2", "CAM-03", "cam4")]
-    assert cli.main(command(scene.folder, out, "--no-overlay", "--offsets", *late)) == 0
+    assert cli.main(arguments(scene.folder, out, "--no-overlay", "--offsets", *late)) == 0
     with np.load(out / "poses.npz") as file:
         np.testing.assert_allclose(file["stamps_s"], 1.7e9 + stamps, atol=1e-6)
         assert np.isfinite(file["joints_m"]).all()
@@ -294,10 +296,10 @@ def test_times_of_frames_and_offsets(
     np.testing.assert_allclose(times, 1.7e9 + stamps, atol=1e-6)
     assert "uneven" not in capsys.readouterr().out
     # without offsets they never see the person together
-    assert cli.main(command(scene.folder, out, "--no-overlay")) == 0
+    assert cli.main(arguments(scene.folder, out, "--no-overlay")) == 0
     said = capsys.readouterr().out
     assert "there is no time at which all cameras saw the person: right offsets?" in said
-    assert cli.main(command(scene.folder, out, "--method", "synchronous")) == cli.USAGE_ERROR
+    assert cli.main(arguments(scene.folder, out, "--method", "synchronous")) == cli.USAGE_ERROR
     assert "the cameras never fired together" in capsys.readouterr().err
 
 
@@ -307,7 +309,7 @@ def test_only_instants_of_all_cameras_are_synchronous(
     """A camera that was late by two frames takes these from the others."""
     out = tmp_path / "out"
     options = ("--method", "synchronous", "--offsets", f"cam_3={2 / RATE_HZ:.9f}")
-    assert cli.main(command(scene.folder, out, *options)) == 0
+    assert cli.main(arguments(scene.folder, out, *options)) == 0
     assert "note: 8 frames are of instants at which not all cameras fired" in (
         capsys.readouterr().out
     )
@@ -320,7 +322,7 @@ def test_a_unit_that_is_wrong_is_noticed(
 ) -> None:
     cameras = calibration_files.read(scene.folder / "cameras.toml")
     calibration_files.write(cameras, scene.folder / "cameras.toml", "pose2sim", unit_m=0.001)
-    assert cli.main(command(scene.folder, tmp_path / "out", "--no-overlay")) == 0
+    assert cli.main(arguments(scene.folder, tmp_path / "out", "--no-overlay")) == 0
     assert "is the calibration in millimetres?" in capsys.readouterr().out
 
 
@@ -329,11 +331,11 @@ def test_other_calibrations(scene: Scene, tmp_path: Path, format: str) -> None:
     cameras = calibration_files.read(scene.folder / "cameras.toml")
     (scene.folder / "cameras.toml").unlink()
     calibration_files.write(cameras, scene.folder / "calibration", format)
-    assert cli.main(command(scene.folder, tmp_path / "out", "--no-overlay")) == 0
+    assert cli.main(arguments(scene.folder, tmp_path / "out", "--no-overlay")) == 0
     elsewhere = tmp_path / "elsewhere"
     (scene.folder / "calibration").rename(elsewhere)
     options = ("--calibration", str(elsewhere), "--no-overlay")
-    assert cli.main(command(scene.folder, tmp_path / "out", *options)) == 0
+    assert cli.main(arguments(scene.folder, tmp_path / "out", *options)) == 0
 
 
 def test_densewarper_is_taken_if_there_are_weights(
@@ -353,11 +355,11 @@ def test_densewarper_is_taken_if_there_are_weights(
     )
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path / "weights"))
     out = tmp_path / "out"
-    assert cli.main(command(scene.folder, out, "--no-overlay")) == 0
+    assert cli.main(arguments(scene.folder, out, "--no-overlay")) == 0
     said = capsys.readouterr().out
     assert "method        linear" in said and "hupr14" in said  # all fire together
     turns = [f"{name}={turn / 60}" for turn, name in enumerate(NAMES)]
-    assert cli.main(command(scene.folder, out, "--no-overlay", "--offsets", *turns)) == 0
+    assert cli.main(arguments(scene.folder, out, "--no-overlay", "--offsets", *turns)) == 0
     said = capsys.readouterr().out
     assert "method        densewarper" in said and "h36m17" in said
     with np.load(out / "poses.npz") as file:
@@ -371,13 +373,13 @@ def test_densewarper_is_taken_if_there_are_weights(
     # named, or not to be had
     file_ = tmp_path / "weights" / "densewarper_light.safetensors"
     monkeypatch.setenv(weights.ENVIRONMENT_VARIABLE, str(tmp_path / "empty"))
-    assert cli.main(command(scene.folder, out, "--no-overlay", "--weights", str(file_))) == 0
-    assert cli.main(command(scene.folder, out, "--no-overlay")) == 0
+    assert cli.main(arguments(scene.folder, out, "--no-overlay", "--weights", str(file_))) == 0
+    assert cli.main(arguments(scene.folder, out, "--no-overlay")) == 0
     assert "linear" in capsys.readouterr().out
-    assert cli.main(command(scene.folder, out, "--method", "densewarper")) == cli.USAGE_ERROR
+    assert cli.main(arguments(scene.folder, out, "--method", "densewarper")) == cli.USAGE_ERROR
     assert "say which with --weights" in capsys.readouterr().err
     options = ("--method", "slerp", "--weights", str(file_))
-    assert cli.main(command(scene.folder, out, *options)) == cli.USAGE_ERROR
+    assert cli.main(arguments(scene.folder, out, *options)) == cli.USAGE_ERROR
     assert "--weights are for --method densewarper, not for slerp" in capsys.readouterr().err
 
 
@@ -477,7 +479,7 @@ def test_mistakes_get_one_sentence(
     scene: Scene, tmp_path: Path, how: str, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = broken(scene, how)
-    assert cli.main(command(scene.folder, tmp_path / "out", *options)) == cli.USAGE_ERROR
+    assert cli.main(arguments(scene.folder, tmp_path / "out", *options)) == cli.USAGE_ERROR
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -488,7 +490,7 @@ def test_a_camera_without_a_video_is_left_out(
     for ending in ("avi", "npz"):
         (scene.folder / f"cam_4.{ending}").unlink()
     out = tmp_path / "out"
-    assert cli.main(command(scene.folder, out, "--no-overlay")) == 0
+    assert cli.main(arguments(scene.folder, out, "--no-overlay")) == 0
     assert "note: cam_4 of " in capsys.readouterr().out
     with np.load(out / "poses.npz") as file:
         assert file["cameras"].tolist() == list(NAMES[:3])
@@ -508,7 +510,7 @@ def test_nobody_is_no_answer(
             confidence=np.zeros((9, JOINTS)),
             skeleton="hupr14",
         )
-    assert cli.main(command(scene.folder, tmp_path / "out")) == 1
+    assert cli.main(arguments(scene.folder, tmp_path / "out")) == 1
     said = capsys.readouterr().out
     assert "note: no joint is known in any pose" in said
     assert "note: cam_1: nobody was found in any of its 9 frames" in said
@@ -527,18 +529,18 @@ def test_nobody_is_no_answer(
     ],
 )
 def test_names_that_are_the_same(one: str, other: str, same: bool) -> None:
-    assert (multiview_names.plain(one) == multiview_names.plain(other)) == same
+    assert (plain(one) == plain(other)) == same
 
 
 def test_cameras_are_paired_by_name_before_order() -> None:
     camera = rig()[0]
     cameras = {"cam_02": camera, "cam_01": camera}
     where = "c.toml"
-    assert multiview_names.pair(["cam1", "cam2"], cameras, where) == {
+    assert pair(["cam1", "cam2"], cameras, where) == {
         "cam1": "cam_01",
         "cam2": "cam_02",
     }
-    made = multiview_names.pair(["b", "a"], cameras, where, in_order=True)
+    made = pair(["b", "a"], cameras, where, in_order=True)
     assert made == {"a": "cam_01", "b": "cam_02"}
     for names, message in (
         (["a", "b"], r"c\.toml: no camera of the name a, b; there are cam_02, cam_01"),
@@ -546,7 +548,7 @@ def test_cameras_are_paired_by_name_before_order() -> None:
         (["cam1", "cam01"], "a camera has two names: cam1 is cam_01, cam01 is cam_01"),
     ):
         with pytest.raises(ValueError, match=message):
-            multiview_names.pair(names, cameras, where, in_order=names[0] == "cam1")
+            pair(names, cameras, where, in_order=names[0] == "cam1")
 
 
 def test_every_skeleton_can_be_drawn() -> None:
@@ -557,7 +559,7 @@ def test_every_skeleton_can_be_drawn() -> None:
         joints[1, 1:] = np.nan
         joints[2] = np.nan
         count = 3, len(cameras), len(skeleton.joints)
-        poses = multiview.Poses(
+        poses = command.Poses(
             stamps_s=np.arange(3.0),
             joints_m=joints,
             covariance_m2=np.ones((*joints.shape, 3)),
@@ -576,11 +578,11 @@ def test_every_skeleton_can_be_drawn() -> None:
             for view in views
         ]
         recording = MultiViewRecording("a", "", "", skeleton.name, tuple(blank))
-        assert multiview_pictures.figure(recording, poses, skeleton.name).shape == (700, 1200, 3)
+        assert pictures.figure(recording, poses, skeleton.name).shape == (700, 1200, 3)
 
 
 def test_formats_and_methods_are_those_that_there_are() -> None:
-    assert (multiview.DENSEWARPER, *multiview.METHODS) == cli.MULTIVIEW_METHODS
+    assert (command.DENSEWARPER, *command.METHODS) == cli.MULTIVIEW_METHODS
 
 
 # Markers that Pose2Sim made of all four cameras in most frames, see test_pose2sim.
@@ -604,7 +606,7 @@ def test_a_real_recording(
     if not trial.is_dir():
         pytest.skip(f"needs the recording in {trial}")
     options = ("--method", "synchronous", "--no-overlay")
-    assert cli.main(command(trial, tmp_path, *options)) == 0
+    assert cli.main(arguments(trial, tmp_path, *options)) == 0
     said = capsys.readouterr().out
     assert "cam01.mp4: 1080 x 1920 px, but 1088 x 1920 px in the calibration" in said
     assert "100, 60.0 per second, from 0.000 to 1.650 s" in said
@@ -621,9 +623,9 @@ def test_a_real_recording(
     found = written.joints(BODY25B)[:, chosen]
     assert np.median(np.linalg.norm(found - expected, axis=-1), axis=0).max() < 0.008
 
-    tracks = multiview_inputs.read_tracks(trial, {})
-    toml = multiview_inputs.find_calibration(trial)
-    views = multiview_inputs.footage(trial, tracks, {}, toml).recording.views
+    tracks = inputs.read_tracks(trial, {})
+    toml = inputs.find_calibration(trial)
+    views = inputs.footage(trial, tracks, {}, toml).recording.views
     cameras = [view.camera for view in views]
     pixels = np.stack([view.keypoints_px[:, chosen] for view in views])
     confidence = np.stack([view.confidence[:, chosen] for view in views])

@@ -1,0 +1,1 @@
+"""``radar-pose multiview``: from videos of several cameras, or keypoints, to poses in space."""
