@@ -1,4 +1,4 @@
-"""How good are 2-D keypoints: OKS, average precision, PCK.
+"""How good are 2-D keypoints: OKS, average precision, PCK and its area, mean distance.
 
 Object keypoint similarity (OKS) and average precision (AP) follow COCO's evaluation with HuPR's
 two changes: a person's area is half the area of the box, and the joints' sigmas are those of the
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from radar_pose_ros.skeleton.definitions import HUPR14
+from radar_pose_ros.skeleton.definitions import HUPR14, Skeleton
 
 AP_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10))
 _RECALLS = np.linspace(0.0, 1.0, 101)
@@ -313,6 +313,17 @@ def annotated_pck(
     ValueError
         If shapes do not belong together, or a box ends before it begins.
     """
+    return float(_mean(annotated_joint_pck(predicted_px, true_px, boxes_px, threshold)))
+
+
+def annotated_joint_pck(
+    predicted_px: ArrayLike, true_px: ArrayLike, boxes_px: ArrayLike, threshold: float = 0.2
+) -> np.ndarray:
+    """Return each joint's share of right frames by annotated boxes, shape ``(joints,)``.
+
+    NaN for a joint that cannot be counted in any frame; arguments and errors as in
+    `annotated_pck`.
+    """
     predicted, true = _pair(predicted_px, true_px)
     length = annotated_box_length(boxes_px)
     if true.ndim != 3 or length.shape != true.shape[:1]:
@@ -320,7 +331,74 @@ def annotated_pck(
             f"want keypoints (frames, joints, 2) and as many boxes, got {true.shape} and "
             f"{(*length.shape, 4)}"
         )
-    return float(_mean(_mean(correct_keypoints(predicted, true, length, threshold))))
+    return _mean(correct_keypoints(predicted, true, length, threshold))
+
+
+def part_means(values: ArrayLike, skeleton: Skeleton) -> dict[str, float]:
+    """Return the mean over both sides of a body of what each joint has, by the part's name.
+
+    Parameters
+    ----------
+    values : array_like, shape (joints,)
+        In the skeleton's order; NaN is left out.
+    skeleton : Skeleton
+
+    Returns
+    -------
+    dict of str to float
+        "wrist" for "left_wrist" and "right_wrist", in the order in which parts come first; parts
+        of which no joint has a value are left out.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many values as joints.
+    """
+    parts: dict[str, list[float]] = {}
+    for joint, value in zip(skeleton.joints, np.asarray(values, np.float64), strict=True):
+        if not np.isnan(value):
+            part = joint.removeprefix("left_").removeprefix("right_")
+            parts.setdefault(part, []).append(float(value))
+    return {part: float(np.mean(both)) for part, both in parts.items()}
+
+
+def auc(
+    predicted_px: ArrayLike, true_px: ArrayLike, length_px: float, thresholds: int = 20
+) -> float:
+    """Return the area under the curve of PCK over the threshold, from 0 to a length.
+
+    As `keypoint_auc` of mmpose (Apache-2.0): the mean of the PCK at 0, 1/n, ..., (n - 1)/n of the
+    length, each the mean over the joints of their shares of right frames.
+
+    Parameters
+    ----------
+    predicted_px, true_px : array_like, shape (..., joints, 2)
+        A joint without an estimate is wrong, one without truth is not counted.
+    length_px : float
+    thresholds : int
+        n
+
+    Returns
+    -------
+    float
+        0 to 1; NaN if nothing can be counted.
+    """
+    predicted, true = _pair(predicted_px, true_px)
+    shares = []
+    for threshold in np.arange(thresholds) / thresholds:
+        correct = correct_keypoints(predicted, true, length_px, threshold)
+        shares.append(_mean(_mean(correct.reshape(-1, correct.shape[-1]))))
+    return float(np.mean(shares))
+
+
+def end_point_error(predicted_px: ArrayLike, true_px: ArrayLike) -> float:
+    """Return the mean distance of the joints from their true places (EPE), in their unit.
+
+    As `keypoint_epe` of mmpose (Apache-2.0): over all joints of all frames whose estimate and
+    truth are known; NaN if there are none. Shapes are ``(..., joints, 2)``.
+    """
+    predicted, true = _pair(predicted_px, true_px)
+    return float(_mean(np.linalg.norm(predicted - true, axis=-1).ravel()))
 
 
 def _correct(

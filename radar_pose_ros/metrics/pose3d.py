@@ -9,6 +9,7 @@ the root first (`relative_to_root`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,12 +69,7 @@ def relative_to_root(joints_m: ArrayLike, skeleton: Skeleton = H36M17) -> np.nda
         If the joints are not the skeleton's.
     """
     joints = _joints(joints_m, skeleton)
-    roots = (
-        [skeleton.index("left_hip"), skeleton.index("right_hip")]
-        if skeleton.root < 0
-        else [skeleton.root]
-    )
-    return joints - joints[..., roots, :].mean(-2, keepdims=True)
+    return joints - joints[..., skeleton.root_joints(), :].mean(-2, keepdims=True)
 
 
 def joint_errors(predicted_m: ArrayLike, true_m: ArrayLike) -> np.ndarray:
@@ -104,6 +100,33 @@ def mpjpe(predicted_m: ArrayLike, true_m: ArrayLike) -> float:
         If shapes differ, or the last axis is not 3.
     """
     return _mean(joint_errors(predicted_m, true_m))
+
+
+def mpjpe_by_action(
+    predicted_m: ArrayLike, true_m: ArrayLike, actions: Sequence[str]
+) -> dict[str, float]:
+    """Return the MPJPE of each action, by its name, in alphabetical order.
+
+    What is published for Human3.6M is the plain mean of these, however long the actions are; all
+    takes of an action, by all people and in all views, count as one.
+
+    Parameters
+    ----------
+    predicted_m, true_m : array_like, shape (windows, ..., joints, 3)
+        As in `mpjpe`.
+    actions : sequence of str
+        By window, what is done.
+
+    Raises
+    ------
+    ValueError
+        As `mpjpe`, or if there are not as many actions as windows.
+    """
+    errors = joint_errors(predicted_m, true_m)
+    if len(actions) != len(errors):
+        raise ValueError(f"{len(actions)} actions are named for {len(errors)} windows")
+    named = np.asarray(actions)
+    return {action: _mean(errors[named == action]) for action in sorted(set(actions))}
 
 
 def n_mpjpe(predicted_m: ArrayLike, true_m: ArrayLike) -> float:

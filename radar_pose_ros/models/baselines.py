@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from radar_pose_ros.radar.heatmap import angle_matrix, angle_transform
+from radar_pose_ros.radar.heatmap import angle_transform
+from radar_pose_ros.radar.person_range import antennas_of
 from radar_pose_ros.radar.virtual_array import VirtualArray
 from radar_pose_ros.radar.waveform import sine_axis
 from radar_pose_ros.skeleton.projection import CAMERA_HEIGHT_M, FOCAL_LENGTH_PX, project
@@ -161,11 +162,8 @@ def strongest_return(
 
 def _strongest_sine(column: np.ndarray) -> float:
     """Return the sine of the angle from which most comes, given (angle, doppler) of one range."""
-    bins = len(column)
     array = VirtualArray("IWR1843", tx_order=(1, 2, 3), rx=(1, 2, 3, 4))
-    # The columns of the angle transform are orthogonal: its adjoint brings back the antennas.
-    antennas = angle_matrix(bins, len(array)).conj().T @ column / bins
-    row = angle_transform(antennas[array.azimuth_row, :, None], _ROW_BINS)
+    row = angle_transform(antennas_of(column)[array.azimuth_row, :, None], _ROW_BINS)
     power = np.square(np.abs(row)).sum((1, 2))
     return float(sine_axis(_ROW_BINS)[np.argmax(power)])
 

@@ -18,10 +18,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from radar_pose_ros.models.mixsynthformer import recovery_matrix
 
 
 @dataclass(frozen=True)
@@ -189,9 +190,8 @@ class DeciWatch(nn.Module):
                 nn.init.xavier_uniform_(parameter)
         if self.config.start_from_interpolation:
             c = self.config
-            places = np.arange(c.frames) / c.interval
-            columns = [np.interp(places, range(c.keyframes), unit) for unit in np.eye(c.keyframes)]
-            self.recovery.weight.copy_(torch.from_numpy(np.stack(columns, axis=1)))
+            straight = recovery_matrix(c.keyframes, c.interval, c.frames)
+            self.recovery.weight.copy_(torch.from_numpy(straight))
             for parameter in (self.recovery.bias, *self.denoised.parameters()):
                 nn.init.zeros_(parameter)
             for parameter in self.recovered.parameters():

@@ -28,7 +28,7 @@ import copy
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -511,6 +511,10 @@ class _Pools:
         return x[self.places].amax(1)
 
 
+class LiftingStoppedError(Exception):
+    """There are no poses: whoever asked for them wants them no more."""
+
+
 class Lifter:
     """DiffHPE in use: windows of 2-D joints in, several 3-D poses for each out. On the CPU.
 
@@ -568,7 +572,12 @@ class Lifter:
         self._of_step = [block.step(embedded) for block in network.blocks]
 
     @torch.inference_mode()
-    def lift(self, keypoints: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def lift(
+        self,
+        keypoints: Tensor,
+        generator: torch.Generator | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Tensor:
         """Return poses that may stand behind the joints of windows.
 
         Parameters
@@ -578,6 +587,8 @@ class Lifter:
             is missing.
         generator : torch.Generator, optional
             Of all noise: the same state gives the same poses.
+        stop : callable, optional
+            Is asked before each pass through the network whether to give up.
 
         Returns
         -------
@@ -589,6 +600,8 @@ class Lifter:
         ------
         ValueError
             If the keypoints have another shape.
+        LiftingStoppedError
+            If ``stop`` said so.
         """
         known = self._enter(_condition(self.config, self._mixste, keypoints))
         known = known.repeat_interleave(self.hypotheses, dim=2)
@@ -596,7 +609,7 @@ class Lifter:
         noise = torch.randn(shape, generator=generator).permute(2, 3, 0, 1)[self._order]
         poses = []  # (joints, frames, windows * hypotheses, 3)
         for here, x in zip(known.split(_AT_ONCE, 2), noise.split(_AT_ONCE, 2), strict=True):
-            predict = functools.partial(self._predict, known=here)
+            predict = functools.partial(self._predict_unless, stop, known=here)
             poses.append(sample(predict, x, self.diffusion, self.sampler, generator))
         found = torch.cat(poses, dim=2)[self._back].permute(2, 3, 0, 1)
         return found.unflatten(0, (-1, self.hypotheses)).contiguous()
@@ -619,6 +632,13 @@ class Lifter:
         """Return the condition's part of the first layer, (joints, frames, batch, width)."""
         ordered = condition.permute(2, 3, 0, 1)[self._order]
         return F.linear(ordered, self._of_condition, self._enter_bias)
+
+    def _predict_unless(
+        self, stop: Callable[[], bool] | None, poses: Tensor, step: int, known: Tensor
+    ) -> Tensor:
+        if stop is not None and stop():
+            raise LiftingStoppedError("given up before all steps were taken")
+        return self._predict(poses, step, known)
 
     def _predict(self, poses: Tensor, step: int, known: Tensor) -> Tensor:
         """(joints, frames, batch, 3) -> the noise in it, joints in the order of the pools."""

@@ -49,8 +49,6 @@ class MixSTEConfig:
 
 PRESETS: dict[str, MixSTEConfig] = {
     "paper": MixSTEConfig(),
-    # For a stream on two cores: a third of the window, half the depth [choice].
-    "edge": MixSTEConfig(frames=9, depth=4),
 }
 
 

@@ -32,9 +32,11 @@ from radar_pose_ros.models.interpolation import interpolate
 class Origin(IntEnum):
     """Where a joint of a frame comes from.
 
-    OBSERVED: it was seen within half a frame. INTERPOLATED: it was seen before and after.
-    PREDICTED: not seen since. MISSING: not known, NaN. What comes of a pose that itself was not
-    observed is no better than that.
+    OBSERVED: in a keyframe that is made of a pose within half a frame. INTERPOLATED: between
+    keyframes, whether a pose came near or not: it is made of those on both sides. So is a joint of
+    a keyframe that was seen before and after. PREDICTED: beyond the last keyframe, or not seen
+    since. MISSING: not known, NaN. What comes of a pose that itself was not observed is no better
+    than that.
     """
 
     OBSERVED = 0
@@ -54,11 +56,15 @@ class RefinedPoses:
         In the unit of what was pushed. NaN where not known.
     origin : ndarray of uint8, shape (frames, joints)
         Numbers of `Origin`.
+    keyframes_s : ndarray of float64, shape (frames, 2)
+        Times of the keyframes before and after each, one and the same for a frame at a keyframe;
+        beyond the last keyframe twice that one's.
     """
 
     times_s: np.ndarray
     poses: np.ndarray
     origin: np.ndarray
+    keyframes_s: np.ndarray
 
     def __len__(self) -> int:
         return len(self.times_s)
@@ -70,6 +76,7 @@ class RefinedPoses:
             np.concatenate([part.times_s for part in parts]),
             np.concatenate([part.poses for part in parts]),
             np.concatenate([part.origin for part in parts]),
+            np.concatenate([part.keyframes_s for part in parts]),
         )
 
 
@@ -232,16 +239,14 @@ class _Frame:
 
     # By a window's last keyframe: how much it counts, and its (joints, values), NaN if not known.
     parts: dict[int, tuple[float, np.ndarray]]
-    origin: np.ndarray  # (joints,)
 
     def pose(self) -> np.ndarray:
         """Return the weighted mean of the windows, (joints, values)."""
-        total = np.zeros((len(self.origin), 1))
-        weight = np.zeros((len(self.origin), 1))
+        total = weight = np.zeros((1, 1))
         for share, part in self.parts.values():
             known = ~np.isnan(part).any(axis=1, keepdims=True)
             total = total + np.where(known, share * part, 0.0)
-            weight += share * known
+            weight = weight + share * known
         return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
 
 
@@ -251,6 +256,7 @@ class _Keyframe:
 
     number: int
     pose: np.ndarray  # (joints, values), NaN where no observation reaches
+    origin: np.ndarray  # (joints,), of what is not NaN
 
 
 class Refiner:
@@ -380,7 +386,8 @@ class Refiner:
         """Return the frames after the last final one up to a time, as far as they can be told.
 
         They are what the windows so far say, then what the model predicts beyond the last
-        keyframe, flagged so. They are not final: a later call may say otherwise.
+        keyframe: all that is PREDICTED, even where a pose has come since, of which it knows
+        nothing yet. They are not final: a later call may say otherwise.
         """
         if self._start_s is None or not self._running:
             return self._nothing()
@@ -428,12 +435,6 @@ class Refiner:
         assert self._start_s is not None
         return self._start_s + frame / self.rate_hz
 
-    def _frame(self, number: int) -> _Frame:
-        """Return a pending frame, a new one if there is none of that number."""
-        if number not in self._pending:
-            self._pending[number] = _Frame({}, np.full(self.joints, Origin.PREDICTED, np.uint8))
-        return self._pending[number]
-
     def _advance(self, time_s: float, pose: np.ndarray, origin: np.ndarray) -> RefinedPoses:
         """Take a pose that is later than the last one."""
         visible = np.isfinite(pose).all(axis=1)
@@ -446,8 +447,7 @@ class Refiner:
         number = math.floor((time_s - self._start_s) * self.rate_hz + 0.5 + 1e-6)
         back = visible & (time_s - self._seen_s <= self.gap_s)
         revised = self._withdraw(back)
-        keyframes = self._reach(number, time_s, pose, visible, back)
-        self._note(number, visible, back, origin)
+        keyframes = self._reach(number, time_s, pose, visible, back, origin)
         self._seen_s[visible], self._seen[visible] = time_s, pose[visible]
         self._seen_frame[visible], self._seen_origin[visible] = number, origin[visible]
         if revised and not keyframes:
@@ -482,20 +482,6 @@ class Refiner:
             part[guessed[number]] = np.nan
         return bool(parts)
 
-    def _note(
-        self, number: int, visible: np.ndarray, back: np.ndarray, origin: np.ndarray
-    ) -> None:
-        """Note where joints come from, in the frame nearest to a pose and since the last one."""
-        between = np.maximum(np.maximum(origin, self._seen_origin), Origin.INTERPOLATED)
-        if back.any():
-            first = int(self._seen_frame[back].min()) + 1
-            for k in range(max(first, self._next_frame), number):
-                there = back & (self._seen_frame < k)
-                self._frame(k).origin[there] = between[there]
-        if number >= self._next_frame:
-            nearest = self._frame(number).origin
-            nearest[visible] = np.minimum(nearest, origin)[visible]
-
     def _reach(
         self,
         number: int,
@@ -503,25 +489,36 @@ class Refiner:
         pose: np.ndarray,
         visible: np.ndarray,
         back: np.ndarray,
+        origin: np.ndarray,
     ) -> list[_Keyframe]:
         """Return the grid points up to a pose, and correct those in which its joints were held."""
         interval = self.model.interval
         following = self._keyframes[-1].number + 1 if self._keyframes else 0
         reached = [
-            _Keyframe(k, np.full((self.joints, self.values), np.nan))
+            _Keyframe(
+                k,
+                np.full((self.joints, self.values), np.nan),
+                np.full(self.joints, Origin.PREDICTED, np.uint8),
+            )
             for k in range(following, number // interval + 1)
         ]
+        between = np.maximum(np.maximum(origin, self._seen_origin), Origin.INTERPOLATED)
         for keyframe in [*self._keyframes, *reached]:
-            at_s = self._time_s(keyframe.number * interval)
+            frame = keyframe.number * interval
+            at_s = self._time_s(frame)
             late = back & (self._seen_s < at_s)
             keyframe.pose[late] = self._line(at_s, time_s, pose)[late]
+            late &= self._seen_frame < frame
+            keyframe.origin[late] = between[late]
+            if frame == number:
+                keyframe.origin[back] = np.minimum(keyframe.origin, origin)[back]
         for keyframe in reached:
             at_s = self._time_s(keyframe.number * interval)
             held = ~visible & (at_s - self._seen_s <= self.gap_s)
             keyframe.pose[held] = self._seen[held]
             if keyframe.number * interval == number:
                 new = visible & ~back
-                keyframe.pose[new] = pose[new]
+                keyframe.pose[new], keyframe.origin[new] = pose[new], origin[new]
         return reached
 
     def _line(self, at_s: float, time_s: float, pose: np.ndarray) -> np.ndarray:
@@ -554,7 +551,8 @@ class Refiner:
         for k in range(max(0, self._next_frame - first), past):
             if weights[k]:
                 part = (float(weights[k]), estimate[k])
-                self._frame(first + k).parts[self._keyframes[-1].number] = part
+                frame = self._pending.setdefault(first + k, _Frame({}))
+                frame.parts[self._keyframes[-1].number] = part
         self._ahead = estimate[past:]
         self._running = True
 
@@ -570,11 +568,32 @@ class Refiner:
         """Return frames as they are now."""
         poses = np.full((len(numbers), self.joints, self.values), np.nan)
         origin = np.full((len(numbers), self.joints), Origin.PREDICTED, np.uint8)
+        around_s = np.empty((len(numbers), 2))
         times = np.array([self._time_s(number) for number in numbers], np.float64)
         for k, number in enumerate(numbers):
-            if number in self._pending:
-                poses[k], origin[k] = self._pending[number].pose(), self._pending[number].origin
+            before, after = self._around(number)
+            around_s[k] = [
+                self._time_s(each.number * self.model.interval) for each in (before, after)
+            ]
             if number > self._last_frame:
                 poses[k] = self._ahead[number - self._last_frame - 1]
+                continue
+            poses[k] = self._pending[number].pose()
+            origin[k] = before.origin
+            if before is not after:
+                worse = np.maximum(before.origin, after.origin)
+                origin[k] = np.maximum(worse, Origin.INTERPOLATED)
         origin[np.isnan(poses).any(axis=2)] = Origin.MISSING
-        return RefinedPoses(times, poses, origin)
+        return RefinedPoses(times, poses, origin, around_s)
+
+    def _around(self, frame: int) -> tuple[_Keyframe, _Keyframe]:
+        """Return the keyframes before and after a frame that was not given yet.
+
+        They are the same one at a keyframe, and beyond the last.
+        """
+        first, place = self._keyframes[0].number, frame / self.model.interval
+        before, after = (
+            self._keyframes[min(number - first, len(self._keyframes) - 1)]
+            for number in (math.floor(place), math.ceil(place))
+        )
+        return before, after

@@ -8,7 +8,8 @@ preset              which of its configurations; also the name by which `load` f
 config              that configuration, in numbers
 file                the safetensors file, beside the manifest
 sha256              of that file
-parameters          how many numbers it holds
+parameters          how many parameters the network has, frozen ones among them; running means and
+                    the like are none
 training_data       what it was trained on, with its "licence"
 git_revision        of the program that trained it
 command             by which it was made
@@ -21,11 +22,14 @@ sampling            optional: how poses are drawn: "hypotheses", and the fields 
                     `diffusion.Sampler`
 spread              optional: what the spread of its hypotheses is worth
                     (`hypotheses.SpreadCalibration`)
+estimated_spread    optional: what comes on top where a radar network estimated what is lifted
+                    (`lifting.EstimatedCalibration`)
 poses               optional, for networks that give poses: which they learnt to give, "skeleton",
                     "unit" ("m"; "px" of the rig's image; "share" of an image's sides;
                     "rotation6d", as `skeleton.rotations` writes them), "root_relative" (whether
                     joints are relative to the root) and "rate_hz" (frames per second); optional
-                    "axes", of joints in space: "world" (z up), "camera" (optical) or "any"
+                    "axes", of joints in space, where it is known: "world" (z up), "camera"
+                    (optical) or "any"
 ==================  ===============================================================================
 
 Nothing is ever downloaded, and nothing is unpickled.
@@ -70,6 +74,7 @@ OPTIONAL_FIELDS: dict[str, type] = {
     "confidence": dict,
     "sampling": dict,
     "spread": dict,
+    "estimated_spread": dict,
     "poses": dict,
 }
 POSES_FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -288,7 +293,7 @@ def save(
         "config": _plain(asdict(config)),
         "file": path.name,
         "sha256": hashlib.sha256(content).hexdigest(),
-        "parameters": sum(value.numel() for value in state.values()),
+        "parameters": sum(value.numel() for value in network.parameters()),
         "training_data": dict(training_data),
         "git_revision": git_revision,
         "command": command,

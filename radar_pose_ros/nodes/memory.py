@@ -34,6 +34,12 @@ class Memory:
             best = min(self._items, key=lambda s: abs(s - stamp_ns))
             return self._items[best] if abs(best - stamp_ns) <= NEAR_NS else None
 
+    def within(self, stamp_ns: int, span_ns: int) -> list[tuple[int, Any]]:
+        """Return the items within a span of time of a stamp, each with how much later it is."""
+        with self._lock:
+            offsets = ((s - stamp_ns, item) for s, item in sorted(self._items.items()))
+            return [(late_ns, item) for late_ns, item in offsets if abs(late_ns) <= span_ns]
+
 
 class Recent(Generic[T]):
     """Things by their name, of which the last used ones are kept: names may be without end.

@@ -1,8 +1,9 @@
-"""An even pace for what comes in bursts, by a steady clock: the wall clock may be wrong."""
+"""An even pace for what comes in bursts, by a steady clock, and the rate at which things come."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from collections.abc import Iterable
 from typing import Generic, TypeVar
@@ -10,6 +11,9 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 NANOSECONDS = 1_000_000_000
+PERIOD_STEPS = 15  # a `Period` is the median of so many steps
+FEWEST_STEPS = 3
+RATE_TOLERANCE = 0.25  # by that share poses may come at another rate than a network was trained at
 LEAK = 0.01  # seconds per second by which a `StreamClock` believes that a stream has become later
 
 
@@ -111,3 +115,55 @@ class StreamClock:
         if self._behind_ns is None:
             return None
         return round(now_s * NANOSECONDS - self._behind_ns)
+
+
+class Period:
+    """The time from message to message: the median of the last steps between their stamps."""
+
+    def __init__(self) -> None:
+        self._steps_ns: deque[int] = deque(maxlen=PERIOD_STEPS)
+
+    def add(self, step_ns: int) -> None:
+        """Note by how much a message's stamp is later than the last one's."""
+        self._steps_ns.append(step_ns)
+
+    def clear(self) -> None:
+        """Forget the stream."""
+        self._steps_ns.clear()
+
+    @property
+    def ns(self) -> int | None:
+        """None until it is known."""
+        steps = self._steps_ns
+        return int(statistics.median(steps)) if len(steps) >= FEWEST_STEPS else None
+
+
+def rate_warning(
+    what: str,
+    rate_hz: float,
+    network: str,
+    trained_hz: float,
+    *,
+    tolerance: float = RATE_TOLERANCE,
+    so: str = "movements look faster or slower to it than they are",
+) -> str:
+    """Return a sentence if something has a rate that a network does not know; else "".
+
+    Parameters
+    ----------
+    what : str
+        Has the rate: such as "poses come at".
+    rate_hz : float
+        0 if it is not known.
+    network : str
+        Its name.
+    trained_hz : float
+        Of that which it was trained on; 0 likewise.
+    tolerance : float
+        By that share the rates may differ.
+    so : str
+        What comes of it.
+    """
+    if not rate_hz or not trained_hz or abs(rate_hz / trained_hz - 1) <= tolerance + 1e-9:
+        return ""
+    return f"{what} {rate_hz:.3g} Hz, but {network} was trained at {trained_hz:.3g} Hz: {so}"

@@ -103,20 +103,33 @@ class Sightings:
         for column in (self._times_s, self._seen, self._confidence):
             del column[:count]
 
-    def confidence(self, time_s: float) -> tuple[np.ndarray, float]:
+    def confidence(
+        self, time_s: float, between_s: tuple[float, float] | None = None
+    ) -> tuple[np.ndarray, float]:
         """Return the confidence of the joints, (joints,), and of the person, at any time.
 
         Between two sightings it goes straight from the one's to the other's; after the last one,
         and back in time before the first one, it halves every `HALF_LIFE_S`. What was never seen
         has 0.
+
+        Parameters
+        ----------
+        time_s : float
+        between_s : (float, float), optional
+            For what is only known at two instants, not in between: confidence goes straight from
+            the one's to the other's, and after the later one it halves as after a last sighting.
         """
+        first_s, last_s = (time_s, time_s) if between_s is None else between_s
+        share = (time_s - first_s) / (last_s - first_s) if last_s > first_s else 1.0
+        known_s = min(time_s, last_s)
         times_s = np.array(self._times_s)
         table = np.array(self._confidence)
         result = np.zeros(table.shape[1])
         for column, seen in enumerate(np.array(self._seen).T):
             if seen.any():
                 at_s, values = times_s[seen], table[seen, column]
-                age_s = max(time_s - at_s[-1], at_s[0] - time_s)
+                first, last = np.interp([first_s, last_s], at_s, values)
+                age_s = max(known_s - at_s[-1], at_s[0] - known_s, 0.0) + time_s - known_s
                 decay = 0.5 ** (age_s / HALF_LIFE_S) if age_s > self.tolerance_s else 1.0
-                result[column] = np.interp(time_s, at_s, values) * decay
+                result[column] = (first + min(share, 1.0) * (last - first)) * decay
         return result[:-1], float(result[-1])

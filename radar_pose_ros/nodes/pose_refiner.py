@@ -34,6 +34,7 @@ MOST_SKELETONS = 64
 DROPS = {
     "repeats": "poses of the same instant",
     "doubles": "people with the id of another one in the same message",
+    "others": "poses whose root_relative differed for a moment",
 }
 COUNTS = {
     "restarts": "streams begun anew after a gap or a jump in time",
@@ -108,6 +109,7 @@ class PoseRefiner(ManagedNode):
 
     def deactivate(self) -> None:
         """Count what will not be published any more."""
+        self.health.warn("pace", "")
         waiting = 0 if self._flushed or self._people is None else self._people.waiting
         self._flushed = True
         self.health.drop("frames that waited when deactivated", self._pacer.clear() + waiting)
@@ -212,12 +214,20 @@ class PoseRefiner(ManagedNode):
             self._say_restart((taken.stamp_ns - now.stamp_ns) / convert.NANOSECONDS)
         if self._people.counts["moved"]:
             self.get_logger().warning(
-                "poses relative to the root became placed ones, or the other way round: people "
-                "begin anew",
+                "poses relative to the root have become placed ones, or the other way round: "
+                "people begin anew",
                 throttle_duration_sec=5.0,
             )
         self._account()
+        self._watch_pace()
         self._stream.see(taken.stamp_ns, taken.arrived_s)
+
+    def _watch_pace(self) -> None:
+        """Warn while poses come less often than the network knows."""
+        warning = self._named.pace_warning(self._people.period_ns)
+        self.health.warn("pace", warning)
+        if warning:
+            self.get_logger().warning(warning, throttle_duration_sec=30.0)
 
     def _account(self) -> None:
         """Report what the stream has counted, and begin its counts anew."""
@@ -239,6 +249,7 @@ class PoseRefiner(ManagedNode):
         if not self._flushed:
             self.health.count(counter)
             self._send(self._people.flush(), time.monotonic())
+            self._account()
             self._pacer.flush()
         self._stream.clear()
         self._flushed = True

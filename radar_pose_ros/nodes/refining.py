@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from radar_pose_ros.models.refiner import (
     Refiner,
     WindowModel,
 )
-from radar_pose_ros.nodes.pacing import NANOSECONDS
+from radar_pose_ros.nodes.pacing import NANOSECONDS, Period, rate_warning
 from radar_pose_ros.nodes.people import Person, Sightings, by_key, doubles
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, Skeleton
 
@@ -71,11 +71,27 @@ class NamedModel(NamedTuple):
 
     def rate_warning(self, rate_hz: float) -> str:
         """Return a sentence if frames are asked for at a rate that it does not know; else ""."""
-        if not self.rate_hz or abs(rate_hz / self.rate_hz - 1) <= RATE_TOLERANCE + 1e-9:
-            return ""
-        return (
-            f"{self.name} was trained on frames at {self.rate_hz:g} Hz, but rate_hz is "
-            f"{rate_hz:g}: movements look faster or slower to it than they are"
+        what = "frames are asked for at"
+        return rate_warning(what, rate_hz, self.name, self.rate_hz, tolerance=RATE_TOLERANCE)
+
+    def pace_warning(self, period_ns: int | None) -> str:
+        """Return a sentence if poses come less often than its keyframes did; else "".
+
+        Of those that come more often it reads those at keyframes, as it was trained to.
+
+        Parameters
+        ----------
+        period_ns : int, optional
+            From pose to pose, if it is known.
+        """
+        keyframes_hz = self.rate_hz / self.model.interval
+        come_hz = NANOSECONDS / period_ns if period_ns else 0.0
+        return rate_warning(
+            "poses come at",
+            min(come_hz, keyframes_hz),
+            f"{self.name} with its keyframes",
+            keyframes_hz,
+            so="what lies between is a straight line to it",
         )
 
 
@@ -167,11 +183,14 @@ def refiner_factory(
 class _Track:
     """One person over time."""
 
+    key: int  # see `by_key`
     refiner: Refiner
     sightings: Sightings
     last: Person  # as last seen
     seen_s: float  # then
     pushed_s: float  # when the refiner was last told anything
+    # Poses of the other kind, relative to the root or placed, since they were last seen.
+    others: list[tuple[float, Person]] = field(default_factory=list)
     following: int = 0  # the frame after the last one that the refiner gave
     began: bool = False  # whether it gave any
 
@@ -181,10 +200,11 @@ class PeopleRefiner:
 
     Frames begin with the first person's first pose. Who comes later joins the same frames, as
     soon as the first window is full: the first pose is taken for that of the nearest frame, by
-    half a frame at most. Without anybody frames go on, empty, and begin anew with the next person.
-    Somebody whose poses were relative to the root and are placed now, or the other way round,
-    leaves and comes back at once: nothing lies between the two. If nobody else is there, there are
-    no frames until then.
+    half a frame at most. Without anybody frames go on, empty, and begin anew with the next person,
+    unless later ones than their first pose were given already. Poses of somebody which are placed
+    where they were relative to the root, or the other way round, count as not seen for ``gap_s``.
+    If it lasts longer, the person leaves and comes back as of the first of those poses: nothing
+    lies between the two kinds.
 
     Parameters
     ----------
@@ -199,8 +219,9 @@ class PeopleRefiner:
     counts : Counter
         What happened so far: "restarts" of the stream; "repeats", poses of the same stamp as the
         last, which are ignored; "moved", people who began anew because their poses became
-        relative to the root, or placed; "doubles", people left out because somebody before them in
-        the message has their number.
+        relative to the root, or placed; "others", poses left out because they were so for no
+        longer than ``gap_s``; "doubles", people left out because somebody before them in the
+        message has their number.
     """
 
     def __init__(self, make_refiner: Callable[[], Refiner], gap_s: float) -> None:
@@ -210,15 +231,22 @@ class PeopleRefiner:
         self.counts: Counter[str] = Counter()
         self._make_refiner = make_refiner
         self._inputs: deque[tuple[int, list[str]]] = deque()  # stamp and missing sources
+        self._period = Period()
         self._reset()
 
     def _reset(self) -> None:
         self._tracks: dict[int, _Track] = {}
-        self._waiting: dict[int, list[Person]] = {}
+        self._waiting: dict[int, dict[int, Person]] = {}  # by frame and by `by_key`'s number
         self._start_ns: int | None = None  # of frame 0
         self._last_ns: int | None = None  # of the last message
         self._next = 0  # frame to give next
         self._inputs.clear()
+        self._period.clear()
+
+    @property
+    def period_ns(self) -> int | None:
+        """Time from message to message; None until it is known."""
+        return self._period.ns
 
     @property
     def next_ns(self) -> int | None:
@@ -248,23 +276,23 @@ class PeopleRefiner:
             if not 0 < step_ns <= self.gap_s * NANOSECONDS:
                 self.counts["restarts"] += 1
                 frames += self.flush()
+            else:
+                self._period.add(step_ns)
         if self._start_ns is None:
             self._start_ns = stamp_ns
         self._last_ns = stamp_ns
         self._inputs.append((stamp_ns, list(missing_sources)))
-        self._forget_gone(stamp_ns)
-        there = by_key(people)
-        self.counts["doubles"] += doubles(people)
-        moved = self._forget_moved(there, stamp_ns)
-        if moved and not self._tracks:
-            frames += self._give(max(self._waiting, default=-1) + 1)
-            self._next = max(self._next, self._nearest(stamp_ns))
-        elif there and not self._tracks:  # up to here nobody was there
-            frames += self._give(math.ceil(self._place(stamp_ns) - 0.5))
-            self._start_ns, self._next = stamp_ns, 0
-        for key in [key for key in there if key not in self._tracks]:
-            self._begin(key, there[key], self._nearest(stamp_ns) / self.rate_hz)
         time_s = self._time_s(stamp_ns)
+        self._forget_gone(stamp_ns)
+        there = self._set_others_aside(by_key(people), time_s)
+        self.counts["doubles"] += doubles(people)
+        if there and not self._tracks:  # up to here nobody was there
+            frames += self._give(max(self._nearest(stamp_ns), max(self._waiting, default=-1) + 1))
+            if self._next <= self._nearest(stamp_ns):
+                self._start_ns, self._next = stamp_ns, 0
+                time_s = 0.0
+        for key in [key for key in there if key not in self._tracks]:
+            self._begin(key, [(time_s, there[key])])
         for key, track in self._tracks.items():
             if time_s > track.pushed_s:
                 self._tell(track, time_s, there.get(key))
@@ -285,16 +313,25 @@ class PeopleRefiner:
         """Return what is not final yet, as it is, and start anew."""
         for track in self._tracks.values():
             self._finish(track, track.refiner.flush())
+            self.counts["others"] += len(track.others)
         frames = self._give(max(self._waiting, default=-1) + 1)
         self._reset()
         return frames
 
     # -- people ------------------------------------------------------------------------------
 
-    def _begin(self, key: int, person: Person, time_s: float) -> None:
-        track = _Track(self._make_refiner(), Sightings(0.5 / self.rate_hz), person, time_s, time_s)
+    def _begin(self, key: int, poses: Sequence[tuple[float, Person]]) -> None:
+        """Begin with somebody's poses; the first one is taken for that of the nearest frame."""
+        at_s, person = poses[0]
+        at_s = round(at_s * self.rate_hz) / self.rate_hz
+        track = _Track(
+            key, self._make_refiner(), Sightings(0.5 / self.rate_hz), person, at_s, at_s
+        )
         self._tracks[key] = track
-        self._tell(track, time_s, person)
+        self._tell(track, at_s, person)
+        for time_s, person in poses[1:]:
+            if time_s > track.pushed_s:
+                self._tell(track, time_s, person)
 
     def _tell(self, track: _Track, time_s: float, person: Person | None) -> None:
         """Let a person's refiner know what was seen of them, None for nothing."""
@@ -303,31 +340,38 @@ class PeopleRefiner:
             keypoints, origin = person.keypoints, person.origin
             track.last, track.seen_s = person, time_s
             track.sightings.add(time_s, person)
+            self.counts["others"] += len(track.others)
+            track.others.clear()
         track.pushed_s = time_s
         self._finish(track, track.refiner.push(time_s, keypoints, origin))
 
+    def _set_others_aside(self, there: Mapping[int, Person], time_s: float) -> dict[int, Person]:
+        """Return people without those who are placed and were not before, or the other way round.
+
+        Their tracks remember them, in case that it lasts.
+        """
+        same = {}
+        for key, person in there.items():
+            track = self._tracks.get(key)
+            if track is None or person.root_relative == track.last.root_relative:
+                same[key] = person
+            else:
+                track.others.append((time_s, person))
+        return same
+
     def _forget_gone(self, stamp_ns: int) -> None:
+        """Forget who was not seen for too long; if they were of the other kind, begin anew."""
         now_s = self._time_s(stamp_ns)
         for key, track in list(self._tracks.items()):
-            if now_s - track.seen_s > self.gap_s + 1e-6:
-                self._end(key, self._nearest(stamp_ns))
-
-    def _forget_moved(self, there: Mapping[int, Person], stamp_ns: int) -> int:
-        """Forget who is placed and was not before, or the other way round; return how many."""
-        moved = [
-            key
-            for key, track in self._tracks.items()
-            if key in there and there[key].root_relative != track.last.root_relative
-        ]
-        for key in moved:
-            self._end(key, self._nearest(stamp_ns))
-        self.counts["moved"] += len(moved)
-        return len(moved)
-
-    def _end(self, key: int, before: int) -> None:
-        """Forget a person, whose last frames are those before this number."""
-        track = self._tracks.pop(key)
-        self._collect(track, track.refiner.flush(), before)
+            if now_s - track.seen_s <= self.gap_s + 1e-6:
+                continue
+            del self._tracks[key]
+            self._collect(track, track.refiner.flush(), self._nearest(stamp_ns))
+            if track.others and now_s - track.others[-1][0] <= self.gap_s + 1e-6:
+                self.counts["moved"] += 1
+                self._begin(key, track.others)
+            else:
+                self.counts["others"] += len(track.others)
 
     def _finish(self, track: _Track, frames: RefinedPoses) -> None:
         """Take a person's final frames."""
@@ -338,21 +382,25 @@ class PeopleRefiner:
             track.sightings.forget(frames.times_s[-1] - self.gap_s)
 
     def _collect(self, track: _Track, frames: RefinedPoses, end: int) -> None:
-        """Put a person into the frames before this number that were not given yet."""
-        for time_s, pose, origin in zip(frames.times_s, frames.poses, frames.origin, strict=True):
+        """Put a person into the frames before this number that were not given yet.
+
+        What a frame holds of them already is replaced.
+        """
+        for time_s, pose, origin, (before_s, after_s) in zip(
+            frames.times_s, frames.poses, frames.origin, frames.keyframes_s, strict=True
+        ):
             number = round(time_s * self.rate_hz)
             missing = origin == Origin.MISSING
             if not self._next <= number < end or missing.all():
                 continue
-            joints, confidence = track.sightings.confidence(time_s)
-            person = replace(
+            joints, confidence = track.sightings.confidence(time_s, (before_s, after_s))
+            self._waiting.setdefault(number, {})[track.key] = replace(
                 track.last,
                 keypoints=pose,
                 joint_confidence=np.where(missing, 0.0, joints),
                 confidence=confidence,
                 origin=np.where(missing, Origin.OBSERVED, origin).astype(np.uint8),
             )
-            self._waiting.setdefault(number, []).append(person)
 
     # -- frames ------------------------------------------------------------------------------
 
@@ -384,7 +432,7 @@ class PeopleRefiner:
         frames = []
         for number in range(self._next, end):
             stamp_ns = self._stamp_ns(number)
-            people = self._waiting.pop(number, [])
+            people = list(self._waiting.pop(number, {}).values())
             frames.append(RefinedFrame(stamp_ns, people, self._missing_sources(stamp_ns)))
         self._next = max(self._next, end)
         return frames

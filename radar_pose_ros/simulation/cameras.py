@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from radar_pose_ros.skeleton.image import denormalise as denormalise
-from radar_pose_ros.skeleton.image import normalise as normalise
 from radar_pose_ros.vision.camera import PinholeCamera as PinholeCamera
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from radar_pose_ros.skeleton.definitions import H36M17, Skeleton
-from radar_pose_ros.skeleton.image import fill_missing as fill_missing
 
 # In this order "all" draws from the others.
 PATTERNS = ("random", "frames", "right_leg", "left_arm_right_leg", "noisy", "all")

@@ -20,15 +20,11 @@ from radar_pose_ros.datasets import cmu_mocap, human36m, simulated_poses
 from radar_pose_ros.datasets.camera_views import CameraView
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.metrics.pose3d import relative_to_root
-from radar_pose_ros.simulation.cameras import (
-    CameraRanges,
-    PinholeCamera,
-    normalise,
-    random_camera,
-)
+from radar_pose_ros.simulation.cameras import CameraRanges, PinholeCamera, random_camera
 from radar_pose_ros.simulation.detector_noise import DetectorNoise, disturb
-from radar_pose_ros.simulation.occlusions import PATTERNS, fill_missing, occlude
+from radar_pose_ros.simulation.occlusions import PATTERNS, occlude
 from radar_pose_ros.skeleton.definitions import H36M17
+from radar_pose_ros.skeleton.image import network_input
 from radar_pose_ros.training.movements import MovementData, check_split, of_split
 
 OCCLUSIONS = ("none", *PATTERNS)
@@ -192,9 +188,11 @@ class ViewBatches:
             self._window(np.random.default_rng([self.seed, step, number]))
             for number in range(self.batch)[mine]
         ]
-        return stack(windows)
+        keypoints, poses = (np.concatenate(part) for part in zip(*windows, strict=True))
+        return Batch(torch.from_numpy(keypoints), torch.from_numpy(poses))
 
     def _window(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return one window as a batch has it: (1, 2 and 3, joints, frames)."""
         place = int(rng.integers(self._ends[-1]))
         number = int(np.searchsorted(self._ends, place, side="right"))
         first = place - (int(self._ends[number - 1]) if number else 0)
@@ -205,7 +203,8 @@ class ViewBatches:
             pixels = data.disturbed(pixels, rng)
         if data.occlusion != "none" and rng.random() < data.occluded_ratio:
             pixels = occlude(pixels, data.occlusion, rng)
-        return normalise(pixels, size), relative_to_root(joints_m)
+        poses = np.ascontiguousarray(relative_to_root(joints_m).T[None], np.float32)
+        return network_input(pixels[None], size), poses
 
 
 def _seen(
@@ -250,6 +249,10 @@ class Windows:
     ----------
     sources : tuple of str
         By window, the movement that it is from.
+    subjects : tuple of str
+        By window, who moves.
+    actions : tuple of str
+        By window, what is done; the same for all takes of an action.
     pixels : ndarray, shape (windows, frames, joints, 2)
         As detected, no pattern of missing joints applied; NaN is unknown.
     joints_m : ndarray, shape (windows, frames, joints, 3)
@@ -259,6 +262,8 @@ class Windows:
     """
 
     sources: tuple[str, ...]
+    subjects: tuple[str, ...]
+    actions: tuple[str, ...]
     pixels: np.ndarray
     joints_m: np.ndarray
     cameras: tuple[PinholeCamera, ...]
@@ -282,10 +287,9 @@ class Windows:
         Tensor
             float32 ``(windows, 2, joints, frames)``
         """
-        sizes = [camera.size_px for camera in self.cameras]
-        pairs = zip(self.seen(occlusion, seed), sizes, strict=True)
-        found = [normalise(pixels, size) for pixels, size in pairs]
-        return _channels_first(fill_missing(np.stack(found)))
+        pairs = zip(self.seen(occlusion, seed), self.cameras, strict=True)
+        found = [network_input(pixels[None], camera.size_px) for pixels, camera in pairs]
+        return torch.from_numpy(np.concatenate(found))
 
     def seen(self, occlusion: str = "none", seed: int = 0) -> np.ndarray:
         """Return the same in pixels, (windows, frames, joints, 2), NaN where missing."""
@@ -345,7 +349,7 @@ def fixed_windows(
         raise ValueError(f"no movement has the {frames} frames of a window")
     if most is not None and most < len(places):
         places = [places[k] for k in np.linspace(0, len(places) - 1, most).round().astype(int)]
-    names, pixels, joints, used = [], [], [], []
+    pixels, joints, used = [], [], []
     for source, first in places:
         name = np.frombuffer(source.name.encode(), np.uint8).tolist()
         if isinstance(source, CameraView):
@@ -360,11 +364,17 @@ def fixed_windows(
             noise = np.random.default_rng([*stream, turn])
             seen = data.disturbed(camera.project(world), noise)
             truth = camera.to_camera(world)
-        names.append(source.name.partition("@")[0])
         pixels.append(seen)
         joints.append(truth)
         used.append(camera)
-    return Windows(tuple(names), np.stack(pixels), np.stack(joints), tuple(used))
+    return Windows(
+        tuple(source.name.partition("@")[0] for source, _ in places),
+        tuple(source.subject for source, _ in places),
+        tuple(source.action for source, _ in places),
+        np.stack(pixels),
+        np.stack(joints),
+        tuple(used),
+    )
 
 
 def lift(network: Callable[[Tensor], Tensor], keypoints: Tensor, batch: int = 16) -> np.ndarray:
@@ -385,14 +395,3 @@ def lift(network: Callable[[Tensor], Tensor], keypoints: Tensor, batch: int = 16
         found = torch.cat([network(part) for part in keypoints.split(batch)])
     poses = found.transpose(-1, -3).double().cpu().numpy()
     return np.moveaxis(poses, 1, 0) if poses.ndim == 5 else poses
-
-
-def stack(windows: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
-    """Return (frames, joints, 2) normalised and (frames, joints, 3) metres as a batch."""
-    keypoints, poses = (np.stack(part) for part in zip(*windows, strict=True))
-    return Batch(_channels_first(fill_missing(keypoints)), _channels_first(poses))
-
-
-def _channels_first(values: np.ndarray) -> Tensor:
-    """(windows, frames, joints, n) -> float32 (windows, n, joints, frames)."""
-    return torch.from_numpy(np.ascontiguousarray(values.swapaxes(1, 3), np.float32))

@@ -15,16 +15,19 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor, nn
 
-from radar_pose_ros import measurements
+from radar_pose_ros import measurements, resources
 from radar_pose_ros.metrics import keypoints, pose3d
 from radar_pose_ros.models import deciwatch, mixsynthformer, weights
 from radar_pose_ros.models.deciwatch import DeciWatch, DeciWatchConfig
 from radar_pose_ros.models.interpolation import interpolate
 from radar_pose_ros.models.mixsynthformer import MixSynthFormer, MixSynthFormerConfig
+from radar_pose_ros.models.refiner import NetworkModel, RefinedPoses, Refiner
 from radar_pose_ros.simulation.body import SPLITS
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
+from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.training import estimated_tracks, pose_tracks, processes
 from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.loop import FitResult, LoopConfig, fit
@@ -67,6 +70,8 @@ _IN_PIXELS: dict[str, dict[str, Any]] = {
 }
 # As Sub-JHMDB is measured [paper].
 _PCK_THRESHOLDS = {"pck_0_05": 0.05, "pck_0_1": 0.1, "pck_0_2": 0.2}
+# At this one by part of the body, too. The released code names parts by other joints' indices.
+_PART_THRESHOLD = 0.2
 # Numbers of a rotation, and what is done to places only.
 _ROTATION = 6
 _NOT_OF_ROTATIONS = ("image", "root_relative", "turned", "mirrored")
@@ -356,11 +361,38 @@ def estimate_by_method(case: Case, interval: int, method: str) -> np.ndarray:
     return interpolate(times_s, case.keyframes, at_s, method, **settings).poses
 
 
+def node_blend() -> int:
+    """Return how many windows the node `pose_refiner` takes the mean of, unless told otherwise."""
+    path = resources.find("config", "parameters", "pose_refiner.yaml")
+    return int(yaml.safe_load(path.read_text())["blend"]["default"])
+
+
+def estimate_as_node(case: Case, network: nn.Module, blend: int) -> np.ndarray:
+    """Return all frames of a case as the node makes them, shape (frames, joints, values).
+
+    Parameters
+    ----------
+    case : Case
+    network : nn.Module
+        `MixSynthFormer` or `DeciWatch`.
+    blend : int
+        Windows whose mean a frame is, at most; 0 for as many as cover it.
+    """
+    model, rate_hz = NetworkModel(network), case.track.rate_hz
+    _, joints, values = case.keyframes.shape
+    step_s = model.interval / rate_hz
+    windows = min(blend, model.segments) or None
+    stream = Refiner(model, joints, values, rate_hz, blend=windows, gap_s=2 * step_s)
+    final = stream.push_many(np.arange(len(case.keyframes)) * step_s, case.keyframes)
+    return RefinedPoses.join([final, stream.flush()]).poses
+
+
 def measure(
     estimate: np.ndarray,
     truth: np.ndarray,
     size_px: tuple[int, int] | None = None,
     boxes_px: np.ndarray | None = None,
+    skeleton: str = "",
 ) -> dict[str, float]:
     """Return how far an estimate of a movement is off.
 
@@ -372,6 +404,8 @@ def measure(
         Width and height of the image, if joints are in shares of them.
     boxes_px : ndarray, shape (frames, 4), optional
         Annotated, in the image.
+    skeleton : str
+        Whose joints they are, to say what is right by part of the body, too.
 
     Returns
     -------
@@ -379,7 +413,8 @@ def measure(
         ``mpjpe_mm``, ``p_mpjpe_mm`` and ``accel_mm`` (per frame squared); of rotations
         ``angle_deg`` and ``accel_deg`` (per frame squared); in an image ``error`` and ``accel``,
         in its unit, and with boxes ``pck_0_05``, ``pck_0_1`` and ``pck_0_2``
-        (`keypoints.annotated_pck`), unless there is nothing to count.
+        (`keypoints.annotated_pck`), unless there is nothing to count; with a skeleton
+        ``pck_0_2_wrist`` and so on, each joint by its own index.
     """
     if truth.shape[-1] == _ROTATION:
         return {
@@ -394,15 +429,21 @@ def measure(
         }
     difference = estimate - truth
     found = {
-        "error": float(np.linalg.norm(difference, axis=-1).mean()),
+        "error": keypoints.end_point_error(estimate, truth),
         "accel": float(np.linalg.norm(np.diff(difference, n=2, axis=0), axis=-1).mean()),
     }
     if boxes_px is not None:
         size = (1, 1) if size_px is None else size_px
         for name, threshold in _PCK_THRESHOLDS.items():
-            share = keypoints.annotated_pck(estimate * size, truth * size, boxes_px, threshold)
-            if not np.isnan(share):
-                found[name] = share
+            compared = estimate * size, truth * size, boxes_px, threshold
+            share = keypoints.annotated_pck(*compared)
+            if np.isnan(share):
+                continue
+            found[name] = share
+            if skeleton and threshold == _PART_THRESHOLD:
+                joints = keypoints.annotated_joint_pck(*compared)
+                parts = keypoints.part_means(joints, definitions.get(skeleton))
+                found |= {f"{name}_{part}": value for part, value in parts.items()}
     return found
 
 
@@ -412,7 +453,8 @@ def measure_all(
     """Return each measure, of each case that has it: without boxes there is no PCK."""
     measured: dict[str, list[float]] = {}
     for case in found:
-        row = measure(estimate(case), case.truth, case.track.size_px, case.boxes_px)
+        track = case.track
+        row = measure(estimate(case), case.truth, track.size_px, case.boxes_px, track.skeleton)
         for name, value in row.items():
             measured.setdefault(name, []).append(value)
     return measured
@@ -436,9 +478,9 @@ def measure_prediction(
     Returns
     -------
     dict
-        "mpjpe_mm_80" and so on, by milliseconds.
+        "mpjpe_mm_80" and so on, by milliseconds; of those times only that the network predicts.
     """
-    found: dict[str, list[float]] = {f"mpjpe_mm_{round(1e3 * s)}": [] for s in HORIZONS_S}
+    found: dict[str, list[float]] = {}
     for number, track in enumerate(tracks):
         starts = range(0, len(track) - config.frames + 1, max(1, round(track.rate_hz / 2)))
         if not starts:
@@ -465,15 +507,22 @@ def measure_prediction(
             still = method == "zero_velocity"
             estimate = keyframes[:, -1:] + (0.0 if still else steps * velocity)
         error_mm = 1e3 * np.linalg.norm(estimate - ahead, axis=-1).mean(axis=(0, 2))
-        for horizon_s, name in zip(HORIZONS_S, found, strict=True):
-            found[name].append(float(error_mm[round(horizon_s * track.rate_hz) - 1]))
+        for horizon_s in HORIZONS_S:
+            frame = round(horizon_s * track.rate_hz)
+            if 1 <= frame <= config.future_frames:
+                name = f"mpjpe_mm_{round(1e3 * horizon_s)}"
+                found.setdefault(name, []).append(float(error_mm[frame - 1]))
     return found
 
 
 def results_of(
     model: MixSynthFormer | DeciWatch, recipe: Recipe, tracks: Sequence[Track]
 ) -> list[dict[str, Any]]:
-    """Return rows of results: the network, and what it has to be better than."""
+    """Return rows of results: the network, and what it has to be better than.
+
+    Of the network those of `refine_sequence`, which takes all windows over a frame, and with
+    "_node" at the end of their id those of the node's own setting.
+    """
     config = model.config
     rows: list[dict[str, Any]] = []
     if isinstance(config, MixSynthFormerConfig) and recipe.objective == "future":
@@ -485,6 +534,8 @@ def results_of(
         return rows
     found = cases(tracks, config.interval, recipe.data)
     rows += _rows(measure_all(found, lambda case: refine_sequence(model, case.keyframes)), "")
+    as_node = partial(estimate_as_node, network=model, blend=node_blend())
+    rows += _rows(measure_all(found, as_node), "_node")
     for name in BASELINES:
         by_method = partial(estimate_by_method, interval=config.interval, method=name)
         rows += _rows(measure_all(found, by_method), f"_{name}")
@@ -522,6 +573,8 @@ def save(
         errors = f"detections by {recipe.detected['estimator']}"
     elif recipe.data.estimated_by:
         errors = f"estimates of milliMamba, {recipe.data.estimated_by}"
+    # of DeciWatch's files the vertical is not known; an image and joints' rotations have no axes
+    known = training[0].unit == "m" and not recipe.detected
     weights.save(
         model,
         directory,
@@ -537,7 +590,7 @@ def save(
         poses={
             "skeleton": training[0].skeleton,
             "unit": training[0].unit,
-            "axes": recipe.data.axes,
+            **({"axes": recipe.data.axes} if known else {}),
             "root_relative": recipe.data.root_relative,
             "rate_hz": training[0].rate_hz,
         },

@@ -13,7 +13,7 @@ import pytest
 from tolerances import assert_close
 
 from radar_pose_ros.metrics import keypoints as metrics
-from radar_pose_ros.skeleton.definitions import HUPR14
+from radar_pose_ros.skeleton.definitions import HUPR14, JHMDB15
 
 # nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles
 COCO_SIGMAS = np.repeat([26, 25, 35, 79, 72, 62, 107, 87, 89], [1, 2, 2, 2, 2, 2, 2, 2, 2]) / 1000
@@ -179,17 +179,63 @@ def _coco_similarity(result: dict, annotation: dict) -> float:
 
 def test_mmpose_pck(shared_data: Path) -> None:
     """The accuracies of mmpose's own test, joints without truth left out."""
-    vectors = json.loads((shared_data / "vectors" / "keypoint_metrics_mmpose.json").read_text())
-    vector = vectors["vectors"]["pck"]
-    true = np.array(vector["target"])
-    true[np.array(vector["mask"]) == 0] = np.nan
-    predicted = np.array(vector["output"])
+    predicted, true, vector = _mmpose_vector(shared_data, "pck")
     for case in vector["cases"]:
         lengths = np.array(case["norm"], float)[:, 0]
         correct = metrics.correct_keypoints(predicted, true, lengths, vector["thr"])
         for joint, wanted in enumerate(case["acc"]):
             counted = correct[:, joint][~np.isnan(correct[:, joint])]
             assert (counted.mean() if len(counted) else -1) == wanted
+
+
+def _mmpose_vector(shared_data: Path, name: str) -> tuple[np.ndarray, np.ndarray, dict]:
+    """An estimate and the truth of one of mmpose's tests; what is masked is not known."""
+    vectors = json.loads((shared_data / "vectors" / "keypoint_metrics_mmpose.json").read_text())
+    vector = vectors["vectors"][name]
+    true = np.array(vector["target"])
+    true[np.array(vector["mask"]) == 0] = np.nan
+    return np.array(vector["output"]), true, vector
+
+
+def test_mmpose_auc(shared_data: Path) -> None:
+    predicted, true, vector = _mmpose_vector(shared_data, "auc")
+    got = metrics.auc(predicted, true, vector["norm_factor"], vector["num_thrs"])
+    assert_close(got, vector["expected"])
+
+
+def test_mmpose_epe(shared_data: Path) -> None:
+    predicted, true, vector = _mmpose_vector(shared_data, "epe")
+    assert metrics.end_point_error(predicted, true) == pytest.approx(vector["expected"], abs=1e-6)
+
+
+def test_area_under_the_curve_by_hand() -> None:
+    """Of 10 px, in steps of 2.5: 0 px is right from the second threshold on, 6 px at the last."""
+    true = np.zeros((2, 3, 2))
+    predicted = true.copy()
+    predicted[:, 1, 0] = 6.0
+    predicted[1, 1] = np.nan  # not found: wrong
+    true[:, 2] = np.nan  # not known: not counted
+    # 0, then 1 and 0, 1 and 0, 1 and one of two
+    assert_close(metrics.auc(predicted, true, 10.0, 4), (0 + 0.5 + 0.5 + 0.75) / 4)
+    assert_close(metrics.end_point_error(predicted, true), 6.0 / 3)
+    assert math.isnan(metrics.auc(predicted, np.full_like(true, np.nan), 10.0))
+
+
+def test_pck_by_part_goes_by_names() -> None:
+    """Of Sub-JHMDB's joints: each part's own, though hips and knees come before wrists."""
+    true = np.zeros((2, 15, 2))
+    predicted = true.copy()
+    predicted[:, JHMDB15.index("left_wrist")] = 90.0
+    predicted[0, JHMDB15.index("face")] = 90.0
+    true[:, JHMDB15.index("belly")] = np.nan
+    boxes = [[0.0, 0.0, 100.0, 100.0]] * 2
+    joints = metrics.annotated_joint_pck(predicted, true, boxes)
+    assert np.flatnonzero(joints < 1).tolist() == [2, 12] and math.isnan(joints[1])
+    assert metrics.part_means(joints, JHMDB15) == {
+        "neck": 1.0, "face": 0.5, "shoulder": 1.0, "hip": 1.0, "elbow": 1.0, "knee": 1.0,
+        "wrist": 0.5, "ankle": 1.0,
+    }  # fmt: skip
+    assert_close(metrics.annotated_pck(predicted, true, boxes), 12.5 / 14)
 
 
 def test_pck_of_known_offsets() -> None:

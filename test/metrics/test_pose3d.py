@@ -33,6 +33,18 @@ def test_known_offsets(rng: np.random.Generator) -> None:
     assert_close(metrics.pck3d(predicted, true, threshold_m=0.1), 33 / 34)
 
 
+def test_mpjpe_of_actions(rng: np.random.Generator) -> None:
+    """Both takes of an action together, each window as much as another; names in their order."""
+    true = poses(rng, 4, 9)
+    predicted = true + np.array([0.02, 0.05, 0.05, 0.1])[:, None, None, None] * [0.0, 0.6, 0.8]
+    predicted[3, :, 5] = np.nan
+    found = metrics.mpjpe_by_action(predicted, true, ["Walking", "Walking", "Walking", "Eating"])
+    assert list(found) == ["Eating", "Walking"]
+    assert_close(list(found.values()), [0.1, 0.04])
+    with pytest.raises(ValueError, match="1 actions are named for 4 windows"):
+        metrics.mpjpe_by_action(predicted, true, ["Walking"])
+
+
 def test_unknown_joints_are_left_out_and_counted(rng: np.random.Generator) -> None:
     true = poses(rng, 3)
     predicted = true + [0.0, 0.3, 0.4]

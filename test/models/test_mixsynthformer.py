@@ -125,6 +125,7 @@ OPTIONS = {
     "no_spatial": {"spatial": False},
     "linear": {"recovery": "linear"},
     "cubic": {"recovery": "cubic"},
+    "damped": {"recovery": "damped", "future_frames": 4},
     "future": {"future_frames": 4},
     "centred": {"centre": True, "scale": 256.0},
     "one_segment": {"segments": 1, "temporal_reduction": 1},
@@ -224,15 +225,24 @@ def test_branches_without_weights() -> None:
 
 @pytest.mark.parametrize("method", ["linear", "cubic"])
 def test_recovery_matrix_is_interpolation(method: str) -> None:
-    config = dataclasses.replace(SMALL, segments=5, future_frames=3)
     poses = np.random.default_rng(0).normal(size=(6, 5, 2))
-    matrix = recovery_matrix(config, method)
+    matrix = recovery_matrix(6, 4, 24, method)
     expected = interpolate(np.arange(6) * 4.0, poses, np.arange(21.0), method).poses
     assert_close(np.tensordot(matrix[:21], poses, axes=1), expected)
     assert_close(matrix[21:], np.tile([0.0, 0, 0, 0, 0, 1], (3, 1)))
     assert_close(matrix.sum(axis=1), np.ones(24))
     with pytest.raises(ValueError, match="'mct' is none of learned, linear, cubic"):
-        recovery_matrix(config, "mct")
+        recovery_matrix(6, 4, 24, "mct")
+
+
+def test_a_damped_movement_goes_on_by_less_and_less() -> None:
+    """After 1 per keyframe 0.9 more after the next one, and 0.81 more after that."""
+    matrix = recovery_matrix(3, 2, 9, "damped")
+    assert_close(matrix[:5], recovery_matrix(3, 2, 5))
+    assert_close(matrix.sum(axis=1), np.ones(9))
+    ahead = matrix[5:] @ np.array([0.0, 1.0, 2.0]) - 2
+    np.testing.assert_allclose(ahead[1::2], [0.9, 0.9 + 0.81], atol=1e-6)
+    assert 0.4 < ahead[0] < 0.5 and 0.9 < ahead[2] < 1.71
 
 
 def test_initial_matrices() -> None:

@@ -49,6 +49,7 @@ def assert_same(one: RefinedPoses, other: RefinedPoses) -> None:
     np.testing.assert_array_equal(one.times_s, other.times_s)
     np.testing.assert_array_equal(one.poses, other.poses)
     np.testing.assert_array_equal(one.origin, other.origin)
+    np.testing.assert_array_equal(one.keyframes_s, other.keyframes_s)
 
 
 # -- blending ------------------------------------------------------------------------------------
@@ -121,8 +122,8 @@ def test_nothing_is_extrapolated_from_two_poses(baseline_s: float) -> None:
     result = refiner(segments=1).push_many(times_s[:3], poses[:3])
     assert len(result) == 4
     assert_close(result.poses[:, 0, 0], 0.1 * np.arange(4) / 3)
-    seen = [0, 1 if baseline_s > 0.04 else 2, 3]
-    expected = [OBSERVED if k in seen else INTERPOLATED for k in range(4)]
+    # the one before it lies between two keyframes, and only shapes the line
+    expected = [OBSERVED, INTERPOLATED, INTERPOLATED, OBSERVED]
     np.testing.assert_array_equal(result.origin[:, 0], expected)
     later = refiner(segments=2, blend=2)
     poses[3] = 0.21
@@ -178,6 +179,61 @@ def test_origin_of_regular_keyframes() -> None:
     result = refiner().push_many(times_s, line(times_s))
     expected = np.where(np.arange(len(result)) % 3 == 0, OBSERVED, INTERPOLATED)
     np.testing.assert_array_equal(result.origin, np.repeat(expected[:, None], JOINTS, axis=1))
+
+
+def sine(times_s: np.ndarray) -> np.ndarray:
+    """Every joint swings by 100 units, 1.5 times a second: (times, joints, values)."""
+    swing = 100.0 * np.sin(2 * np.pi * 1.5 * np.asarray(times_s))
+    return np.broadcast_to(swing[:, None, None], (len(swing), JOINTS, VALUES))
+
+
+@pytest.mark.parametrize("input_hz", [10, 15, 30])
+def test_observed_is_only_what_was_measured_at_that_instant(input_hz: int) -> None:
+    """A curve that straight lines miss: exact where OBSERVED, which no frame between them is."""
+    times_s = np.arange(3 * input_hz) / input_hz
+    result = refiner(segments=1).push_many(times_s, sine(times_s))
+    off = np.abs(result.poses - sine(result.times_s)).max(axis=2)
+    # at 15 Hz every second keyframe lies between two poses
+    seen = np.arange(len(result)) % (6 if input_hz == 15 else 3) == 0
+    expected = np.where(seen, OBSERVED, INTERPOLATED)
+    np.testing.assert_array_equal(result.origin, np.repeat(expected[:, None], JOINTS, axis=1))
+    assert off[~seen].max() > 9
+    np.testing.assert_allclose(off[result.origin == OBSERVED], 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("input_hz", [10, 15, 30])
+def test_everything_beyond_the_last_keyframe_is_predicted(input_hz: int) -> None:
+    """Even where a pose came: the model goes on in a straight line, and knows nothing of it."""
+    subject = refiner(segments=1, future_frames=3)
+    looked, off, kinds, at_s = [], [], [], []
+    for time_s in np.arange(3 * input_hz) / input_hz:
+        final = subject.push(time_s, sine(np.array([time_s]))[0])
+        seen = RefinedPoses.join([final, subject.preview(time_s)])
+        if not len(looked) and not len(seen):
+            continue
+        new = seen.times_s > (looked[-1] if looked else -1) + 1e-9
+        looked += seen.times_s[new].tolist()
+        off += np.abs(seen.poses - sine(seen.times_s)).max(axis=(1, 2))[new].tolist()
+        kinds += seen.origin[new, 0].tolist()
+        at_s += seen.keyframes_s[new].tolist()
+    numbers = np.round(np.array(looked) * RATE_HZ).astype(int)
+    np.testing.assert_array_equal(numbers, np.arange(len(numbers)))
+    beyond = numbers > np.round(np.array(at_s)[:, 1] * RATE_HZ)
+    np.testing.assert_array_equal(np.array(kinds) == PREDICTED, beyond)
+    np.testing.assert_allclose(np.array(off)[np.array(kinds) == OBSERVED], 0, atol=1e-9)
+    if input_hz > 10:
+        assert np.array(off)[beyond].max() > 20
+
+
+def test_the_keyframes_around_each_frame() -> None:
+    """Frame 4 of 10 lies between those of frames 3 and 6; what is beyond the last has that."""
+    subject = refiner(segments=1, future_frames=3)
+    times_s = 7.0 + np.arange(4) * 0.1
+    parts = [subject.push_many(times_s, line(times_s)), subject.preview(8.0)]
+    result = RefinedPoses.join(parts)
+    numbers = np.minimum(np.arange(13), 9)
+    expected = 7.0 + 0.1 * np.stack([numbers // 3, -(-numbers // 3)], axis=1)
+    assert_close(result.keyframes_s, expected)
 
 
 def test_one_at_a_time_or_all_at_once() -> None:

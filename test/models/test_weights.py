@@ -175,10 +175,31 @@ def test_how_poses_are_drawn_is_kept_if_they_are(folder: Path, network: MilliMam
 
 
 def test_the_manifest_in_the_repository(root: Path) -> None:
-    """Every file that it lists is there and loads."""
+    """Every file that it lists is there and loads, and it says how large the networks are."""
+    sizes = {}
     for entry in weights.read_manifest(root / "weights"):
-        _, loaded = weights.load(root / "weights" / entry["file"])
+        network, loaded = weights.network(root / "weights" / entry["file"])
         assert loaded["sha256"] == entry["sha256"]
+        sizes[entry["file"]] = entry["parameters"]
+        assert sum(value.numel() for value in network.parameters()) == entry["parameters"]
+    assert sizes["diffhpe_wrapper.safetensors"] == 3_749_043  # as published
+    assert sizes["mixste_paper.safetensors"] == 539_139
+
+
+def test_axes_are_stated_of_joints_in_space_only(root: Path) -> None:
+    for entry in weights.read_manifest(root / "weights"):
+        poses = entry.get("poses", {})
+        assert poses.get("unit") == "m" or "axes" not in poses, entry["file"]
+
+
+def test_running_means_are_no_parameters(tmp_path: Path) -> None:
+    """A network with batch normalisation holds more numbers than can be trained."""
+    network = densewarper.DenseWarper(densewarper.PRESETS["light"])
+    about = describe()
+    del about["heatmap"]
+    entry = weights.save(network, tmp_path, "light", **about)
+    held = sum(value.numel() for value in network.state_dict().values())
+    assert entry["parameters"] == sum(p.numel() for p in network.parameters()) < held
 
 
 def test_installed_folder_is_found(

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from radar_pose_ros.nodes.memory import Recent
+from radar_pose_ros.nodes.memory import Memory, Recent
+
+
+def test_what_was_seen_around_an_instant() -> None:
+    """In order of time, each with how much later it is; what is 3 s away is forgotten."""
+    memory = Memory()
+    for ms in (0, 200, 100, 400):
+        memory.add(ms * 1_000_000, f"{ms} ms")
+    assert memory.within(210_000_000, 110_000_000) == [
+        (-110_000_000, "100 ms"),
+        (-10_000_000, "200 ms"),
+    ]
+    assert memory.within(900_000_000, 400_000_000) == []
+    memory.add(3_150_000_000, "later")
+    assert [item for _, item in memory.within(0, 500_000_000)] == ["200 ms", "400 ms"]
 
 
 def test_the_last_used_things_are_kept() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from radar_pose_ros.nodes.pacing import NANOSECONDS, Pacer, StreamClock
+from radar_pose_ros.nodes.pacing import NANOSECONDS, Pacer, Period, StreamClock, rate_warning
 
 PERIOD_S = 1 / 32  # exact in binary
 
@@ -153,3 +153,35 @@ def test_a_stream_clock_believes_slowly_in_a_delay() -> None:
     assert now_ns / NANOSECONDS == pytest.approx(30.0 - 0.1, abs=1e-6)
     clock.clear()
     assert clock.now_ns(30.0) is None
+
+
+# -- rates -----------------------------------------------------------------------------------
+
+
+def test_a_period_is_the_median_of_the_last_steps() -> None:
+    """Of three at least, and of fifteen at most: one that is lost does not change it."""
+    period = Period()
+    for step_ns, expected in ((100, None), (300, None), (110, 110), (100, 105)):
+        period.add(step_ns)
+        assert period.ns == expected
+    for _ in range(15):
+        period.add(50)
+    for _ in range(7):
+        period.add(200)
+    assert period.ns == 50
+    period.add(200)
+    assert period.ns == 200
+    period.clear()
+    assert period.ns is None
+
+
+def test_a_rate_that_a_network_does_not_know_is_said() -> None:
+    said = rate_warning("poses come at", 5.0, "net", 30.0)
+    assert said == (
+        "poses come at 5 Hz, but net was trained at 30 Hz: movements look faster or slower to it "
+        "than they are"
+    )
+    assert rate_warning("a", 5.0, "b", 7.0, so="c") == "a 5 Hz, but b was trained at 7 Hz: c"
+    assert rate_warning("a", 5.0, "b", 4.0) == rate_warning("a", 3.0, "b", 4.0) == ""
+    assert rate_warning("a", 4.5, "b", 4.0, tolerance=0.1) != ""
+    assert rate_warning("a", 0.0, "b", 4.0) == rate_warning("a", 4.0, "b", 0.0) == ""

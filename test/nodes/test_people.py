@@ -83,6 +83,19 @@ def test_confidence_halves_before_the_first_sighting_too() -> None:
     assert_close(sightings.confidence(0.085)[0][1], 0.6)  # within half a frame it was seen
 
 
+def test_confidence_of_what_is_known_at_two_instants_only() -> None:
+    """What was seen in between, more surely, does not count; nor does what was seen after."""
+    sightings = Sightings(0.02)
+    for k, value in enumerate((0.2, 0.9, 0.9, 0.5, 0.9)):
+        sightings.add(k * 0.1, person(True, confidence=(value,)))
+    for time_s, expected in ((0.0, 0.2), (0.1, 0.3), (0.2, 0.4), (0.3, 0.5)):
+        assert_close(sightings.confidence(time_s, (0.0, 0.3))[0], [expected])
+    assert_close(sightings.confidence(0.3 + HALF_LIFE_S, (0.3, 0.3))[0], [0.25])
+    joints, whole = sightings.confidence(0.4, (0.3, 0.3))
+    assert_close(joints, [0.5 * 0.5 ** (0.1 / HALF_LIFE_S)])
+    assert_close(whole, 0.5 * 0.5 ** (0.1 / HALF_LIFE_S))
+
+
 def test_a_confidence_that_was_not_stated_stays_unknown() -> None:
     sightings = Sightings(0.01)
     sightings.add(0.0, person(True, True, confidence=(NAN, 0.5)))

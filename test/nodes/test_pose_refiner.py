@@ -268,17 +268,19 @@ def test_live_people_in_space(live: LiveGraph) -> None:
             assert np.isnan(pose.keypoints[0].covariance).all()
             assert np.isnan(pose.keypoints[0].confidence)  # its source states none
 
-    # From relative to placed: the person begins anew, and it is said.
+    # Placed for a moment, which is not seen, then for longer than the gap: the person begins anew.
     source.received.clear()
-    for k in range(4):
-        relative = k < 2
+    for k in range(10):
+        relative = k in (0, 2)
         one = Person(place(0.0, 3), np.ones(JOINTS), 0.9, 3, root_relative=relative)
         source.publish(50_000.0 + k * 100, one)
         time.sleep(0.02)
-    live.wait(lambda: len(source.received) >= 8, what="frames of both kinds")
+    live.wait(lambda: len(source.received) >= 28, what="frames of both kinds")
     kinds = [message.poses[0].root_relative for _, message in source.received]
-    assert kinds == [True] * 4 + [False] * 4
+    assert kinds == [True] * 16 + [False] * 12
     key = "people begun anew because root_relative changed"
+    live.wait(lambda: counters(live).get(key) == "1", what="a count")
+    key = "dropped: poses whose root_relative differed for a moment"
     live.wait(lambda: counters(live).get(key) == "1", what="a count")
 
     # A stream that just ends: what waited for its next keyframe comes out.
@@ -351,7 +353,8 @@ def test_live_weights_and_refusals(live: LiveGraph, tmp_path: Path) -> None:
 
     live.wait(
         lambda: (
-            "trained on frames at 25 Hz, but rate_hz is 30" in live.diagnostics()[node].message
+            "frames are asked for at 30 Hz, but mixsynthformer/radar_2d_fast"
+            in live.diagnostics()[node].message
         ),
         what="a warning",
     )
@@ -375,4 +378,9 @@ def test_live_weights_and_refusals(live: LiveGraph, tmp_path: Path) -> None:
         "dropped: people with the id of another one in the same message",
     }
     live.wait(lambda: wanted <= counters(live).keys(), what=f"{wanted}")
+
+    # Half as many poses as it had keyframes are said, too.
+    source.burst([2000.0 + 200 * k for k in range(6)])
+    sentence = "poses come at 5 Hz, but mixsynthformer/radar_2d_fast"
+    live.wait(lambda: sentence in live.diagnostics()[node].message, what=sentence)
     assert "Traceback" not in live.log(process)

@@ -242,6 +242,38 @@ def test_prediction_leaves_no_latency() -> None:
     assert refiner.ahead(stamps(12)[-1] + 9_000 * MS)[-1].stamp_ns - stamps(12)[-1] == 100 * MS
 
 
+def test_prediction_from_poses_between_keyframes_is_one() -> None:
+    """At 30 Hz two of three poses are beyond the last keyframe: it is from there that it falls."""
+    refiner = subject(predict=True)
+    frames = []
+    for k in range(30):
+        at = START_NS + round(k * 1e9 / 30)
+        frames += refiner.push(at, [seen(at)]) + refiner.ahead(at + MS)
+    assert_even(frames, START_NS)
+    assert len(frames) == 30
+    steady = frames[7:]
+    beyond = np.arange(7, 30) % 3
+    origin = np.array([frame.people[0].origin for frame in steady])
+    expected = np.where(beyond, Origin.PREDICTED, Origin.OBSERVED)
+    np.testing.assert_array_equal(origin, np.repeat(expected[:, None], JOINTS, axis=1))
+    falling = 0.8 * 0.5 ** (beyond / 30 / HALF_LIFE_S)
+    assert_close([frame.people[0].joint_confidence[0] for frame in steady], falling)
+    assert_close([frame.people[0].confidence for frame in steady], falling)
+
+
+def test_poses_between_keyframes_are_not_what_frames_are_made_of() -> None:
+    """At 30 Hz, sure of what lies between two keyframes only: nobody is surer of the line."""
+    refiner = subject(segments=1)
+    frames = []
+    for k in range(19):
+        at = START_NS + round(k * 1e9 / 30)
+        frames += refiner.push(at, [seen(at, confidence=0.9 if k % 3 else 0.2 + 0.01 * k)])
+    numbers = np.arange(19)
+    assert_close([f.people[0].joint_confidence[0] for f in frames], 0.2 + 0.01 * numbers)
+    origin = [int(frame.people[0].origin[0]) for frame in frames]  # type: ignore[index]
+    assert origin == np.where(numbers % 3, Origin.INTERPOLATED, Origin.OBSERVED).tolist()
+
+
 @pytest.mark.parametrize("poses", range(2, 22))
 def test_somebody_may_leave_while_they_are_predicted(poses: int) -> None:
     """At whatever place of the grid: the last frames come, then there is nobody."""
@@ -286,51 +318,168 @@ def test_choices_are_methods_of_interpolation() -> None:
 
 
 def test_placed_and_relative_poses_are_never_mixed() -> None:
-    """Somebody alone is placed from 500 ms on: two tracks, and nothing lies between them."""
+    """Somebody alone is placed from 500 ms on, for longer than the gap of half a second."""
     refiner = subject()
     frames = []
-    for k, at in enumerate(stamps(10)):
+    for k, at in enumerate(stamps(15)):
         frames += refiner.push(at, [replace(seen(at, k >= 5), number=0, root_relative=k < 5)])
     frames += refiner.flush()
     assert +refiner.counts == {"moved": 1}
-    numbers = [round((frame.stamp_ns - START_NS) * 30 / 1e9) for frame in frames]
-    assert numbers == [*range(13), *range(15, 28)]
-    assert [len(frame.people) for frame in frames] == [1] * 26
-    for number, frame in zip(numbers, frames, strict=True):
+    assert_even(frames, START_NS)
+    assert len(frames) == 43
+    # 0.9 s after the start it has lasted 0.5 s; what was given until then was held, and fell
+    for number, frame in enumerate(frames):
         (person,) = frame.people
-        assert person.root_relative == (number < 13)
-        expected = place(frame.stamp_ns, int(number >= 13))
+        assert person.origin is not None
+        assert person.root_relative == (number < 28)
+        if number <= 12 or number >= 28:
+            expected = place(frame.stamp_ns, int(number >= 28))
+            assert (person.origin < Origin.PREDICTED).all()
+            assert person.confidence == pytest.approx(0.8)
+        else:
+            expected = place(START_NS + 400 * MS)
+            assert (person.origin == Origin.PREDICTED).all()
+            halvings = (number - 12) / 30 / HALF_LIFE_S
+            assert person.confidence == pytest.approx(0.8 * 0.5**halvings)
         np.testing.assert_allclose(person.keypoints, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("flips", [(10,), (10, 11, 12), (10, 13)])
+def test_poses_of_the_other_kind_for_a_moment_are_not_seen(flips: tuple[int, ...]) -> None:
+    """Frames go on as often as ever; what was final is held, and what was not is on the line."""
+    refiner = subject(blend=2, segments=4)
+    frames, came = [], []
+    for k, at in enumerate(stamps(20)):
+        pose = seen(at)
+        if k in flips:
+            pose = replace(seen(at, 7), number=0, root_relative=True)
+        given = refiner.push(at, [pose])
+        frames += given
+        came.append(len(given))
+    assert +refiner.counts == {"others": len(flips)}
+    assert came[:4] == [0] * 4 and came[5:] == [3] * 15
+    assert_even(frames, START_NS)
+    held = set()
+    for number, frame in enumerate(frames):
+        (person,) = frame.people
+        assert person.origin is not None and not person.root_relative
+        if (person.origin == Origin.PREDICTED).all():
+            held.add(number)
+            assert person.confidence < 0.8
+            continue
+        np.testing.assert_allclose(person.keypoints, place(frame.stamp_ns), atol=1e-5)
+        seen_now = number % 3 == 0 and number // 3 not in flips
+        expected = Origin.OBSERVED if seen_now else Origin.INTERPOLATED
+        assert (person.origin == expected).all()
+    # two windows: what waits for fewer than two more poses is told anew when they are back
+    assert held == (set(range(28, 34)) if len(flips) == 3 else set())
 
 
 def test_others_go_on_when_somebody_is_placed() -> None:
     refiner = subject(predict=True)
     frames = []
-    for k, at in enumerate(stamps(12)):
+    for k, at in enumerate(stamps(18)):
         frames += refiner.push(at, [seen(at), replace(seen(at, 1), root_relative=k < 6)])
         frames += refiner.ahead(at + 50 * MS)
     frames += refiner.flush()
-    assert refiner.counts["moved"] == 1
+    assert +refiner.counts == {"moved": 1}
     assert_even(frames, START_NS)
     assert_on_the_line(frames)
     for number, frame in enumerate(frames):
         kinds = [person.root_relative for person in frame.people if person.number == 1]
-        assert kinds in ([number < 18], [])
-        assert len({person.number for person in frame.people}) == len(frame.people)
-    assert all(len(frame.people) == 2 for frame in frames[25:])
+        assert kinds == [number < 32]  # those that were given until 1.1 s: it lasts for 0.5 s then
+        assert len(frame.people) == 2
+    assert_on_the_line(frames[32:], 1)
+
+
+def test_both_kinds_after_a_long_change_stay_apart() -> None:
+    """Placed poses for half a second, and a relative one right when those begin a track."""
+    refiner = subject()
+    frames = []
+    for k, at in enumerate(stamps(20)):
+        placed = 5 <= k < 10 or k > 10
+        frames += refiner.push(at, [replace(seen(at, placed), number=0, root_relative=not placed)])
+    frames += refiner.flush()
+    assert +refiner.counts == {"moved": 1, "others": 1}
+    assert_even(frames, START_NS)
+    for frame in frames:
+        (person,) = frame.people
+        if person.origin is not None and (person.origin < Origin.PREDICTED).all():
+            expected = place(frame.stamp_ns, not person.root_relative)
+            np.testing.assert_allclose(person.keypoints, expected, atol=1e-5)
 
 
 def test_each_frame_comes_once_however_often_somebody_is_placed() -> None:
-    """Poses 5 ms apart, and every one of another kind than the last."""
+    """Poses 5 ms apart, and every one of another kind than the last: those of one are taken."""
     refiner = subject()
     frames = []
     for k in range(200):
         at = START_NS + k * 5 * MS
         frames += refiner.push(at, [replace(seen(at), root_relative=bool(k % 2))])
     frames += refiner.flush()
-    assert refiner.counts["moved"] == 199
-    came = [frame.stamp_ns for frame in frames]
-    assert came == sorted(set(came))
+    assert +refiner.counts == {"others": 100}
+    assert_even(frames, START_NS)
+    for frame in frames:
+        (person,) = frame.people
+        assert not person.root_relative
+        off = np.abs(person.keypoints - place(frame.stamp_ns)).max()
+        # what is half a frame before a point of the grid stands for it, here that 5 ms before
+        assert off < 60.0 * (0.5 / 30 + 0.005)
+    assert len(refiner._waiting) == 0
+
+
+@pytest.mark.parametrize(("first_ms", "come_ms", "given"), [(680, 699, 21), (640, 720, 22)])
+def test_who_comes_when_later_frames_were_given_stays_on_their_grid(
+    first_ms: int, come_ms: int, given: int
+) -> None:
+    """Seen until 300 ms and predicted until the next person's first pose, which comes late."""
+    refiner = subject(predict=True, gap_s=0.3)
+    frames = []
+    for k, at in enumerate(stamps(7)):
+        frames += refiner.push(at, [seen(at)] if k <= 3 else [])
+    frames += refiner.ahead(START_NS + come_ms * MS)
+    assert len(frames) == given and frames[-1].people
+    for at in stamps(6, START_NS + first_ms * MS):
+        frames += refiner.push(at, [seen(at, 1)])
+        frames += refiner.ahead(at + (come_ms - first_ms) * MS)
+    assert_even(frames, START_NS)
+    there = [frame for frame in frames if [person.number for person in frame.people] == [1]]
+    assert there == frames[given:]
+    for frame in there:  # the first pose is taken for that of the nearest frame
+        off = np.abs(frame.people[0].keypoints - place(frame.stamp_ns, 1)).max()
+        assert off < 60.0 * 0.5 / 30
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_frames_are_in_order_and_nobody_is_in_one_twice(seed: int) -> None:
+    """Three people who come, go, and are placed or not, for short and long; poses that jitter."""
+    rng = np.random.default_rng(seed)
+    predict, gap_s = bool(seed % 2), float(rng.choice([0.15, 0.3, 0.5]))
+    refiner = subject(predict, blend=int(rng.integers(1, 3)), gap_s=gap_s)
+    relative, there = rng.random(3) < 0.5, rng.random(3) < 0.5
+    frames: list[RefinedFrame] = []
+    at = START_NS
+    for _ in range(200):
+        relative ^= rng.random(3) < rng.choice([0.02, 0.3])
+        there ^= rng.random(3) < 0.1
+        people = [
+            replace(seen(at, who), root_relative=bool(relative[who]))
+            for who in range(3)
+            if there[who]
+        ]
+        frames += refiner.push(at, people)
+        step = int(rng.uniform(5, 1e3 * gap_s) * MS)
+        if predict:
+            for share in sorted(rng.uniform(0, 1.3, 3)):
+                frames += refiner.ahead(at + int(share * step))
+        at += step
+    frames += refiner.flush()
+    assert not refiner.counts["restarts"] and refiner.counts["moved"]
+    steps = np.diff([frame.stamp_ns for frame in frames]) / 1e9 * 30
+    assert steps.min() > 0.49 and steps.max() < 1.51
+    for frame in frames:
+        numbers = [person.number for person in frame.people]
+        assert len(set(numbers)) == len(numbers)
     assert len(refiner._waiting) == 0
 
 
@@ -465,5 +614,24 @@ def test_another_rate_than_the_network_s_is_a_warning() -> None:
         assert network.rate_warning(rate_hz) == ""
     for rate_hz in (26.9, 33.1):
         said = network.rate_warning(rate_hz)
-        assert f"net was trained on frames at 30 Hz, but rate_hz is {rate_hz}" in said
+        assert f"frames are asked for at {rate_hz} Hz, but net was trained at 30 Hz" in said
     assert interpolation("linear", 3, 1, False).rate_warning(200.0) == ""
+
+
+def test_fewer_poses_than_the_network_s_keyframes_are_a_warning() -> None:
+    """Its keyframes were at 10 Hz; of more poses it reads those at keyframes."""
+    model = interpolation("linear", 3, 1, False).model
+    network = NamedModel(model, "net", 14, "hupr14", 30.0)
+    for step_ms, warns in ((33, False), (100, False), (133, False), (134, True), (200, True)):
+        refiner = subject()
+        for k in range(6):
+            assert (refiner.period_ns is None) == (k < 4)
+            refiner.push(START_NS + k * step_ms * MS, [])
+        assert refiner.period_ns == step_ms * MS
+        said = network.pace_warning(refiner.period_ns)
+        assert bool(said) == warns
+    assert "poses come at 5 Hz, but net with its keyframes was trained at 10 Hz" in said
+    assert network.pace_warning(None) == ""
+    assert interpolation("linear", 3, 1, False).pace_warning(9_000 * MS) == ""
+    refiner.push(START_NS + 9_000 * MS, [])  # another stream
+    assert refiner.period_ns is None

@@ -1,15 +1,12 @@
-"""Cameras around a person: where random ones stand, and normalised pixels."""
+"""Cameras around a person: where random ones stand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from tolerances import assert_close
 
 from radar_pose_ros.simulation import cameras
 from radar_pose_ros.simulation.cameras import CameraRanges
-
-SIZE = (1000, 800)
 
 
 def test_random_cameras_stand_where_the_ranges_say() -> None:
@@ -38,13 +35,6 @@ def test_random_cameras_are_reproducible() -> None:
     )
     np.testing.assert_array_equal(first.rotation, again.rotation)
     assert first.focal_px == again.focal_px
-
-
-def test_normalised_pixels() -> None:
-    corners = [[0, 0], [1000, 800], [500, 400]]
-    expected = [[-1, -0.8], [1, 0.8], [0, 0]]
-    assert_close(cameras.normalise(corners, SIZE), expected)
-    assert_close(cameras.denormalise(expected, SIZE), np.array(corners, float))
 
 
 def test_nobody_to_aim_at() -> None:

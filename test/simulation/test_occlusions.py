@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from radar_pose_ros.simulation.occlusions import PATTERNS, fill_missing, occlude
+from radar_pose_ros.simulation.occlusions import PATTERNS, occlude
 
 LEG = [1, 2, 3]
 ARM_AND_LEG = [1, 2, 3, 11, 12, 13]
@@ -71,15 +71,6 @@ def test_all_is_each_of_them() -> None:
     both = (flags[..., ARM_AND_LEG].all(-1).sum(-1) == 10) & (flags.sum((1, 2)) == 60)
     each = [kind.mean() for kind in (noisy, frames, leg, both)]
     np.testing.assert_allclose([*each, 1 - sum(each)], 0.2, atol=0.04)
-
-
-def test_missing_joints_become_zero() -> None:
-    keypoints = np.full((2, 3, 2), 0.5)
-    keypoints[0, 1] = np.nan
-    keypoints[1, 2, 0] = np.nan
-    filled = fill_missing(keypoints)
-    assert (filled[0, 1] == 0).all() and (filled[1, 2] == 0).all()
-    assert filled.sum() == 4 * 2 * 0.5
 
 
 def test_input_is_kept_and_checked() -> None:

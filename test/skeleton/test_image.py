@@ -28,6 +28,22 @@ def test_the_width_becomes_minus_one_to_one_and_what_is_missing_zero() -> None:
         image.network_input(pixels[0], (400, 200))
 
 
+def test_normalised_pixels() -> None:
+    corners = [[0, 0], [1000, 800], [500, 400]]
+    expected = [[-1, -0.8], [1, 0.8], [0, 0]]
+    assert_close(image.normalise(corners, (1000, 800)), expected)
+    assert_close(image.denormalise(expected, (1000, 800)), np.array(corners, float))
+
+
+def test_missing_joints_become_zero() -> None:
+    keypoints = np.full((2, 3, 2), 0.5)
+    keypoints[0, 1] = NAN
+    keypoints[1, 2, 0] = NAN
+    filled = image.fill_missing(keypoints)
+    assert (filled[0, 1] == 0).all() and (filled[1, 2] == 0).all()
+    assert filled.sum() == 4 * 2 * 0.5
+
+
 @pytest.mark.parametrize("occlusion", ["none", "random", "frames"])
 def test_training_and_use_give_the_same_input(
     occlusion: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
@@ -46,12 +62,12 @@ def test_training_and_use_give_the_same_input(
 
     def keep(pixels: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
         kept.append((pixels, size_px))
-        return image.normalise(pixels, size_px)
+        return image.network_input(pixels, size_px)
 
-    monkeypatch.setattr(camera_windows, "normalise", keep)
+    monkeypatch.setattr(camera_windows, "network_input", keep)
     batch = ViewBatches([source], 9, 3, data, seed=1)(0)
     assert {size for _, size in kept} == {(1000, 1000)}
-    used = image.network_input(np.stack([pixels for pixels, _ in kept]), (1000, 1000))
+    used = image.network_input(np.concatenate([pixels for pixels, _ in kept]), (1000, 1000))
     np.testing.assert_array_equal(used, batch.keypoints.numpy())
 
 

@@ -14,9 +14,10 @@ from radar_pose_ros.datasets import camera_views, human36m
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.datasets.simulated_poses import simulate_sequences
 from radar_pose_ros.metrics.pose3d import segment_consistency
-from radar_pose_ros.simulation.cameras import CameraRanges, denormalise, random_camera
+from radar_pose_ros.simulation.cameras import CameraRanges, random_camera
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
 from radar_pose_ros.skeleton.definitions import H36M17
+from radar_pose_ros.skeleton.image import denormalise
 from radar_pose_ros.training import camera_windows
 from radar_pose_ros.training.camera_windows import ViewBatches, ViewData, fixed_windows
 
@@ -234,7 +235,9 @@ def test_human36m_in_video_pose_3ds_files(tmp_path, monkeypatch) -> None:
     assert subjects["validation"] == {"S8"} and subjects["test"] == {"S9", "S11"}
     assert len(found["test"]) == 8
     windows = fixed_windows(found["test"], FRAMES, CLEAN)
-    assert set(windows.sources) == {"S9 Walking", "S11 Walking"}
+    assert windows.sources == ("S9 Walking",) * 12 + ("S11 Walking",) * 12
+    assert windows.subjects == ("S9",) * 12 + ("S11",) * 12
+    assert windows.actions == ("Walking",) * 24
     assert windows.keypoints().shape == (8 * 3, 2, 17, FRAMES)
 
     def write_detections(detector: str, value: float) -> None:
