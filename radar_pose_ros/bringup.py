@@ -252,7 +252,7 @@ def _radar_pose(**values: Any) -> list[NodeSpec]:
         refiner = {"weights": values["refiner_weights"]}
         nodes.append(NodeSpec("pose_refiner", "pose_refiner", parameters=refiner))
     if values["lifter"]:
-        lifter = {"weights": values["lifter_weights"]}
+        lifter = {"weights": values["lifter_weights"], "placement": "range"}
         refined = (("pose2d", "refined/pose2d"),) if values["refiner"] else ()
         nodes.append(NodeSpec("pose_lifter", "pose_lifter", "", lifter, refined))
     if values["lifter"] and values["refiner"]:

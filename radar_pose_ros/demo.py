@@ -539,6 +539,8 @@ def describe(summary: dict[str, Any]) -> str:
                 f"{lifted['p_mpjpe_mm']:.0f} mm, bones change by {lifted['bone_length_mm']:.0f} "
                 f"mm, {lifted['place_mm'] / 1e3:.2f} m from the true place"
             )
+            if "coverage_90" in lifted:
+                lines[-1] += f", 90 % ellipsoids hold {lifted['coverage_90']:.0%} of the joints"
     return "\n".join(lines)
 
 

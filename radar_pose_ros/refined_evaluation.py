@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import scipy.stats
 
 from radar_pose_ros.evaluation import Evidence, Poses, accuracy, read_poses
 from radar_pose_ros.metrics import pose3d
+from radar_pose_ros.models.hypotheses import squared_distance
 from radar_pose_ros.recording import BagReader, RecordingError, stamp_ns, topic_named
 from radar_pose_ros.skeleton import mapping
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
 from radar_pose_ros.skeleton.projection import project, to_camera
 
+_UPPER = np.triu_indices(3)
 TOPICS = ("refined/pose2d", "pose3d", "refined/pose3d")
 
 
@@ -33,12 +36,15 @@ class Poses3D(NamedTuple):
         In the camera's optical frame; NaN for joints that are not known.
     placed : bool (n,)
         Whether the person has a place, or is relative to the root.
+    covariance_m2 : float (n, 17, 3, 3)
+        NaN where it is not known.
     """
 
     stamps_ns: np.ndarray
     received_ns: np.ndarray
     joints_m: np.ndarray
     placed: np.ndarray
+    covariance_m2: np.ndarray
 
 
 def measure(bag: str | Path, evidence: Evidence) -> dict[str, dict[str, float]]:
@@ -86,7 +92,7 @@ def read_poses_3d(reader: BagReader, topic: str) -> Poses3D:
     RecordingError
         If poses are of another skeleton than H36M17.
     """
-    stamps, received, joints, placed = [], [], [], []
+    stamps, received, joints, placed, upper = [], [], [], [], []
     for item in reader.messages([topic]):
         for person in item.message.poses[:1]:
             if item.message.skeleton != H36M17.name:
@@ -95,11 +101,17 @@ def read_poses_3d(reader: BagReader, topic: str) -> Poses3D:
             received.append(item.received_ns)
             joints.append([(k.position.x, k.position.y, k.position.z) for k in person.keypoints])
             placed.append(not person.root_relative)
+            upper.append([k.covariance for k in person.keypoints])
+    count = len(H36M17.joints)
+    covariance = np.full((len(upper), count, 3, 3), np.nan)
+    covariance[..., _UPPER[0], _UPPER[1]] = np.array(upper, float).reshape(-1, count, 6)
+    covariance[..., _UPPER[1], _UPPER[0]] = covariance[..., _UPPER[0], _UPPER[1]]
     return Poses3D(
         np.array(stamps, np.int64),
         np.array(received, np.int64),
-        np.array(joints, float).reshape(-1, len(H36M17.joints), 3),
+        np.array(joints, float).reshape(-1, count, 3),
         np.array(placed, bool),
+        covariance,
     )
 
 
@@ -136,26 +148,66 @@ def in_space(poses: Poses3D, evidence: Evidence) -> dict[str, float]:
     Returns
     -------
     dict
-        ``poses`` with a truth and a known joint; ``mpjpe_mm``, relative to the root, and
+        ``poses`` with a truth and a known joint; ``known``: share of the joints, of all poses with
+        a truth, that have a position relative to the root; ``mpjpe_mm``, relative to the root, and
         ``p_mpjpe_mm`` after alignment; ``bone_length_mm``: standard deviation of a bone's length
         over time, mean over the bones; ``placed``: share of the poses that have a place;
-        ``place_mm``: how far their roots are from the true ones, mean.
+        ``place_mm``: how far their roots are from the true ones, mean. If covariances are known,
+        ``coverage_90``: share of the joints whose true position relative to the root is in the
+        ellipsoid that a reader takes for the 90 % one, the root left out; and, if somebody is
+        placed, ``coverage_90_placed``: the same of the joints where they are, the root with them.
+        The covariance relative to the root is the joint's less the root's, which is the place's.
     """
     true_m = mapping.convert(
         to_camera(evidence.truth.at(poses.stamps_ns)), HUPR14.name, H36M17.name
     )
-    known = np.isfinite(true_m).all(axis=(1, 2)) & np.isfinite(poses.joints_m).any(axis=(1, 2))
+    with_truth = np.isfinite(true_m).all(axis=(1, 2))
+    count = pose3d.count_joints(
+        *(pose3d.relative_to_root(p[with_truth]) for p in (poses.joints_m, true_m))
+    )
+    known = with_truth & np.isfinite(poses.joints_m).any(axis=(1, 2))
     estimate, true_m, placed = poses.joints_m[known], true_m[known], poses.placed[known]
     away_m = np.linalg.norm((estimate - true_m)[placed, H36M17.root], axis=-1)
     relative, true_relative = (pose3d.relative_to_root(p) for p in (estimate, true_m))
+    covariance = poses.covariance_m2[known]
+    of_root = covariance[:, H36M17.root, None]
+    others = np.arange(len(H36M17.joints)) != H36M17.root
+    coverages = {
+        "coverage_90": _coverage(relative - true_relative, covariance - of_root, others),
+        "coverage_90_placed": _coverage((estimate - true_m)[placed], covariance[placed]),
+    }
     return {
         "poses": float(known.sum()),
+        "known": count.compared / max(count.compared + count.missing, 1),
         "mpjpe_mm": 1e3 * pose3d.mpjpe(relative, true_relative),
         "p_mpjpe_mm": 1e3 * pose3d.p_mpjpe(relative, true_relative),
         "bone_length_mm": 1e3 * pose3d.segment_consistency(estimate),
         "placed": _mean(placed),
         "place_mm": 1e3 * _mean(away_m),
+        **{name: share for name, share in coverages.items() if np.isfinite(share)},
     }
+
+
+def _coverage(
+    errors_m: np.ndarray, covariances: np.ndarray, chosen: np.ndarray | slice = slice(None)
+) -> float:
+    """Return the share of errors inside the 90 % ellipsoid; NaN if no covariance is known.
+
+    Parameters
+    ----------
+    errors_m : ndarray, shape (poses, joints, 3)
+    covariances : ndarray, shape (poses, joints, 3, 3)
+    chosen : ndarray of bool, optional
+        Joints.
+    """
+    error, matrix = errors_m[:, chosen].reshape(-1, 3), covariances[:, chosen].reshape(-1, 3, 3)
+    known = np.isfinite(error).all(1) & np.isfinite(matrix).all((1, 2))
+    error, matrix = error[known], matrix[known]
+    whole = np.linalg.eigvalsh(matrix)[:, 0] > 0  # what is known exactly has no ellipsoid
+    if not whole.any():
+        return float("nan")
+    squared = squared_distance(error[whole], matrix[whole])
+    return float((squared <= scipy.stats.chi2.ppf(0.9, 3)).mean())
 
 
 def _timing(poses: Poses | Poses3D) -> dict[str, float]:

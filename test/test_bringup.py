@@ -58,9 +58,10 @@ def test_the_refiner_is_there_if_asked_for() -> None:
 def test_the_lifter_reads_refined_poses_where_there_are_any() -> None:
     assert "pose_lifter" not in specs(refiner=True)
     lifter = specs(lifter="true", lifter_weights="2d")["pose_lifter"]
-    assert (lifter.parameters, tuple(lifter.remappings)) == ({"weights": "2d"}, ())
+    assert lifter.parameters == {"weights": "2d", "placement": "range"}  # the radars are there
+    assert tuple(lifter.remappings) == ()
     lifter = specs(lifter=True, refiner=True)["pose_lifter"]
-    assert lifter.parameters == {"weights": "wrapper"}
+    assert lifter.parameters["weights"] == "wrapper"
     assert tuple(lifter.remappings) == (("pose2d", "refined/pose2d"),)
     assert lifter.environment["OMP_NUM_THREADS"] == "1"
 

@@ -11,9 +11,9 @@ into samples of the data:
 ================  =================================================================================
 
 The schedulers of the library `diffusers` give the same coefficients (``DDPMScheduler`` with
-``trained_betas`` and ``variance_type="fixed_small"`` agrees to 2e-7), but they bring 19 packages
-that nothing else here needs, 90 MB of them, and their import takes five seconds: too much on a
-robot for three short formulas.
+``trained_betas`` and ``variance_type="fixed_small"`` agrees to 2e-7, as the tests compare where it
+is installed), but they bring 19 packages that nothing else here needs, 90 MB of them, and their
+import takes five seconds: too much on a robot for three short formulas.
 """
 
 from __future__ import annotations

@@ -5,10 +5,15 @@ the weights (`hypotheses.SpreadCalibration`): of joints relative to the hip, suc
 ellipsoid that a reader takes for the 90 % one held 90 % of the truth in poses that the network was
 not trained on. Without such factors, or with another number of hypotheses than they are for, it is
 not known.
+
+That holds for a detector's errors in images. Those of a radar network's estimates are others: they
+last for seconds and move the whole body, so that hypotheses agree and are all wrong. For them the
+weights may say what comes on top (`EstimatedCalibration`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -21,8 +26,99 @@ from radar_pose_ros.models.diffhpe import FAST, Lifter
 from radar_pose_ros.models.diffusion import Sampler
 from radar_pose_ros.models.hypotheses import SpreadCalibration
 from radar_pose_ros.skeleton.image import network_input
+from radar_pose_ros.skeleton.placement import BY_SIZE, PlaceSpread
 
 HYPOTHESES = 5  # where the weights do not say how many
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is known of the errors of lifted poses.
+
+    Parameters
+    ----------
+    spread : SpreadCalibration
+        What the hypotheses' covariance is multiplied by.
+    added_m : sequence of (float, float, float)
+        By joint, in the axes of the camera (right, down, forward): standard deviations of what the
+        hypotheses do not show, relative to the hip. Nothing if it is empty.
+    place : PlaceSpread
+        Of a place that the pose in the image gave.
+
+    Raises
+    ------
+    ValueError
+        If there are others than three for each joint, or one is negative.
+    """
+
+    spread: SpreadCalibration
+    added_m: Sequence[Sequence[float]] = ()
+    place: PlaceSpread = BY_SIZE
+
+    def __post_init__(self) -> None:
+        added = np.asarray(self.added_m, np.float64)
+        wanted = (len(self.spread.factors), 3)
+        fits = added.size == 0 or added.shape == wanted
+        if not fits or not (np.isfinite(added) & (added >= 0)).all():
+            raise ValueError(
+                f"what is added to a spread must be {wanted} numbers of 0 or more, got "
+                f"{added.shape}"
+            )
+
+    def covariance(self, poses_m: ArrayLike) -> np.ndarray:
+        """Return covariances, ``(..., joints, 3, 3)``, of the mean of hypotheses.
+
+        Takes ``(hypotheses, ..., joints, 3)``; see `SpreadCalibration.covariance`.
+        """
+        found = self.spread.covariance(poses_m)
+        if not len(self.added_m):
+            return found
+        return found + np.square(self.added_m)[:, :, None] * np.eye(3)
+
+
+@dataclass(frozen=True)
+class EstimatedCalibration:
+    """What holds of poses in the image that a network has estimated from radar.
+
+    Parameters
+    ----------
+    of : str
+        The network: it stands in the name of the poses' model, with a preset behind a slash.
+    added_m, sideways, depth
+        See `Calibration` and `PlaceSpread`.
+    """
+
+    of: str
+    added_m: Sequence[Sequence[float]]
+    sideways: float
+    depth: float
+
+    @classmethod
+    def of_weights(cls, entry: Mapping[str, Any]) -> EstimatedCalibration:
+        """Return what `as_dict` made, as a manifest of weights keeps it.
+
+        Raises
+        ------
+        ValueError
+            If it is none.
+        """
+        try:
+            return cls(**entry)
+        except TypeError as error:
+            raise ValueError(f"no calibration of estimates: {error}") from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, to four decimals."""
+        return {
+            "of": self.of,
+            "added_m": np.round(np.asarray(self.added_m, float), 4).tolist(),
+            "sideways": round(self.sideways, 4),
+            "depth": round(self.depth, 4),
+        }
+
+    def on(self, spread: SpreadCalibration) -> Calibration:
+        """Return it, on top of what holds for a detector."""
+        return Calibration(spread, self.added_m, PlaceSpread(self.sideways, self.depth))
 
 
 @dataclass(frozen=True)
@@ -49,6 +145,8 @@ class WindowLifter:
     lifter : Lifter
     calibration : SpreadCalibration, optional
         What the spread of as many hypotheses is worth.
+    estimated : EstimatedCalibration, optional
+        What comes on top if what is lifted was estimated from radar.
     seed : int
         Of the noise that hypotheses begin from: the same windows in the same order give the same
         poses.
@@ -62,9 +160,15 @@ class WindowLifter:
         calibration: SpreadCalibration | None = None,
         seed: int = 0,
         rate_hz: float = 0.0,
+        estimated: EstimatedCalibration | None = None,
     ) -> None:
         known = calibration is not None and calibration.hypotheses == lifter.hypotheses
         self.calibration = calibration if known else None
+        self._of = "" if estimated is None else f"{estimated.of}/"
+        self._known = None if self.calibration is None else Calibration(self.calibration)
+        self._of_estimates = self._known
+        if self.calibration is not None and estimated is not None:
+            self._of_estimates = estimated.on(self.calibration)
         self.rate_hz = rate_hz
         self._lifter = lifter
         self._generator = torch.Generator().manual_seed(seed)
@@ -79,7 +183,23 @@ class WindowLifter:
         """Poses per window whose mean is given."""
         return self._lifter.hypotheses
 
-    def lift(self, pixels: ArrayLike, size_px: tuple[int, int]) -> LiftedWindows:
+    def calibration_for(self, model: str) -> Calibration | None:
+        """Return what is known of the errors of such poses; None without a calibration.
+
+        Parameters
+        ----------
+        model : str
+            What made the poses in the image, as their messages say it.
+        """
+        return self._of_estimates if self._of and self._of in model else self._known
+
+    def lift(
+        self,
+        pixels: ArrayLike,
+        size_px: tuple[int, int],
+        model: str = "",
+        stop: Callable[[], bool] | None = None,
+    ) -> LiftedWindows:
         """Lift windows.
 
         Parameters
@@ -88,19 +208,26 @@ class WindowLifter:
             Joints of H36M17, NaN where not known.
         size_px : (int, int)
             Width and height of the image.
+        model : str
+            See `calibration_for`.
+        stop : callable, optional
+            Is asked several times a second whether to give up.
 
         Raises
         ------
         ValueError
             If the shape is another.
+        LiftingStoppedError
+            If ``stop`` said so.
         """
         keypoints = torch.from_numpy(network_input(pixels, size_px))
-        found = self._lifter.lift(keypoints, self._generator).double().numpy()
+        found = self._lifter.lift(keypoints, self._generator, stop).double().numpy()
         poses = found.transpose(1, 0, 4, 3, 2)  # (hypotheses, windows, frames, joints, 3)
         mean = hypotheses.average(poses)
-        if self.calibration is None:
+        calibration = self.calibration_for(model)
+        if calibration is None:
             return LiftedWindows(mean, np.full((*mean.shape, 3), np.nan))
-        return LiftedWindows(mean, self.calibration.covariance(poses))
+        return LiftedWindows(mean, calibration.covariance(poses))
 
 
 def load(name: str, count: int = 0) -> tuple[WindowLifter, str]:
@@ -123,10 +250,12 @@ def load(name: str, count: int = 0) -> tuple[WindowLifter, str]:
     standard, sampler = sampling(entry)
     spread = entry.get("spread")
     calibration = SpreadCalibration.of_weights(spread) if spread else None
+    estimated = entry.get("estimated_spread")
     lifter = WindowLifter(
         Lifter(network, count or standard, sampler),
         calibration,
         rate_hz=float(entry.get("poses", {}).get("rate_hz", 0.0)),
+        estimated=EstimatedCalibration.of_weights(estimated) if estimated else None,
     )
     # Once from nothing, so that memory is taken before poses come.
     nothing = np.full((1, lifter.frames, network.config.joints, 2), np.nan)

@@ -23,18 +23,25 @@ import numpy as np
 
 from radar_pose_ros.models.lifting import LiftedWindows
 from radar_pose_ros.models.refiner import Origin
-from radar_pose_ros.nodes.pacing import NANOSECONDS
+from radar_pose_ros.nodes.pacing import NANOSECONDS, rate_warning
 from radar_pose_ros.nodes.people import Person, Sightings, by_key, doubles
 from radar_pose_ros.nodes.window import FrameWindow
 from radar_pose_ros.skeleton import mapping
 from radar_pose_ros.skeleton.definitions import H36M17
 from radar_pose_ros.skeleton.image import fill_ends
-from radar_pose_ros.skeleton.placement import RIG_PLANE, Ground, Intrinsics, place
+from radar_pose_ros.skeleton.placement import (
+    BY_SIZE,
+    RIG_PLANE,
+    Ground,
+    Intrinsics,
+    PlaceSpread,
+    at_range,
+    place,
+)
 from radar_pose_ros.skeleton.projection import CAMERA_FRAME
 
 PERIOD_STEPS = 15  # the period is the median of so many steps from pose to pose
 FEWEST_STEPS = 3
-RATE_TOLERANCE = 0.25  # by that share poses may come at another rate than a network was trained at
 
 # (people, frames, 17 joints, 2) in px -> what they are in space
 Lift = Callable[[np.ndarray], LiftedWindows]
@@ -64,11 +71,28 @@ class LiftedFrame(NamedTuple):
     missing_sources: list[str]
 
 
+# (stamp in ns, direction (3,) in the camera's optical frame) -> m to what returns most strongly
+RangeAt = Callable[[int, np.ndarray], float | None]
+
+
 class Placing(NamedTuple):
-    """What is known of the camera, to place people by; without a camera they are not placed."""
+    """What people are placed by.
+
+    Attributes
+    ----------
+    camera : Intrinsics, optional
+        Without it they are not placed.
+    ground : Ground, optional
+    spread : PlaceSpread
+        Of such poses.
+    range_at : callable, optional
+        What the radars measure; None for an instant or a direction in which that is not clear.
+    """
 
     camera: Intrinsics | None = None
     ground: Ground | None = None
+    spread: PlaceSpread = BY_SIZE
+    range_at: RangeAt | None = None
 
 
 NOWHERE = Placing()
@@ -98,15 +122,8 @@ def pace_warning(period_ns: int | None, trained_hz: float) -> str:
     trained_hz : float
         Of the poses that the network was trained on; 0 if that is not known.
     """
-    if not period_ns or not trained_hz:
-        return ""
-    rate_hz = NANOSECONDS / period_ns
-    if abs(rate_hz / trained_hz - 1) <= RATE_TOLERANCE:
-        return ""
-    return (
-        f"poses come at {rate_hz:.3g} Hz, but the network was trained at {trained_hz:g} Hz: "
-        "movements look faster or slower to it than they are"
-    )
+    rate_hz = NANOSECONDS / period_ns if period_ns else 0.0
+    return rate_warning("poses come at", rate_hz, "the network", trained_hz)
 
 
 class PeopleLifter:
@@ -135,7 +152,8 @@ class PeopleLifter:
         What happened so far: "restarts" of the stream; "repeats", poses with the stamp of the one
         before; "skipped_runs", for which there was no time; "lost", poses that left the window
         before they could be lifted; "left_out", people beyond ``most_people``; "doubles", people
-        left out because somebody before them in the message has their number.
+        left out because somebody before them in the message has their number; "without_range",
+        people placed by their size because the radars' range was not clear.
 
     Raises
     ------
@@ -243,7 +261,6 @@ class PeopleLifter:
         items, stamps = self._window.items, self._window.stamps_ns
         first = self._window.added - len(items)
         places = range(self._next - first, end - first)
-        self._next = max(self._next, end)
         given = [(place, items[place]) for place in places if items[place] is not None]
         keys = self._chosen([frame for _, frame in given])
         lifted: dict[int, list[Person | None]] = {}
@@ -263,16 +280,20 @@ class PeopleLifter:
                     spread[-length:],
                     self.skeleton,
                 )
+        self._next = max(self._next, end)
         frames = []
         for place_, frame in given:
             there = [
                 (frame.people[key], lifted[key][place_]) for key in frame.people if key in keys
             ]
             self.counts["left_out"] += len(frame.people) - len(there)
+            stamp_ns = stamps[place_]
             placed = [
-                self._placed(person, seen, placing) for seen, person in there if person is not None
+                self._placed(person, seen, placing, stamp_ns)
+                for seen, person in there
+                if person is not None
             ]
-            frames.append(LiftedFrame(stamps[place_], placed, frame.missing_sources))
+            frames.append(LiftedFrame(stamp_ns, placed, frame.missing_sources))
         return frames
 
     def _chosen(self, frames: Sequence[SeenFrame]) -> list[int]:
@@ -293,7 +314,7 @@ class PeopleLifter:
                 pixels[place_] = mapping.convert(keypoints, self.skeleton, H36M17.name)
         return pixels
 
-    def _placed(self, person: Person, seen: Person, placing: Placing) -> Person:
+    def _placed(self, person: Person, seen: Person, placing: Placing, stamp_ns: int) -> Person:
         """Return a lifted person where the camera saw them, or as they are if nothing tells."""
         if placing.camera is None:
             return person
@@ -301,9 +322,16 @@ class PeopleLifter:
         # what the mapping has made of several joints need not be where the network has it
         pixels[~self._measured] = np.nan
         trust = mapping.carry(seen.joint_confidence, self.skeleton, H36M17.name)
-        found = place(person.keypoints, pixels, trust, placing.camera, placing.ground)
+        found = place(
+            person.keypoints, pixels, trust, placing.camera, placing.ground, placing.spread
+        )
         if found is None:
             return person
+        if placing.range_at is not None:
+            range_m = placing.range_at(stamp_ns, found.root_m)
+            measured = None if range_m is None else at_range(found, range_m)
+            self.counts["without_range"] += measured is None
+            found = measured or found
         assert person.covariance is not None
         return replace(
             person,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -9,12 +10,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 
 from radar_pose_ros import msg
 from radar_pose_ros.models import lifting as models
+from radar_pose_ros.models.diffhpe import LiftingStoppedError
 from radar_pose_ros.models.lifting import WindowLifter
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, SENSOR_DATA, ManagedNode, run
@@ -26,13 +29,16 @@ from radar_pose_ros.nodes.lifting import (
     camera_of,
     pace_warning,
 )
-from radar_pose_ros.nodes.memory import Recent
+from radar_pose_ros.nodes.memory import Memory, Recent
 from radar_pose_ros.nodes.pacing import Pacer
 from radar_pose_ros.nodes.people import Person, origins_are_known
 from radar_pose_ros.nodes.worker import Mailbox
+from radar_pose_ros.radar import person_range
+from radar_pose_ros.radar.person_range import RADARS, AntennaFrame
 from radar_pose_ros.skeleton import mapping
 from radar_pose_ros.skeleton.definitions import H36M17, SKELETONS
-from radar_pose_ros.skeleton.placement import Ground, Intrinsics
+from radar_pose_ros.skeleton.placement import BY_SIZE, Ground, Intrinsics
+from radar_pose_ros.skeleton.projection import CAMERA_FRAME
 
 # While the network computes, others wait, and a refiner lets all it holds go at once where a
 # stream ends: nothing must be lost until this process is awake again.
@@ -53,7 +59,9 @@ COUNTS = {
     "skipped_runs": "runs that there was no time for",
     "left_out": "people beyond max_people",
     "restarts": "streams begun anew after a gap or a jump in time",
+    "without_range": "people placed without the radars' range",
 }
+SPAN_NS = int(person_range.SPAN_S * convert.NANOSECONDS)
 
 
 class Input(NamedTuple):
@@ -108,16 +116,23 @@ class PoseLifter(ManagedNode):
         self._pacer = Pacer(1 / 30, v.stride)
         self._pacing = threading.Lock()
         self._mailbox = Mailbox(v.queue_size)
+        self._antennas = {radar: Memory() for radar in RADARS}
         self.health.watch("pose3d")
         self.start_worker("lifter", self._lift)
         self.start_worker("publisher", self._publish)
         self.health.watch("pose2d", v.input_timeout_s)
         self.subscribe(CameraInfo, "camera_info", SENSOR_DATA, self._take_camera)
+        for radar in RADARS if v.placement == "range" else ():
+            topic = f"{radar}/heatmap"
+            self.health.watch(topic)
+            take = partial(self._take_heatmap, radar)
+            self.subscribe(msg.RadarHeatmap, topic, SENSOR_DATA, take)
         self.subscribe(msg.HumanPose2DArray, "pose2d", POSES, self._take)
 
     def deactivate(self) -> None:
         """Miss no camera any longer; count what will not be published any more."""
         self.health.warn("camera", "")
+        self.health.warn("range", "")
         self.health.warn("pace", "")
         waiting = 0 if self._flushed or self._people is None else self._people.waiting
         self._flushed = True
@@ -138,6 +153,17 @@ class PoseLifter(ManagedNode):
             f"cameras beyond the last {MOST_CAMERAS}",
             self._cameras.put(message.header.frame_id, camera),
         )
+
+    def _take_heatmap(self, radar: str, message: msg.RadarHeatmap) -> None:
+        heatmap = convert.message_to_heatmap(message)
+        self.health.tick(f"{radar}/heatmap")
+        try:
+            frame = AntennaFrame.of_heatmap(
+                radar, heatmap, message.range_first_m, message.range_step_m
+            )
+        except ValueError as error:
+            raise convert.InvalidMessageError("heatmap without ranges", str(error)) from None
+        self._antennas[radar].add(convert.to_nanoseconds(message.header.stamp), frame)
 
     def _take(self, message: msg.HumanPose2DArray) -> None:
         name = message.skeleton
@@ -162,28 +188,41 @@ class PoseLifter(ManagedNode):
     # -- the lifter's thread -----------------------------------------------------------------
 
     def _lift(self, stop: threading.Event) -> None:
+        # A run of many hypotheses or people takes longer than a thread has to end: it is given up.
+        self._stopping = stop
         while not stop.is_set():
             for taken in self._mailbox.take_all(IDLE_S):
-                if stop.is_set():  # each may take a run
-                    self.health.drop(NO_TIME)
-                else:
-                    self._add(taken)
-            if self._flushed or stop.is_set():
-                continue
-            if self._people.due:
-                begin_s = time.monotonic()
-                self._send(self._people.run(self._placing()))
-                self.health.show("run_ms", f"{(time.monotonic() - begin_s) * 1e3:.1f}")
-                self._account()
-            elif time.monotonic() - self._now.arrived_s > self.values.input_timeout_s:
-                self._flush("streams ended by silence")
+                added = False
+                with contextlib.suppress(LiftingStoppedError):
+                    if not stop.is_set():  # each may take a run
+                        self._add(taken)
+                        added = True
+                self.health.drop(NO_TIME, int(not added))
+            if not (self._flushed or stop.is_set()):
+                with contextlib.suppress(LiftingStoppedError):
+                    self._run_or_flush()
+
+    def _run_or_flush(self) -> None:
+        """Lift what is due, or what will not go on."""
+        if self._people.due:
+            begin_s = time.monotonic()
+            self._send(self._people.run(self._placing()))
+            self.health.show("run_ms", f"{(time.monotonic() - begin_s) * 1e3:.1f}")
+            self._account()
+        elif time.monotonic() - self._now.arrived_s > self.values.input_timeout_s:
+            self._flush("streams ended by silence")
 
     def _add(self, taken: Input) -> None:
         now, v = self._now, self.values
         if now is None or now.image != taken.image:
             self._flush("streams ended by another skeleton, image or model")
             self._people = PeopleLifter(
-                partial(self._windows.lift, size_px=taken.image.size_px),
+                partial(
+                    self._windows.lift,
+                    size_px=taken.image.size_px,
+                    model=taken.image.model,
+                    stop=self._stopping.is_set,
+                ),
                 self._windows.frames,
                 taken.image.skeleton,
                 stride=v.stride,
@@ -237,7 +276,25 @@ class PoseLifter(ManagedNode):
         camera = camera_of(image, self._cameras.all())
         lacking = f"no camera_info of {image.frame_id!r} in that size: people are not placed"
         self.health.warn("camera", lacking if camera is None else "")
-        return Placing(camera, self._ground)
+        assert self._windows is not None
+        calibration = self._windows.calibration_for(image.model)
+        spread = BY_SIZE if calibration is None else calibration.place
+        if self.values.placement != "range":
+            return Placing(camera, self._ground, spread)
+        elsewhere = image.frame_id != CAMERA_FRAME
+        lacking = f"the radars' range is not for the image {image.frame_id!r}"
+        self.health.warn("range", lacking if elsewhere else "")
+        return Placing(camera, None, spread, _nowhere if elsewhere else self._range_at)
+
+    def _range_at(self, stamp_ns: int, direction: np.ndarray) -> float | None:
+        """Return the distance to what returns most strongly, if that is clear."""
+        frames = [
+            (late_ns / convert.NANOSECONDS, frame)
+            for memory in self._antennas.values()
+            for late_ns, frame in memory.within(stamp_ns, SPAN_NS)
+        ]
+        found = person_range.strongest_return(frames, direction)
+        return found.range_m if found is not None and found.clear else None
 
     def _send(self, frames: Sequence[LiftedFrame], flush: bool = False) -> None:
         """Hand frames to the publisher as messages."""
@@ -277,6 +334,10 @@ class PoseLifter(ManagedNode):
                 self._poses.publish(message)
                 self.health.tick("pose3d")
             stop.wait(min(wait_s, 0.05))
+
+
+def _nowhere(stamp_ns: int, direction: np.ndarray) -> None:
+    """Measure no range: the radars' place before that camera is not known."""
 
 
 def main() -> int:

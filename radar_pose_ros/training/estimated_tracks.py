@@ -68,7 +68,7 @@ def load(
         If the rate is none of those, or ``root`` holds people of another seed, length, rate or
         network.
     """
-    radar = load_cfg(resources.find("config", RADAR))
+    radar = load_radar()
     every = round(rate_hz / radar.waveform.frame_rate_hz)
     if every < 1 or every * radar.waveform.frame_rate_hz != rate_hz:
         raise ValueError(
@@ -82,9 +82,8 @@ def load(
     for number in range(count):
         path = root / split / f"{number:05d}.npz"
         if not path.exists():
-            clip = _clip(split, number, seconds, seed, radar)
-            room = int(_stream(split, number, seed).generate_state(1)[0])
-            cube = simulate_recording(clip, radar, HeatmapConfig(**entry["heatmap"]), room)
+            clip = movement(split, number, seconds=seconds, seed=seed)
+            cube = seen_by_radars(clip, HeatmapConfig(**entry["heatmap"]), split, number, seed)
             truth = _truth(clip, every, first)
             detected = np.full_like(truth, np.nan)
             detected[::every] = _estimates(clip, cube, model)
@@ -99,7 +98,7 @@ def load(
                 raise ValueError(
                     f"{path} was made with {stored['made_with']}, not {made_with}: {cure}"
                 )
-            now = _truth(_clip(split, number, seconds, seed, radar), every, first)
+            now = _truth(movement(split, number, seconds=seconds, seed=seed), every, first)
             if stored["truth"].shape != now.shape or np.abs(stored["truth"] - now).max() > 0.1:
                 raise ValueError(
                     f"{path} holds a movement of another version of this package: {cure}"
@@ -122,16 +121,40 @@ def _stream(split: str, number: int, seed: int) -> np.random.SeedSequence:
     return np.random.SeedSequence([_STREAM, seed, SPLITS.index(split), number])
 
 
-def _clip(split: str, number: int, seconds: float, seed: int, radar: RadarConfig) -> MotionClip:
+def load_radar() -> RadarConfig:
+    """Return the radar that both of the rig's are."""
+    return load_cfg(resources.find("config", RADAR))
+
+
+def movement(split: str, number: int, *, seconds: float, seed: int) -> MotionClip:
+    """Return how somebody moves, at the radars' frames; arguments as for `load`."""
     rng = np.random.default_rng(_stream(split, number, seed))
-    return random_sequence(rng, seconds, radar.waveform.frame_rate_hz, split)
+    return random_sequence(rng, seconds, load_radar().waveform.frame_rate_hz, split)
+
+
+def seen_by_radars(
+    clip: MotionClip, heatmap: HeatmapConfig, split: str, number: int, seed: int
+) -> np.ndarray:
+    """Simulate what both radars see of somebody, in a room of their own.
+
+    Returns
+    -------
+    ndarray
+        As `simulate_recording` has it.
+    """
+    room = int(_stream(split, number, seed).generate_state(1)[0])
+    return simulate_recording(clip, load_radar(), heatmap, room)
+
+
+def times_s(clip: MotionClip, every: int, first: int) -> np.ndarray:
+    """Return the instants of a track, ``every`` frames per radar frame, without both ends."""
+    frames = len(clip.times_s) - 2 * first
+    steps = np.arange((frames - 1) * every + 1) / (every * clip.rate_hz)
+    return clip.times_s[first] + steps
 
 
 def _truth(clip: MotionClip, every: int, first: int) -> np.ndarray:
-    """Return the joints in the image, ``every`` frames per radar frame, without both ends."""
-    frames = len(clip.times_s) - 2 * first
-    steps = np.arange((frames - 1) * every + 1) / (every * clip.rate_hz)
-    return project(clip.joints_at(clip.times_s[first] + steps)).astype(np.float32)
+    return project(clip.joints_at(times_s(clip, every, first))).astype(np.float32)
 
 
 def _estimates(clip: MotionClip, range_doppler: np.ndarray, model: MilliMamba) -> np.ndarray:

@@ -100,6 +100,24 @@ def test_steps_chosen_by_the_ratio_are_equal_in_it() -> None:
     assert widths == pytest.approx(np.full(7, (ratio[0] - ratio[-1]) / 7), rel=0.15)
 
 
+def test_the_library_diffusers_has_the_same_coefficients() -> None:
+    """Where it is installed: its powers of the signal, and all its steps back to the data."""
+    diffusers = pytest.importorskip("diffusers")
+    scheduler = diffusers.DDPMScheduler(
+        num_train_timesteps=50,
+        trained_betas=DIFFUSION.betas,
+        variance_type="fixed_small",
+        clip_sample=False,
+    )
+    np.testing.assert_allclose(scheduler.alphas_cumprod, DIFFUSION.signal, atol=2e-7)
+    x, predict = noise(9)[None], gaussian(DIFFUSION)
+    ours = sample(predict, x, DIFFUSION, generator=torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    for step in reversed(range(50)):
+        x = scheduler.step(predict(x, step), step, x, generator=generator).prev_sample
+    np.testing.assert_allclose(x, ours, atol=1e-5)
+
+
 # -- samplers ------------------------------------------------------------------------------------
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from tolerances import assert_close
 
+from radar_pose_ros.models.diffhpe import LiftingStoppedError
 from radar_pose_ros.models.lifting import LiftedWindows
 from radar_pose_ros.models.refiner import Origin
 from radar_pose_ros.nodes.lifting import ImagePlane, PeopleLifter, Placing, camera_of, pace_warning
 from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
-from radar_pose_ros.skeleton.placement import RIG_PLANE, Intrinsics
+from radar_pose_ros.skeleton.placement import PELVIS_BEHIND_M, RIG_PLANE, Intrinsics
 from radar_pose_ros.skeleton.projection import CAMERA_FRAME
 
 NAN = math.nan
@@ -272,6 +273,53 @@ def test_people_are_placed_where_the_camera_saw_them() -> None:
     people.add(stamp(2), [seen])
     (frame,) = people.run()  # no camera
     assert frame.people[0].root_relative
+
+
+def test_the_radars_say_how_far_away_people_are() -> None:
+    """In the direction of the image; where they are silent, by size, and that is counted."""
+    rng = np.random.default_rng(6)
+    shape = rng.uniform(-0.5, 0.5, (JOINTS, 3))
+    shape[H36M17.root] = 0.0
+    root = np.array([0.2, -0.1, 2.5])
+    pixels = 200.0 * (shape + root)[:, :2] / (shape + root)[:, 2:] + 128.0
+    names = ["thorax" if name == "neck" else name for name in HUPR14.joints]
+    keypoints = pixels[[H36M17.index(name) for name in names]]
+    asked: list[tuple[int, np.ndarray]] = []
+
+    def lift(pixels: np.ndarray) -> LiftedWindows:
+        poses = np.broadcast_to(shape, (*pixels.shape[:-1], 3))
+        return LiftedWindows(poses, np.zeros((*poses.shape, 3)))
+
+    def range_at(stamp_ns: int, direction: np.ndarray) -> float | None:
+        asked.append((stamp_ns, direction))
+        return {0: 2.6, 1: None, 2: 9.0}[len(asked) - 1]
+
+    people = PeopleLifter(lift, FRAMES, HUPR14.name, stride=3, wait=0, gap_s=1.0)
+    for k in range(3):
+        people.add(stamp(k), [Person(keypoints, np.full(len(keypoints), 0.9), 0.9)])
+    frames = people.run(Placing(RIG_PLANE, range_at=range_at))
+    found = [frame.people[0].keypoints[H36M17.root] for frame in frames]
+    towards = root / np.linalg.norm(root)
+    np.testing.assert_allclose(found[0], (2.6 + PELVIS_BEHIND_M) * towards, atol=1e-6)
+    for place in found[1:]:  # nothing there, and something that is four times as far away
+        np.testing.assert_allclose(place, root, atol=1e-6)
+    assert +people.counts == {"without_range": 2}
+    assert [stamp_ns for stamp_ns, _ in asked] == [stamp(0), stamp(1), stamp(2)]
+    np.testing.assert_allclose(asked[0][1], root, atol=1e-6)
+
+
+def test_what_was_not_lifted_still_waits() -> None:
+    """A run that is given up leaves its frames to the next one, or to be counted."""
+
+    def give_up(pixels: np.ndarray) -> LiftedWindows:
+        raise LiftingStoppedError
+
+    people = PeopleLifter(give_up, FRAMES, HUPR14.name, stride=3, wait=3, gap_s=0.5)
+    for k in range(6):
+        people.add(stamp(k), [person(k)])
+    with pytest.raises(LiftingStoppedError):
+        people.run()
+    assert (people.waiting, people.due) == (6, True)
 
 
 def test_the_rig_s_plane_is_known_and_others_are_told() -> None:

@@ -15,7 +15,12 @@ import torch
 from radar_pose_ros.models import lifting, weights
 from radar_pose_ros.models.diffhpe import PRESETS, DiffHPE
 from radar_pose_ros.models.hypotheses import SpreadCalibration
+from radar_pose_ros.radar.heatmap import angle_transform
+from radar_pose_ros.radar.person_range import RADARS, in_link
+from radar_pose_ros.radar.virtual_array import VirtualArray
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
+from radar_pose_ros.skeleton.placement import PELVIS_BEHIND_M, RANGE_SPREAD_M
+from radar_pose_ros.skeleton.projection import CAMERA_FRAME
 
 if TYPE_CHECKING:
     from conftest import LiveGraph
@@ -98,10 +103,16 @@ class Source:
         return self.start_ns + round(k * 1e9 / 30)
 
     def publish(
-        self, k: int, keypoints: np.ndarray, at: int = 0, pause_s: float = 0.01, **about: Any
+        self,
+        k: int,
+        keypoints: np.ndarray,
+        at: int = 0,
+        pause_s: float = 0.01,
+        frame_id: str = "camera",
+        **about: Any,
     ) -> None:
         """Publish the frame of this number, stamped as one so many frames later."""
-        head = self._convert.header(self.stamp_ns(k + at), "camera")
+        head = self._convert.header(self.stamp_ns(k + at), frame_id)
         trust = np.where(np.isnan(keypoints[:, 0]), 0.05, 0.8)
         common = {"skeleton": "hupr14", "model": "test/edge@0", "image_width": SIZE_PX[0]}
         common |= {"image_height": SIZE_PX[1], "missing_sources": ["radar_v"]} | about
@@ -121,6 +132,33 @@ class Source:
         for _ in range(5):
             self._cameras.publish(message)
             time.sleep(0.2)
+
+    def publish_return(self, direction: np.ndarray, range_m: float, frames: Iterable[int]) -> None:
+        """Publish heatmaps of both radars with one thing in a direction."""
+        from rclpy.qos import QoSProfile
+
+        from radar_pose_ros import msg
+
+        place = round((range_m - 1.5) / 0.05)
+        for radar in RADARS:
+            publisher = self._live.node.create_publisher(
+                msg.RadarHeatmap, f"/{radar}/heatmap", QoSProfile(depth=10)
+            )
+            self._live.wait(publisher.get_subscription_count, what=f"a subscriber of {radar}")
+            time.sleep(0.5)
+            values = np.zeros((12, 2, 60), np.complex64)
+            values[:, 1, place] = VirtualArray("IWR1843").steering(in_link(direction, radar))
+            heatmap = angle_transform(values, 16)
+            for k in frames:
+                message = msg.RadarHeatmap(
+                    header=self._convert.header(self.stamp_ns(k), f"{radar}_link"),
+                    data=self._convert.to_array(heatmap.view(np.float32)),
+                    range_first_m=1.5,
+                    range_step_m=0.05,
+                )
+                message.angle_bins, message.doppler_bins, message.range_bins = heatmap.shape
+                publisher.publish(message)
+                time.sleep(0.02)
 
     def frames(self) -> list[float]:
         """Return the numbers of the frames that came."""
@@ -263,6 +301,60 @@ def test_live_it_never_falls_behind(live: LiveGraph, tmp_path: Path) -> None:
     assert warning in live.diagnostics()[NODE].message
     assert live.change(NODE, "deactivate")
     live.wait(lambda: warning not in live.diagnostics()[NODE].message, what="no warning")
+
+
+def test_live_placed_by_the_radars(live: LiveGraph, tmp_path: Path) -> None:
+    """By its size somebody is 2.9 m away; the radars see their front at 2.5 m, for 0.4 s."""
+    file = save_random_weights(tmp_path)
+    twin = Twin(file)
+    live.start(NODE, weights=str(file), stride=STRIDE, placement="range", input_timeout_s=60.0)
+    live.diagnostics()
+    source = Source(live)
+    direction = np.array([0.1, -0.05, 1.0]) / np.linalg.norm([0.1, -0.05, 1.0])
+    expected = twin.run(range(9), 17) | twin.run(range(9, 18), 26)
+    source.publish_return(direction, 2.5, range(0, 10, 3))
+    about = {"frame_id": CAMERA_FRAME, "image_width": 256, "image_height": 256}
+    for k in range(27):
+        pose, _ = expected.get(k, expected[0])
+        points = (pose + 2.9 * direction)[PLACES]
+        source.publish(k, points[:, :2] / points[:, 2:] * 200.0 + 128.0, **about)
+    live.wait(lambda: len(source.received) >= 18, 60.0, "two runs' frames")
+    for k, message in enumerate(source.received[:18]):
+        (person,) = message.poses
+        pose, spread = expected[k]
+        by_radar = k <= 12  # the last heatmap is that of frame 9, and 0.1 s are near
+        root = (2.5 + PELVIS_BEHIND_M if by_radar else 2.9) * direction
+        np.testing.assert_allclose(positions(person), pose + root, atol=2e-3)
+        of_root = covariances(person)[0] - spread[0]
+        along = np.sqrt(direction @ of_root @ direction)
+        if by_radar:
+            assert along == pytest.approx(RANGE_SPREAD_M, rel=1e-3)
+        else:
+            assert along > 0.055 * 2.9
+    key = "people placed without the radars' range"
+    live.wait(lambda: counters(live).get(key) == "5", what="an account of the others")
+
+
+def test_live_a_long_run_is_given_up(live: LiveGraph, tmp_path: Path) -> None:
+    """Fifty hypotheses take longer than a thread has to end."""
+    file = save_random_weights(tmp_path)
+    live.start(NODE, weights=str(file), stride=STRIDE, hypotheses=50, input_timeout_s=60.0)
+    live.diagnostics()
+    source = Source(live)
+    for k in range(18):
+        source.publish(k, np.full((14, 2), 100.0))
+    live.wait(lambda: counters(live).get("pose2d total") == "18", what="all poses")
+    began_s = time.monotonic()
+    assert live.change(NODE, "deactivate")
+    assert time.monotonic() - began_s < 2.0
+    assert live.state(NODE) == "inactive"
+    if not source.received:  # the run had not ended before: it counts what it leaves
+        values = live.wait(
+            lambda: {k: v for k, v in counters(live).items() if k.startswith("dropped")},
+            what="an account",
+        )
+        assert sum(map(int, values.values())) == 18
+    assert live.change(NODE, "activate")
 
 
 def test_live_refusals(live: LiveGraph, tmp_path: Path) -> None:

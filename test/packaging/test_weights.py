@@ -6,7 +6,12 @@ import hashlib
 import json
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[2] / "weights"
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "weights"
+PARAMETERS = ROOT / "config" / "parameters"
 MAX_FILE_BYTES = 50_000_000
 ENTRIES = json.loads((FOLDER / "manifest.json").read_text())["weights"]
 
@@ -31,6 +36,13 @@ def test_every_entry_says_where_it_comes_from() -> None:
         assert entry["git_revision"], entry["file"]
         assert entry["command"], entry["file"]
         assert entry["metrics"]["split"], entry["file"]
+
+
+@pytest.mark.parametrize("path", sorted(PARAMETERS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_default_weights_of_nodes_are_there(path: Path) -> None:
+    """A node that is started by itself finds what it asks for, or does without."""
+    declared = yaml.safe_load(path.read_text("utf-8")).get("weights", {"default": ""})
+    assert declared["default"] in {"", *(entry["preset"] for entry in ENTRIES)}
 
 
 def test_every_file_is_in_the_manifest() -> None:

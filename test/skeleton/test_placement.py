@@ -11,7 +11,16 @@ from tolerances import assert_close
 from radar_pose_ros.simulation.cameras import PinholeCamera
 from radar_pose_ros.skeleton import placement
 from radar_pose_ros.skeleton.definitions import H36M17
-from radar_pose_ros.skeleton.placement import RIG_PLANE, Ground, Intrinsics, place
+from radar_pose_ros.skeleton.placement import (
+    PELVIS_BEHIND_M,
+    RANGE_SPREAD_M,
+    RIG_PLANE,
+    Ground,
+    Intrinsics,
+    PlaceSpread,
+    at_range,
+    place,
+)
 
 JOINTS = len(H36M17.joints)
 SURE = np.ones(JOINTS)
@@ -96,12 +105,12 @@ def test_noise_is_spread_as_the_covariance_says(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the size known: 90 % of the roots inside of the ellipsoid, and no bias."""
-    monkeypatch.setattr(placement, "SIZE_SPREAD", 0.0)
     monkeypatch.setattr(placement, "PIXEL_SPREAD", 0.0)
     pixels = seen(shape() + ROOT, RIG_PLANE)
     errors, squared = [], []
     for _ in range(400):
-        found = place(shape(), pixels + rng.normal(0, 3.0, pixels.shape), SURE, RIG_PLANE)
+        noisy = pixels + rng.normal(0, 3.0, pixels.shape)
+        found = place(shape(), noisy, SURE, RIG_PLANE, spread=PlaceSpread(depth=0.0))
         assert found is not None
         errors.append(found.root_m - ROOT)
         squared.append(errors[-1] @ np.linalg.solve(found.covariance_m2, errors[-1]))
@@ -109,6 +118,52 @@ def test_noise_is_spread_as_the_covariance_says(
     assert 0.86 < np.mean(np.array(squared) < quantile) < 0.94
     assert np.abs(np.mean(errors, axis=0)).max() < 0.01
     assert np.std(errors, axis=0)[2] < 0.05
+
+
+def test_errors_that_all_joints_share_are_added() -> None:
+    """Across the line of sight 3 % of the distance, along it 8 % of it; a floor sees the first."""
+    pixels = seen(shape() + ROOT, RIG_PLANE)
+    own, shared = (
+        place(shape(), pixels, SURE, RIG_PLANE, spread=spread)
+        for spread in (PlaceSpread(0.0, 0.0), PlaceSpread(0.03, 0.08))
+    )
+    assert own is not None and shared is not None
+    assert_close(shared.root_m, own.root_m)
+    distance = np.linalg.norm(ROOT)
+    towards = np.outer(ROOT, ROOT) / distance**2
+    expected = distance**2 * (0.03**2 * (np.eye(3) - towards) + 0.08**2 * towards)
+    np.testing.assert_allclose(shared.covariance_m2 - own.covariance_m2, expected, atol=1e-6)
+    # 0.03 of 2.6 m up or down, at an ankle that is 0.91 m below the camera
+    standing = shape() + [0.0, 0.05, 2.6]
+    floor = Ground(1.0)
+    pixels = seen(standing, RIG_PLANE)
+    own, shared = (
+        place(shape(), pixels, SURE, RIG_PLANE, floor, spread)
+        for spread in (PlaceSpread(), PlaceSpread(0.03))
+    )
+    assert own is not None and shared is not None
+    more = shared.covariance_m2[2, 2] - own.covariance_m2[2, 2]
+    assert np.sqrt(more) == pytest.approx(0.03 * 2.6 / 0.91 * 2.6, rel=0.01)
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        PlaceSpread(-0.1)
+
+
+def test_a_range_moves_a_person_along_the_line_of_sight() -> None:
+    """A tenth too large, so a tenth too near by size; the radars see the body's front."""
+    pixels = seen(1.1 * shape() + ROOT, RIG_PLANE)
+    by_size = place(shape(), pixels, SURE, RIG_PLANE)
+    assert by_size is not None
+    found = at_range(by_size, float(np.linalg.norm(ROOT)) - PELVIS_BEHIND_M)
+    assert found is not None
+    assert_close(found.root_m, ROOT)
+    assert (found.scale, found.error_px) == (1.0, by_size.error_px)
+    towards = ROOT / np.linalg.norm(ROOT)
+    assert_close(found.covariance_m2 @ towards, RANGE_SPREAD_M**2 * towards)
+    across = np.cross(towards, [0.0, 1.0, 0.0])
+    of_both = [across @ place.covariance_m2 @ across for place in (by_size, found)]
+    assert_close(of_both[1], 1.1**2 * of_both[0])
+    # that is somebody else
+    assert at_range(by_size, 1.4) is None and at_range(by_size, 3.5) is None
 
 
 def test_a_joint_of_little_confidence_counts_little() -> None:
