@@ -132,7 +132,7 @@ def find_videos(folder: Path) -> dict[str, Path]:
 
 
 def find_calibration(folder: Path) -> Path:
-    """Return the calibration of a folder: in it, or as Pose2Sim has it, above it.
+    """Return the calibration of a folder: in it or, of a trial of Pose2Sim's, above it.
 
     It is a file or folder whose name has "calib" in it, or is "camera" or "cameras". Of a folder,
     the .toml file in it, if there is one.
@@ -158,13 +158,17 @@ def find_calibration(folder: Path) -> Path:
         )
     if found:
         return found[0]
+    is_trial = any((folder / kind).is_dir() for kind in POSE2SIM)
     try:
-        return pose2sim.find_calibration(folder)
+        if is_trial:
+            return pose2sim.find_calibration(folder)
     except FileNotFoundError:
-        raise ValueError(
-            f"{folder}: no calibration in it (cameras.toml, *calib*.toml or a folder *calib*), "
-            "nor above it as Pose2Sim has it: say where with --calibration"
-        ) from None
+        pass
+    above = ", nor above it as Pose2Sim has it" if is_trial else ""
+    raise ValueError(
+        f"{folder}: no calibration in it (cameras.toml, *calib*.toml or a folder *calib*){above}: "
+        "say where with --calibration"
+    )
 
 
 def images(video: Path) -> Iterator[np.ndarray]:
