@@ -528,16 +528,18 @@ def describe(summary: dict[str, Any]) -> str:
     ]
     if refined := summary.get("refined/pose2d"):
         lines.append(
-            f"refined: {refined['rate_hz']:.1f} Hz, {refined['error_px']:.1f} px off (straight "
-            f"lines {refined['linear_error_px']:.1f} px), acceleration "
+            f"refined: {refined['rate_hz']:.1f} Hz, {refined['age_ms'] / 1e3:.1f} s old, "
+            f"{refined['error_px']:.1f} px off (straight lines "
+            f"{refined['linear_error_px']:.1f} px), acceleration "
             f"{refined['accel_px']:.2f} px per frame^2 ({refined['linear_accel_px']:.2f})"
         )
     for name, what in (("pose3d", "lifted"), ("refined/pose3d", "lifted, refined")):
         if lifted := summary.get(name):
             lines.append(
-                f"{what}: {lifted['rate_hz']:.1f} Hz, MPJPE {lifted['mpjpe_mm']:.0f} mm, aligned "
-                f"{lifted['p_mpjpe_mm']:.0f} mm, bones change by {lifted['bone_length_mm']:.0f} "
-                f"mm, {lifted['place_mm'] / 1e3:.2f} m from the true place"
+                f"{what}: {lifted['rate_hz']:.1f} Hz, {lifted['age_ms'] / 1e3:.1f} s old, MPJPE "
+                f"{lifted['mpjpe_mm']:.0f} mm, aligned {lifted['p_mpjpe_mm']:.0f} mm, bones "
+                f"change by {lifted['bone_length_mm']:.0f} mm, {lifted['place_mm'] / 1e3:.2f} m "
+                "from the true place"
             )
             if "coverage_90" in lifted:
                 lines[-1] += f", 90 % ellipsoids hold {lifted['coverage_90']:.0%} of the joints"

@@ -213,8 +213,10 @@ def _coverage(
 def _timing(poses: Poses | Poses3D) -> dict[str, float]:
     stamps_ns = poses.stamps_ns
     several = len(stamps_ns) > 1
+    # over the whole time: poses that are missing count, wherever they are
+    span_s = float(stamps_ns[-1] - stamps_ns[0]) / 1e9 if several else np.nan
     return {
-        "rate_hz": 1e9 / float(np.median(np.diff(stamps_ns))) if several else float("nan"),
+        "rate_hz": (len(stamps_ns) - 1) / span_s if span_s > 0 else np.nan,
         "age_ms": float(np.median(poses.received_ns - stamps_ns)) / 1e6 if several else np.nan,
     }
 

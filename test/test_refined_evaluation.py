@@ -83,6 +83,14 @@ def test_refined_poses_beside_straight_lines(tmp_path, evidence):
     assert refined["accel_px"] < 1e-3 and refined["pck_0_2"] == refined["linear_pck_0_2"] == 1.0
 
 
+def test_missing_poses_are_missing_in_the_rate(tmp_path, evidence):
+    """Every third one is gone."""
+    stamps = [START_NS + k * FRAME_NS for k in FRAMES if k % 3]
+    messages = [(stamp, pose_message(stamp, error_px=1.0)) for stamp in stamps]
+    found = measure(write(tmp_path / "bag", "/refined/pose2d", messages), evidence)
+    assert found["refined/pose2d"]["rate_hz"] == pytest.approx(20.0, rel=0.05)
+
+
 def test_the_truth_has_no_kinks(tmp_path):
     """It is known at 10 Hz: a swinging arm, estimated perfectly at 30 Hz, has hardly an error."""
 
