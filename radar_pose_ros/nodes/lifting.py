@@ -13,8 +13,7 @@ holds. What the window no longer holds is lost, and counted; nothing ever falls 
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -23,7 +22,7 @@ import numpy as np
 
 from radar_pose_ros.models.lifting import LiftedWindows
 from radar_pose_ros.models.refiner import Origin
-from radar_pose_ros.nodes.pacing import NANOSECONDS, rate_warning
+from radar_pose_ros.nodes.pacing import NANOSECONDS, Period, rate_warning
 from radar_pose_ros.nodes.people import Person, Sightings, by_key, doubles
 from radar_pose_ros.nodes.window import FrameWindow
 from radar_pose_ros.skeleton import mapping
@@ -39,9 +38,6 @@ from radar_pose_ros.skeleton.placement import (
     place,
 )
 from radar_pose_ros.skeleton.projection import CAMERA_FRAME
-
-PERIOD_STEPS = 15  # the period is the median of so many steps from pose to pose
-FEWEST_STEPS = 3
 
 # (people, frames, 17 joints, 2) in px -> what they are in space
 Lift = Callable[[np.ndarray], LiftedWindows]
@@ -183,14 +179,13 @@ class PeopleLifter:
         self.counts: Counter[str] = Counter()
         # None is a frame without a message
         self._window: FrameWindow[SeenFrame | None] = FrameWindow(frames, int(gap_s * NANOSECONDS))
-        self._steps_ns: deque[int] = deque(maxlen=PERIOD_STEPS)
+        self._period = Period()
         self._next = 0  # number of the frame to give next, counted as the window does
 
     @property
     def period_ns(self) -> int | None:
         """Time between two frames; None until it is known."""
-        steps = self._steps_ns
-        return int(statistics.median(steps)) if len(steps) >= FEWEST_STEPS else None
+        return self._period.ns
 
     @property
     def due(self) -> bool:
@@ -228,7 +223,7 @@ class PeopleLifter:
         elif stamps:
             for missing_ns in self._window.missing_before(stamp_ns, self.period_ns):
                 self._append(missing_ns, None)
-            self._steps_ns.append(stamp_ns - stamps[-1])
+            self._period.add(stamp_ns - stamps[-1])
         self._append(stamp_ns, SeenFrame(by_key(people), list(missing_sources)))
         self.counts["doubles"] += doubles(people)
         return frames
@@ -244,7 +239,7 @@ class PeopleLifter:
         frames = self._give(self._window.added, placing)
         self._window.clear()
         self._next = self._window.added
-        self._steps_ns.clear()
+        self._period.clear()
         return frames
 
     def _append(self, stamp_ns: int, frame: SeenFrame | None) -> None:

@@ -41,6 +41,7 @@ from radar_pose_ros.training.multiview_windows import (
     RigWindow,
     errors_mm,
     fixed_windows,
+    shown,
 )
 from radar_pose_ros.training.recipe import count
 from radar_pose_ros.vision.alignment import at_instant
@@ -153,7 +154,7 @@ def linear(windows: Sequence[RigWindow]) -> list[Seen]:
 
 def unmoved(windows: Sequence[RigWindow], network: DenseWarperConfig) -> list[Seen]:
     """Return for each window what heatmaps are drawn of, see `multiview.seen_in`."""
-    seen = [multiview.seen_in([one.window], one.cameras, network) for one in windows]
+    seen = [shown([one], network) for one in windows]
     return [(one.keypoints_px[0], one.confidence[0]) for one in seen]
 
 
@@ -179,16 +180,10 @@ def moved(
     found: dict[int, Seen] = {}
     for views, slot in sorted({_kind(one) for one in windows}):
         places = [n for n, one in enumerate(windows) if _kind(one) == (views, slot)]
-        seen = [
-            multiview.seen_in([windows[n].window], windows[n].cameras, network) for n in places
-        ]
-        keypoints, confidence, distances, _ = (
-            np.concatenate(part) for part in zip(*seen, strict=True)
-        )
+        seen = shown([windows[n] for n in places], network)
         matrices = np.stack([windows[n].projections for n in places])
-        given = keypoints, confidence, distances, matrices, slot
-        pixels = multiview.move(warp, network.size, *given, device=device)
-        found |= {n: (pixels[i], confidence[i]) for i, n in enumerate(places)}
+        pixels = multiview.move(warp, network.size, *seen[:3], matrices, slot, device=device)
+        found |= {n: (pixels[i], seen.confidence[i]) for i, n in enumerate(places)}
     return [found[n] for n in range(len(windows))]
 
 

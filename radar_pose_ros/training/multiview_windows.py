@@ -20,7 +20,7 @@ from torch import Tensor
 from radar_pose_ros.datasets import cmu_mocap, simulated_poses
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.models.densewarper import DenseWarperConfig, slot_targets
-from radar_pose_ros.models.multiview import Views, crop, seen_in, views_of
+from radar_pose_ros.models.multiview import Seen, Views, crop, seen_in, views_of
 from radar_pose_ros.simulation.cameras import CameraRanges, PinholeCamera
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
 from radar_pose_ros.simulation.multiview import Detector, observe, rig
@@ -315,6 +315,12 @@ class _Places:
         return self.sources[number], self.first_s + float(place) - before
 
 
+def shown(windows: Sequence[RigWindow], network: DenseWarperConfig) -> Seen:
+    """Return what a network is shown of windows of as many views, each of a rig of its own."""
+    seen = [seen_in([one.window], one.cameras, network) for one in windows]
+    return Seen(*(np.concatenate(part) for part in zip(*seen, strict=True)))
+
+
 def stack(windows: Sequence[RigWindow], network: DenseWarperConfig, margins: np.ndarray) -> Batch:
     """Return windows of as many views, with the same newest one, as a batch.
 
@@ -326,14 +332,11 @@ def stack(windows: Sequence[RigWindow], network: DenseWarperConfig, margins: np.
     margins : ndarray, shape (windows, views)
         See `crop`.
     """
-    seen = [seen_in([one.window], one.cameras, network) for one in windows]
-    keypoints, confidence, distances, _ = (
-        np.concatenate(part) for part in zip(*seen, strict=True)
-    )
+    seen = shown(windows, network)
     matrices = np.stack([one.projections for one in windows])
     slot = windows[0].window.view
-    to_heatmap = crop(keypoints, network.size, margins)
-    views = views_of(keypoints, confidence, distances, matrices, slot, to_heatmap)
+    to_heatmap = crop(seen.keypoints_px, network.size, margins)
+    views = views_of(*seen[:3], matrices, slot, to_heatmap)
     joints = torch.from_numpy(np.stack([one.joints_m for one in windows]))
     targets = slot_targets(joints[:, None], views.projections)
     return Batch(views, targets.float(), views.confidence > 0)
