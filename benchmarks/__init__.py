@@ -1,9 +1,9 @@
 """Benchmarks, run by ``radar-pose bench NAME``.
 
 A benchmark is a module in this folder with a function ``run(quick: bool = False)`` that returns a
-list of rows ``{"id", "value", "unit", "target", "against"}`` (`radar_pose_ros.measurements.result`
-makes one). A value is best a ratio against a named peer that was measured in the same process,
-interleaved, median of many repetitions.
+list of rows ``{"id", "value", "unit", "target", "against", "met"}``
+(`radar_pose_ros.measurements.result` makes one). A value is best a ratio against a named peer that
+was measured in the same process, interleaved, median of many repetitions.
 """
 
 from __future__ import annotations

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,17 @@ import yaml
 from radar_pose_ros import resources
 from radar_pose_ros.environment import local_environment, ros_is_ready
 from radar_pose_ros.nodes import parameters as declared
+from radar_pose_ros.wording import nearest
 
 EXIT_USAGE = 2  # what a node returns that was called wrongly: starting it again is no use
 STOP_TIMEOUT_S = 5.0  # a node that is importing torch on a busy machine needs some of it
 BACKOFF_S = (1.0, 30.0)  # first and longest wait before a node is started again
+ERROR = "error: "  # begins the line in which a node says why it ends
 STEADY_AFTER_S = 30.0  # a node that lived this long starts its back-off anew
 
 RADARS = ("radar_h", "radar_v")
+# Parameters that rclpy gives every node.
+_OF_RCLPY = ("use_sim_time", "start_type_description_service")
 
 
 class BringupError(ValueError):
@@ -140,6 +145,68 @@ def check_parameters(node: NodeSpec) -> None:
             specs[name].check(value)
         except declared.ParameterError as error:
             raise BringupError(f"{node.label}: {error}") from None
+
+
+def check_parameter_file(path: str, of: Graph) -> None:
+    """Check the names in a ROS parameter file, which ROS ignores if they are misspelt.
+
+    Nodes that the graph has with other arguments may be named, too.
+
+    Raises
+    ------
+    BringupError
+        If there is no such file, it is none of parameters, or it names a node or a parameter that
+        there is not; says which are like it.
+    """
+    if not Path(path).is_file():
+        raise BringupError(f"there is no parameter file {path!r}")
+    try:
+        sections = list(_sections(yaml.safe_load(Path(path).read_text("utf-8"))))
+    except (yaml.YAMLError, UnicodeDecodeError, BringupError) as error:
+        raise BringupError(f"{path}: {' '.join(str(error).split())}") from None
+    everything = {a.name: True for a in of.arguments if isinstance(a.default, bool)}
+    nodes = {f"/{node.label}": node for node in of.nodes(everything)}
+    for name, values in sections:
+        named = [nodes[label] for label in nodes if re.fullmatch(_pattern(name), label)]
+        if not named:
+            raise BringupError(f"{path}: there is no node {name}: {nearest(name, nodes)}")
+        known = {key: None for node in named for key in declared.load(node.executable)}
+        for parameter in _names(values):
+            ours = parameter in known or parameter in _OF_RCLPY
+            if not ours and not parameter.startswith("qos_overrides."):
+                raise BringupError(
+                    f"{path}: {name} has no parameter {parameter!r}: {nearest(parameter, known)}"
+                )
+
+
+def _sections(content: Any, name: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the full name of each node in a parameter file, wildcards and all, and its values."""
+    if not isinstance(content, Mapping):
+        raise BringupError(
+            f"want names of nodes, below them ros__parameters, got {content!r} at {name or '/'}"
+        )
+    for key, value in content.items():
+        if key != "ros__parameters":
+            yield from _sections(value, f"{name}/{str(key).strip('/')}")
+        elif isinstance(value, Mapping):
+            yield name, value
+        else:
+            raise BringupError(f"{name}: want parameters with their values, got {value!r}")
+
+
+def _pattern(name: str) -> str:
+    """Return a regular expression of a node's name: * is one part of it, ** any number."""
+    wild = {"*": "/[^/]+", "**": "(?:/[^/]+)*"}
+    return "".join(wild.get(part, "/" + re.escape(part)) for part in name.split("/")[1:])
+
+
+def _names(values: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the names of parameters; of those inside of others with dots, as ROS has them."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}"
 
 
 def process_environment(threads: int) -> dict[str, str]:
@@ -358,6 +425,7 @@ def command(node: NodeSpec, parameter_file: Path) -> list[str]:
 class _Process:
     node: NodeSpec
     handle: subprocess.Popen[str] | None = None
+    reader: threading.Thread | None = None
     started_s: float = 0.0
     next_start_s: float = 0.0
     backoff_s: float = BACKOFF_S[0]
@@ -382,6 +450,8 @@ class GraphRunner:
     exit_code : int
         0; or 2 as soon as a node said that it was called wrongly; or 1 if without `respawn` a node
         ended, or if one had to be killed.
+    failure : str
+        Which node said that it was called wrongly, and what it said; empty if none did.
     """
 
     def __init__(
@@ -391,6 +461,8 @@ class GraphRunner:
         respawn: bool = True,
     ) -> None:
         self.exit_code = 0
+        self.failure = ""
+        self._said: dict[str, str] = {}  # by label, a node's last error
         self._output = output
         self._respawn = respawn
         self._processes = [_Process(node) for node in nodes]
@@ -420,6 +492,8 @@ class GraphRunner:
         base = dict(os.environ) if ros_is_ready() else local_environment(os.environ)
         base["RADAR_POSE_EXIT_WITH_PARENT"] = "1"
         base["PYTHONUNBUFFERED"] = "1"
+        if self._respawn:  # who does not, watches what the nodes say
+            base["RADAR_POSE_EXIT_UNCONFIGURED"] = "1"
         self._environment = base
         for process in self._processes:
             self._start(process)
@@ -439,12 +513,17 @@ class GraphRunner:
             start_new_session=True,  # Ctrl-C reaches the runner, and the runner ends the nodes
         )
         process.handle, process.started_s = handle, time.monotonic()
-        threading.Thread(target=self._forward, args=(node.label, handle), daemon=True).start()
+        process.reader = threading.Thread(
+            target=self._forward, args=(node.label, handle), daemon=True
+        )
+        process.reader.start()
 
     def _forward(self, label: str, handle: subprocess.Popen[str]) -> None:
         assert handle.stdout is not None
         for line in handle.stdout:
             self._output(f"[{label}] {line.rstrip()}")
+            if line.startswith(ERROR):
+                self._said[label] = line.removeprefix(ERROR).strip()
 
     def poll(self) -> bool:
         """Look after the processes; return whether the graph should go on."""
@@ -460,7 +539,12 @@ class GraphRunner:
                 continue
             process.handle = None
             if code == EXIT_USAGE or not self._respawn:
-                self._output(f"[{process.node.label}] ended with code {code}: stopping the graph")
+                label = process.node.label
+                self._output(f"[{label}] ended with code {code}: stopping the graph")
+                if code == EXIT_USAGE:
+                    assert process.reader is not None
+                    process.reader.join(1.0)  # its last words
+                    self.failure = f"{label}: {self._said.get(label, 'called wrongly')}"
                 self.exit_code = EXIT_USAGE if code == EXIT_USAGE else 1
                 return False
             if now_s - process.started_s > STEADY_AFTER_S:
@@ -510,6 +594,8 @@ def up(
 ) -> int:
     """Run a graph until Ctrl-C, SIGTERM, a node that was called wrongly, or the duration.
 
+    Called wrongly is also one that cannot configure itself: its weights are not there, or damaged.
+
     Parameters
     ----------
     graph_name : str
@@ -526,8 +612,7 @@ def up(
     try:
         nodes = graph(graph_name).nodes(arguments)
         for path in parameter_files:
-            if not Path(path).is_file():
-                raise BringupError(f"there is no parameter file {path!r}")
+            check_parameter_file(path, graph(graph_name))
     except (BringupError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -542,6 +627,8 @@ def up(
         with GraphRunner(nodes, output) as runner:
             while not stopping.is_set() and time.monotonic() < deadline_s and runner.poll():
                 stopping.wait(0.2)
+        if runner.failure:
+            print(f"{ERROR}{runner.failure}", file=sys.stderr)
         return runner.exit_code
     finally:
         for number, handler in before.items():

@@ -237,15 +237,18 @@ def results(outcome: Outcome) -> list[dict[str, Any]]:
     for name, lens in outcome.lenses.items():
         where, seen = f"calibrate.{name}", f"{len(lens.errors_px)} views"
         rows.append(
-            measurements.result(f"{where}.error_px", lens.error_px, "px", LARGEST_ERROR_PX, seen)
+            measurements.result(
+                f"{where}.error_px", lens.error_px, "px", LARGEST_ERROR_PX, seen, at_most=True
+            )
         )
         for axis, focal_px in zip("xy", lens.camera.focal_px, strict=True):
             rows.append(measurements.result(f"{where}.focal_{axis}_px", focal_px, "px"))
-        rows.append(measurements.result(f"{where}.not_found", len(lens.not_found), "images", 0))
+        missed = len(lens.not_found)
+        rows.append(measurements.result(f"{where}.not_found", missed, "images", 0, at_most=True))
         for view, error_px in lens.errors_px.items():
             rows.append(measurements.result(f"{where}.views.{view}.error_px", error_px, "px"))
     for name, place in outcome.placed.items():
         found = place.error_px
         identifier = f"calibrate.{name}.placed.error_px"
-        rows.append(measurements.result(identifier, found, "px", LARGEST_ERROR_PX))
+        rows.append(measurements.result(identifier, found, "px", LARGEST_ERROR_PX, at_most=True))
     return rows

@@ -67,7 +67,9 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_up(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("graph", help="name of a graph, for example radar_pose; `list` lists them")
+    parser.add_argument(
+        "graph", nargs="?", help="name of a graph, for example radar_pose; `list` lists them"
+    )
     parser.add_argument(
         "arguments", nargs="*", metavar="NAME:=VALUE", help="arguments of the graph"
     )
@@ -239,9 +241,14 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    _use_ros()
     from radar_pose_ros import bringup
 
+    if arguments.graph is None:
+        graphs = "; ".join(
+            f"{name}: {of.description.rstrip('.')}" for name, of in bringup.GRAPHS.items()
+        )
+        raise ValueError(f"which graph? {graphs}. `radar-pose up list` lists their arguments")
+    _use_ros()
     if arguments.graph == "list":
         for name, graph in bringup.GRAPHS.items():
             print(f"{name}: {graph.description}")
@@ -274,7 +281,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
                 "machine": measurements.machine(),
                 "results": [
                     measurements.result(
-                        "doctor.problems", sum(c.status == "problem" for c in checks), target=0
+                        "doctor.problems",
+                        sum(c.status == "problem" for c in checks),
+                        target=0,
+                        at_most=True,
                     )
                 ],
                 "checks": [asdict(check) for check in checks],
@@ -400,9 +410,18 @@ def _bench(arguments: argparse.Namespace) -> int:
         rows = benchmarks.run(name, quick=arguments.quick)
         print(f"{name}\n{measurements.table(rows)}", flush=True)
         results += rows
+    print(_targets(results))
     if arguments.json:
         measurements.write_results(arguments.json, results)
     return 0
+
+
+def _targets(results: Sequence[dict[str, Any]]) -> str:
+    """Return how many targets are met, and which are not."""
+    judged = [row for row in results if row.get("met") is not None]
+    missed = [str(row["id"]) for row in judged if not row["met"]]
+    said = f"{len(judged) - len(missed)} of {len(judged)} targets met"
+    return f"{said}; missed: {', '.join(missed)}" if missed else said
 
 
 def _benchmarks() -> Any:

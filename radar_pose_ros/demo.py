@@ -33,6 +33,13 @@ SPARE_S = 3.0  # so much more is prepared than is recorded: after it the person 
 MAX_PREPARED_S = 60.0  # a longer demo is simulated while it runs
 PREPARE_TIMEOUT_RATIO = 8.0  # longest preparation, per second of data
 NODES_TO_WAIT_FOR = 2  # reports of each node after the radars have stopped
+SHORT_S = 10.0  # in less, refined and lifted poses may not come before the end
+# What topics hold, in words.
+_CALLED = {
+    "refined/pose2d": "refined",
+    "pose3d": "lifted",
+    "refined/pose3d": "lifted and refined",
+}
 MAX_PICTURES = 200  # in pose.gif: more would have to be smaller to fit
 OUTPUTS = ("bag", "pose.gif", "summary.json", "nodes.log")
 # Not needed to recompute or judge anything, or too large.
@@ -122,26 +129,31 @@ def run(options: Options, say: Callable[[str], None] = print) -> Outcome:
         )
     chosen = options.weights or "edge"
     # what is missing is better known before anything starts
-    _, entry = weights.load(chosen, "millimamba")
-    for name, model, wanted in (
-        ("refiner_weights", "mixsynthformer", options.refine),
-        ("refiner_3d_weights", "mixsynthformer", options.refine and options.lift),
-        ("lifter_weights", "diffhpe", options.lift),
+    entries = {"mamba_pose": weights.load(chosen, "millimamba")[1]}
+    for node, name, model, wanted in (
+        ("pose_refiner", "refiner_weights", "mixsynthformer", options.refine),
+        ("pose_lifter", "lifter_weights", "diffhpe", options.lift),
+        (
+            "pose_refiner_3d",
+            "refiner_3d_weights",
+            "mixsynthformer",
+            options.refine and options.lift,
+        ),
     ):
         if wanted:
-            weights.load(bringup.default("radar_pose", name), model)
-    baseline = MeanPoseBaseline.load(entry)
+            entries[node] = weights.load(bringup.default("radar_pose", name), model)[1]
+    baseline = MeanPoseBaseline.load(entries["mamba_pose"])
     out = Path(options.out)
     nodes = graph(replace(options, weights=chosen), out / "bag")
     with _taken_over(out):
-        return _run(options, out, nodes, entry, baseline, say)
+        return _run(options, out, nodes, entries, baseline, say)
 
 
 def _run(
     options: Options,
     out: Path,
     nodes: list[NodeSpec],
-    entry: dict[str, Any],
+    entries: dict[str, dict[str, Any]],
     baseline: Any,
     say: Callable[[str], None],
 ) -> Outcome:
@@ -156,17 +168,23 @@ def _run(
         return Outcome(1)
     say("Measuring ...")
     summary = summarize(
-        options, out / "bag", counts, entry, baseline, load_before, out / "pose.gif"
+        options, out / "bag", counts, entries, baseline, load_before, out / "pose.gif"
     )
     measurements.write_json(out / "summary.json", summary)
     say(describe(summary))
     say(f"In {out}/: " + ", ".join(p for p in OUTPUTS if (out / p).exists()))
-    missing = unusable(summary)
+    short = too_short(summary)
+    missing = [name for name in unusable(summary) if name.rpartition(".")[0] not in short]
+    if short:
+        what = ", ".join(_CALLED[name] for name in short)
+        say(
+            f"Not measured: poses that are {what}. {summary['seconds']:g} s are too short, for "
+            f"networks look at seconds of poses, one after the other: take {SHORT_S:g} s."
+        )
     if missing:
         say(f"Not measured: {', '.join(missing)}.")
         _quote(out / "nodes.log", say)
-        return Outcome(1, summary)
-    return Outcome(0, summary)
+    return Outcome(1 if short or missing else 0, summary)
 
 
 @contextlib.contextmanager
@@ -416,7 +434,7 @@ def summarize(
     options: Options,
     bag: Path,
     counts: dict[str, dict[str, int]],
-    entry: dict[str, Any],
+    entries: dict[str, dict[str, Any]],
     baseline: Any,
     load_before: float,
     gif: Path,
@@ -429,8 +447,8 @@ def summarize(
     bag : Path
     counts : dict
         By radar, see `radar_counts`.
-    entry : dict
-        The weights' entry in the manifest.
+    entries : dict
+        By node, the entries of its weights in the manifest.
     baseline : models.baselines.MeanPoseBaseline
     load_before : float
         Processes that wanted to run, on average over the minute before.
@@ -448,7 +466,7 @@ def summarize(
     with contextlib.suppress(recording.RecordingError):
         recording.repair(bag)  # only if the recorder had to be killed
     evidence = evaluation.read(bag, baseline)
-    config = PRESETS[entry["preset"]]
+    config = PRESETS[entries["mamba_pose"]["preset"]]
     refined = refined_evaluation.measure(bag, evidence)
     summary: dict[str, Any] = {
         "radars": counts,
@@ -457,7 +475,7 @@ def summarize(
         **evaluation.windows(evidence, frames_ahead=config.frames // 2),
         **evaluation.score(evidence),
         **refined,
-        "weights": {"id": evidence.poses.model, "sha256": entry["sha256"]},
+        "weights": {node: _weights(entry) for node, entry in entries.items()},
         "bodies": "test",
         "motion": options.motion,
         "seed": options.seed,
@@ -470,6 +488,20 @@ def summarize(
         pictures = islice(evaluation.pictures(evidence), MAX_PICTURES)
         drawing.write_gif(gif, pictures, rate_hz=10.0)
     return summary
+
+
+def _weights(entry: dict[str, Any]) -> dict[str, str]:
+    """Return a network's name, as messages have it, and its file's hash."""
+    sha256 = str(entry["sha256"])
+    return {"id": f"{entry['model']}/{entry['preset']}@{sha256[:8]}", "sha256": sha256}
+
+
+def too_short(summary: dict[str, Any]) -> list[str]:
+    """Return the topics of which a number is missing after so short a time."""
+    if summary["seconds"] >= SHORT_S:
+        return []
+    numbers = {name: summary[name].values() for name in _CALLED if name in summary}
+    return [name for name, values in numbers.items() if not all(map(math.isfinite, values))]
 
 
 def unusable(summary: dict[str, Any]) -> list[str]:
@@ -495,19 +527,35 @@ def results(summary: dict[str, Any]) -> list[dict[str, Any]]:
     row = measurements.result
     mean_pose = "mean training pose at the strongest return"
     rows = [
-        row("demo.pose_rate_hz", summary["pose_rate_hz"], "Hz", 10.0, "frame rate of the radars"),
+        row("demo.pose_rate_hz", summary["pose_rate_hz"], "Hz", None, "radars: 10 Hz"),
         row("demo.latency_p50_ms", summary["latency_ms"]["p50"], "ms"),
-        row("demo.latency_p95_ms", summary["latency_ms"]["p95"], "ms", 550.0),
-        row("demo.windows_dropped", summary["windows_dropped"], "", 0.0),
+        row("demo.latency_p95_ms", summary["latency_ms"]["p95"], "ms", 550.0, at_most=True),
+        row("demo.windows_dropped", summary["windows_dropped"], "", 0.0, at_most=True),
         row("demo.pck_0_2", summary["pck_0_2"], "", summary["baseline"]["pck_0_2"], mean_pose),
         row("demo.ap", summary["ap"], "", summary["baseline"]["ap"], mean_pose),
     ]
     for radar, counts in summary["radars"].items():
         on_purpose = counts["packets_lost_on_purpose"]
+        lost = counts["packets_lost"]
         rows.append(
-            row(f"demo.{radar}.packets_lost", counts["packets_lost"], "", on_purpose, "injected")
+            row(f"demo.{radar}.packets_lost", lost, "", on_purpose, "injected", at_most=True)
         )
+    for topic in _CALLED:
+        measured = summary.get(topic, {})
+        for name, value in measured.items():
+            if name.startswith("linear_"):
+                continue
+            lines = measured.get(f"linear_{name}")
+            against = None if lines is None else f"straight lines: {lines:.4g}"
+            identifier = f"demo.{topic.replace('/', '_')}.{name}"
+            rows.append(row(identifier, value, _unit(name), None, against))
     return rows
+
+
+def _unit(name: str) -> str:
+    """Return the unit that the end of a number's name says."""
+    units = {"hz": "Hz", "ms": "ms", "mm": "mm", "px": "px"}
+    return units.get(name.rpartition("_")[2], "")
 
 
 def describe(summary: dict[str, Any]) -> str:
@@ -526,7 +574,10 @@ def describe(summary: dict[str, Any]) -> str:
         f"PCK 0.2: {summary['pck_0_2']:.3f} (baseline {baseline['pck_0_2']:.3f})",
         f"AP: {summary['ap']:.3f} (baseline {baseline['ap']:.3f})",
     ]
-    if refined := summary.get("refined/pose2d"):
+    measured = {name: summary[name] for name in _CALLED if name in summary}
+    for name in too_short(summary):
+        del measured[name]
+    if refined := measured.get("refined/pose2d"):
         lines.append(
             f"refined: {refined['rate_hz']:.1f} Hz, {refined['age_ms'] / 1e3:.1f} s old, "
             f"{refined['error_px']:.1f} px off (straight lines "
@@ -534,7 +585,7 @@ def describe(summary: dict[str, Any]) -> str:
             f"{refined['accel_px']:.2f} px per frame^2 ({refined['linear_accel_px']:.2f})"
         )
     for name, what in (("pose3d", "lifted"), ("refined/pose3d", "lifted, refined")):
-        if lifted := summary.get(name):
+        if lifted := measured.get(name):
             lines.append(
                 f"{what}: {lifted['rate_hz']:.1f} Hz, {lifted['age_ms'] / 1e3:.1f} s old, MPJPE "
                 f"{lifted['mpjpe_mm']:.0f} mm, aligned {lifted['p_mpjpe_mm']:.0f} mm, bones "
@@ -543,6 +594,10 @@ def describe(summary: dict[str, Any]) -> str:
             )
             if "coverage_90" in lifted:
                 lines[-1] += f", 90 % ellipsoids hold {lifted['coverage_90']:.0%} of the joints"
+            if "lost" in lifted:
+                lines[-1] += f"; no time for {lifted['lost']:.1%} of the poses"
+            if "placed_by_range" in lifted:
+                lines[-1] += f", {lifted['placed_by_range']:.0%} of the people placed by range"
     return "\n".join(lines)
 
 

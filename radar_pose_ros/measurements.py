@@ -1,9 +1,9 @@
 """Measured numbers and the machine they were measured on, as every ``--json FILE`` writes them.
 
-    {"machine": {...}, "results": [{"id", "value", "unit", "target", "against"}, ...]}
+    {"machine": {...}, "results": [{"id", "value", "unit", "target", "against", "met"}, ...]}
 
 `id` names the quantity, `target` is the value to reach (null if none is set), `against` says what
-the value is relative to.
+the value is relative to, `met` whether the target is reached (null if none is set).
 """
 
 from __future__ import annotations
@@ -29,14 +29,20 @@ def result(
     unit: str = "",
     target: float | None = None,
     against: str | None = None,
+    *,
+    at_most: bool = False,
 ) -> dict[str, Any]:
-    """Return one row of results."""
+    """Return one row of results; a target is to be reached from below, or with `at_most` kept."""
+    met = None
+    if target is not None:
+        met = bool(value <= target if at_most else value >= target)
     return {
         "id": identifier,
         "value": value,
         "unit": unit,
         "target": target,
         "against": against,
+        "met": met,
     }
 
 
@@ -131,12 +137,17 @@ def write_results(path: str | Path, results: Iterable[Mapping[str, Any]]) -> Non
 
 
 def table(results: Iterable[Mapping[str, Any]]) -> str:
-    """Return results as lines of text: value, unit, target and what it is measured against."""
+    """Return results as lines of text: value, unit, target and what it is measured against.
+
+    Beside a target stands whether it is met, if the row says so.
+    """
+    judged = {True: ": met", False: ": MISSED", None: ""}
     rows = []
     for row in results:
         value = row["value"]
         number = f"{value:.4g}" if isinstance(value, float) else str(value)
         target = "" if row["target"] is None else f"target {row['target']:g}"
+        target += judged[row.get("met")]
         against = f"against {row['against']}" if row["against"] else ""
         rows.append((str(row["id"]), number, str(row["unit"] or ""), target, against))
     widths = [max((len(r[k]) for r in rows), default=0) for k in range(5)]

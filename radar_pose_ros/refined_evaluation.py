@@ -5,6 +5,7 @@ What is measured is there if the topic is: ``refined/pose2d``, ``pose3d``, ``ref
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,15 @@ from radar_pose_ros.skeleton.projection import project, to_camera
 
 _UPPER = np.triu_indices(3)
 TOPICS = ("refined/pose2d", "pose3d", "refined/pose3d")
+LIFTER = "pose_lifter"
+# What it counts, in the words of its diagnostics: poses that came, those of them that it lost, and
+# people that it placed without the radars' range.
+TAKEN = "pose2d total"
+LOST = (
+    "dropped: poses for which there was no time",
+    "dropped: poses that there was no time to lift",
+)
+BY_SIZE = "people placed without the radars' range"
 
 
 class Poses3D(NamedTuple):
@@ -61,7 +71,7 @@ def measure(bag: str | Path, evidence: Evidence) -> dict[str, dict[str, float]]:
     dict
         By topic. Of all: ``rate_hz``, of the stamps; ``age_ms``, from the instant that a pose
         describes to its arrival at the recorder, median. Of ``refined/pose2d`` what `in_image`
-        says, of the others what `in_space` says.
+        says, of the others what `in_space` says, and of ``pose3d`` what `of_lifter` says.
 
     Raises
     ------
@@ -81,6 +91,49 @@ def measure(bag: str | Path, evidence: Evidence) -> dict[str, dict[str, float]]:
             else:
                 lifted = read_poses_3d(reader, topic)
                 found[name] = {**_timing(lifted), **in_space(lifted, evidence)}
+                if name == "pose3d":
+                    said = _last_diagnostics(reader, LIFTER)
+                    found[name] |= of_lifter(said, int(lifted.placed.sum()))
+    return found
+
+
+def of_lifter(said: Mapping[str, str], placed: int) -> dict[str, float]:
+    """Return what the lifter says of itself.
+
+    Parameters
+    ----------
+    said : mapping
+        The values of its diagnostics; empty if there are none.
+    placed : int
+        How many people it has placed.
+
+    Returns
+    -------
+    dict
+        ``lost``: share of the poses that it took and had no time to lift. If anybody is placed
+        ``placed_by_range``: share of them who are where the radars' range puts them, not their
+        size. Neither without diagnostics.
+    """
+    if not int(said.get(TAKEN, 0)):
+        return {}
+    lost = sum(int(said.get(key, 0)) for key in LOST)
+    found = {"lost": lost / int(said[TAKEN])}
+    if placed:
+        by_size = min(int(said.get(BY_SIZE, 0)), placed)
+        found["placed_by_range"] = 1 - by_size / placed
+    return found
+
+
+def _last_diagnostics(reader: BagReader, node: str) -> dict[str, str]:
+    """Return the values of the last diagnostics in which a node was active; empty without any."""
+    found: dict[str, str] = {}
+    if "/diagnostics" not in reader.topics:
+        return found
+    for item in reader.messages(["/diagnostics"]):
+        for status in item.message.status:
+            values = {value.key: value.value for value in status.values}
+            if status.name.endswith(f"/{node}") and values.get("state") == "active":
+                found = values
     return found
 
 

@@ -193,6 +193,66 @@ def test_up_answers_a_mistake_with_a_sentence(capsys: pytest.CaptureFixture[str]
     assert errors[1] == "error: there is no parameter file '/no/such/file.yaml'"
 
 
+def file_of(folder: Path, content: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(content)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "/radar_h/radar_driver: {ros__parameters: {max_missing_ratio: 0.05}}",
+        "pose_refiner: {ros__parameters: {method: cubic, window: 3}}",  # of a node that is off
+        "radar_v: {radar_driver: {ros__parameters: {max_missing_ratio: 0.05}}}",
+        "/**: {ros__parameters: {autostart: true, use_sim_time: true, rate_hz: 20.0}}",
+        "/*/radar_driver: {ros__parameters: {qos_overrides: {adc: {depth: 3}}}}",
+        "/**/mamba_pose: {ros__parameters: {threads: 1}}",
+        "pose_refiner_3d: {ros__parameters: {method: linear}}",
+    ],
+)
+def test_parameter_files_that_ros_would_read(content: str, tmp_path: Path) -> None:
+    bringup.check_parameter_file(file_of(tmp_path, content), bringup.graph("radar_pose"))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            "/pose_refinr: {ros__parameters: {method: cubic}}",
+            "there is no node /pose_refinr: did you mean /pose_refiner or /pose_refiner_3d?",
+        ),
+        (
+            "radar_driver: {ros__parameters: {}}",  # ROS wants its namespace
+            "there is no node /radar_driver: did you mean /radar_",
+        ),
+        ("zebra: {ros__parameters: {}}", "there is no node /zebra: allowed are /radar_emulator, "),
+        (
+            "/pose_lifter: {ros__parameters: {max_gap: 0.3}}",
+            "/pose_lifter has no parameter 'max_gap': did you mean max_gap_s?",
+        ),
+        (
+            "/**: {ros__parameters: {autostrat: true}}",
+            "/** has no parameter 'autostrat': did you mean autostart?",
+        ),
+        (
+            "/mamba_pose: {ros__parameters: {weights: {file: a}}}",
+            "/mamba_pose has no parameter 'weights.file': did you mean weights?",
+        ),
+        ("/mamba_pose: {threads: 1}", "want names of nodes, below them ros__parameters, got 1"),
+        ("/mamba_pose: {ros__parameters: 1}", "/mamba_pose: want parameters with their values"),
+        ("- 1", "want names of nodes, below them ros__parameters, got [1] at /"),
+        ("a: [", "while parsing a flow node"),
+    ],
+)
+def test_names_that_ros_would_ignore_are_refused(
+    content: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = file_of(tmp_path, content)
+    assert bringup.up("radar_pose", [path]) == 2  # before anything starts
+    assert capsys.readouterr().err.startswith(f"error: {path}: {sentence}")
+
+
 def test_arguments_have_the_type_of_their_default() -> None:
     assert Argument("a", 1, "").parse("7") == 7
     assert Argument("a", 1.0, "").parse("7") == 7.0
@@ -318,6 +378,25 @@ def test_a_misconfigured_node_ends_the_graph(ros_environment: dict[str, str]) ->
             time.sleep(0.05)
     assert runner.exit_code == 2
     assert any("[bad] error: parameter angle_bins" in line for line in lines)
+
+
+@pytest.mark.ros
+def test_unusable_weights_end_the_graph(
+    ros_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Starting the node again would not help; its sentence comes last."""
+    nodes = [
+        PREPROCESSOR,
+        NodeSpec("pose_refiner", "pose_refiner", parameters={"weights": "huge"}),
+    ]
+    graph = bringup.Graph("", (), lambda: nodes)
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(bringup.GRAPHS, "small", graph)
+        assert bringup.up("small", duration_s=60.0, output=lines.append) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: pose_refiner: cannot configure: there are no weights 'huge' in")
+    assert any("ended with code 2: stopping the graph" in line for line in lines)
 
 
 SCRIPT = """

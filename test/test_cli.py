@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import benchmarks
-from radar_pose_ros import bringup, cli, doctor
+from radar_pose_ros import bringup, cli, doctor, measurements
 from radar_pose_ros.doctor import Check
 
 
@@ -52,6 +52,8 @@ for command in cli.COMMANDS:
         (["simulate"], "--out"),
         (["simulate", "--out", "x", "--sequences", "0"], "want a whole number above 0, got '0'"),
         (["simulate", "--out", "x", "--config", "no.cfg"], "no.cfg"),
+        (["up"], "which graph? radar_pose: Two radars"),
+        (["up"], "multiview: Cameras that fire when they like"),
         (["up", "flying"], "there is no graph 'flying'"),
         (["up", "radar_pose", "emulated"], "'emulated' is not of the form NAME:=VALUE"),
         (["up", "radar_pose", "height:=3"], "there is no argument 'height'"),
@@ -227,7 +229,16 @@ def test_every_model_says_its_options(model, capsys):
         (["train", "diffhpe", "--preset", "wrapper", "--mixste", "no.safetensors"], "no file of"),
         (["train", "mixste", "--mocap", "no.npz"], "no.npz"),
         (["evaluate", "diffhpe"], "--weights"),
-        (["evaluate", "diffhpe", "--weights", "edge"], "edge is a millimamba, not a mixste or"),
+        (
+            ["evaluate", "diffhpe", "--weights", "edge"],
+            "edge.safetensors is a millimamba, not a diffhpe",
+        ),
+        (["evaluate", "diffhpe", "--weights", "paper"], "is a mixste, not a diffhpe"),
+        (["evaluate", "mixste", "--weights", "wrapper"], "is a diffhpe, not a mixste"),
+        (
+            ["evaluate", "mixsynthformer", "--preset", "radar_2d_fast", "--weights", "pose_3d"],
+            "holds weights of the preset pose_3d, asked for was --preset radar_2d_fast",
+        ),
         (["reproduce", "mixsynthformer", "--rows", "x"], "--rows: 'x' is none of nearest, linear"),
         (["reproduce", "diffhpe", "--rows", "x"], "--rows: 'x' is none of mixste, 2d, wrapper"),
         (["reproduce", "diffhpe", "--jobs", "0"], "'0' is no whole number above 0"),
@@ -266,10 +277,21 @@ def bench_module(monkeypatch):
 def test_bench_writes_what_it_measured(bench_module, tmp_path, capsys):
     file = tmp_path / "b.json"
     assert cli.main(["bench", "all", "--quick", "--json", str(file)]) == 0
-    assert "stand_in.x" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "stand_in.x" in said and "0 of 0 targets met" in said
     content = json.loads(file.read_text())
     assert [row["id"] for row in content["results"]] == ["stand_in.x"]
     assert content["machine"]["cores"] >= 1
+
+
+def test_bench_names_the_targets_that_were_missed(bench_module, capsys):
+    made = [measurements.result("a", 2.0, "x", 1.0), measurements.result("b", 2.0, "s", 1.0)]
+    made.append(measurements.result("c", 2.0, "s", 1.0, at_most=True))
+    bench_module.run = lambda: made
+    assert cli.main(["bench", "stand_in"]) == 0
+    said = capsys.readouterr().out
+    assert "target 1: met" in said and "target 1: MISSED" in said
+    assert said.splitlines()[-1] == "2 of 3 targets met; missed: c"
 
 
 def test_bench_hands_quick_to_those_that_know_it(bench_module):

@@ -158,7 +158,8 @@ def summary(**changes):
         "ap": 0.6,
         "ap_fraction": 0.55,
         "baseline": {"poses": 188, "pck_0_2": 0.3, "ap": 0.1, "ap_fraction": 0.1},
-        "weights": {"id": "millimamba/edge@12345678", "sha256": "12345678"},
+        "weights": {"mamba_pose": {"id": "millimamba/edge@12345678", "sha256": "12345678"}},
+        "seconds": 20.0,
         "machine": {"torch": None},
         **changes,
     }
@@ -185,6 +186,89 @@ def test_results_compare_with_the_baseline_and_the_injected_loss():
     assert "PCK 0.2: 0.800 (baseline 0.300)" in demo.describe(summary())
 
 
+REFINED = {
+    "rate_hz": 29.9,
+    "age_ms": 900.0,
+    "poses": 500.0,
+    "known": 1.0,
+    "pck_0_2": 0.8,
+    "error_px": 6.0,
+    "accel_px": 0.3,
+    "linear_pck_0_2": 0.7,
+    "linear_error_px": 6.5,
+    "linear_accel_px": 0.25,
+}
+LIFTED = {
+    "rate_hz": 29.0,
+    "age_ms": 2200.0,
+    "poses": 480.0,
+    "known": 1.0,
+    "mpjpe_mm": 110.0,
+    "p_mpjpe_mm": 84.0,
+    "bone_length_mm": 12.0,
+    "placed": 1.0,
+    "place_mm": 130.0,
+    "lost": 0.025,
+    "placed_by_range": 0.9,
+}
+
+
+def test_results_hold_refined_and_lifted_poses():
+    found = summary(**{"refined/pose2d": REFINED, "pose3d": LIFTED})
+    rows = {row["id"]: row for row in demo.results(found)}
+    error = rows["demo.refined_pose2d.error_px"]
+    assert (error["value"], error["unit"], error["against"]) == (6.0, "px", "straight lines: 6.5")
+    assert "demo.refined_pose2d.linear_error_px" not in rows
+    rate = rows["demo.pose3d.rate_hz"]
+    assert (rate["value"], rate["unit"], rate["against"]) == (29.0, "Hz", None)
+    assert rows["demo.pose3d.lost"]["value"] == 0.025
+    assert rows["demo.pose3d.placed_by_range"]["unit"] == ""
+    said = demo.describe(found).splitlines()[-1]
+    assert said.endswith("no time for 2.5% of the poses, 90% of the people placed by range")
+
+
+def test_targets_of_what_should_be_little():
+    met = {row["id"]: row["met"] for row in demo.results(summary())}
+    assert met["demo.windows_dropped"] is False  # one
+    assert met["demo.latency_p95_ms"] is True  # 80 of 550 ms
+    assert met["demo.radar_h.packets_lost"] is True  # as many as were injected
+    assert met["demo.pck_0_2"] is True  # more than the baseline's
+
+
+def test_too_short_is_said_in_words(staged, tmp_path):
+    nothing = {name: math.nan for name in REFINED} | {"poses": 0.0}
+    lines = []
+    for seconds, sentence in (
+        (2.0, "poses that are refined. 2 s are too short"),
+        (30.0, "Not measured: refined/pose2d.accel_px, refined/pose2d.age_ms"),
+    ):
+        lines.clear()
+        staged.summary = summary(seconds=seconds, **{"refined/pose2d": nothing})
+        assert demo.run(Options(out=str(tmp_path / "out")), lines.append).exit_code == 1
+        assert sentence in "\n".join(lines)
+    staged.summary = summary(seconds=2.0, **{"refined/pose2d": nothing})
+    assert "nan" not in demo.describe(staged.summary)
+
+
+def test_the_networks_of_all_nodes_are_named(monkeypatch, tmp_path):
+    from radar_pose_ros.models import baselines
+
+    seen = []
+    monkeypatch.setattr(baselines.MeanPoseBaseline, "load", lambda entry: None)
+    monkeypatch.setattr(demo, "_run", lambda *arguments: seen.append(arguments[3]))
+    demo.run(Options(out=str(tmp_path), refine=True, lift=True), len)
+    assert {
+        node: demo._weights(entry)["id"].partition("@")[0] for node, entry in seen[0].items()
+    } == {
+        "mamba_pose": "millimamba/edge",
+        "pose_refiner": "mixsynthformer/radar_2d",
+        "pose_lifter": "diffhpe/wrapper",
+        "pose_refiner_3d": "mixsynthformer/pose_3d",
+    }
+    named = demo._weights({"model": "a", "preset": "b", "sha256": "0123456789"})
+    assert named == {"id": "a/b@01234567", "sha256": "0123456789"}
+
+
 def test_the_benchmark_takes_its_rows_from_the_summary():
     rows = {row["id"]: (row["value"], row["target"]) for row in _live.rows(summary())}
     assert rows["edge.latency_p95_ms"] == (80.0, 150.0)
@@ -197,7 +281,7 @@ def staged(monkeypatch):
     from radar_pose_ros.models import baselines, weights
 
     stage = SimpleNamespace(counts={}, summary=summary())
-    monkeypatch.setattr(weights, "load", lambda chosen, model: ({}, {"sha256": "1234"}))
+    monkeypatch.setattr(weights, "load", lambda chosen, model: ({}, {"model": model}))
     monkeypatch.setattr(baselines.MeanPoseBaseline, "load", lambda entry: None)
     monkeypatch.setattr(demo, "_run_graph", lambda *arguments: stage.counts)
     monkeypatch.setattr(demo, "summarize", lambda *arguments: stage.summary)

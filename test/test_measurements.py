@@ -26,6 +26,7 @@ def test_results_are_written_with_the_machine(tmp_path):
         "unit": "x",
         "target": 40.0,
         "against": "vectorised scipy",
+        "met": True,
     }
     assert content["results"][1]["value"] == 0.5
     assert content["results"][2]["value"] is None  # JSON has no NaN
@@ -52,5 +53,24 @@ def test_table_shows_value_target_and_peer():
         measurements.result("x", 3),
     ]
     first, second = measurements.table(rows).splitlines()
-    assert first == "simulator.frames_per_s  13.46 1/s  target 10  against two radars"
+    assert first == "simulator.frames_per_s  13.46 1/s  target 10: met  against two radars"
     assert second.split() == ["x", "3"]
+
+
+@pytest.mark.parametrize(
+    ("value", "target", "at_most", "met", "words"),
+    [
+        (40.0, 40.0, False, True, "target 40: met"),
+        (39.9, 40.0, False, False, "target 40: MISSED"),
+        (150.0, 150.0, True, True, "target 150: met"),
+        (150.1, 150.0, True, False, "target 150: MISSED"),
+        (math.nan, 1.0, True, False, "target 1: MISSED"),
+        (3.0, None, False, None, ""),
+    ],
+)
+def test_targets_are_marked(value, target, at_most, met, words):
+    row = measurements.result("x", value, "", target, at_most=at_most)
+    assert row["met"] is met
+    assert measurements.table([row]).endswith(words)
+    del row["met"]  # as an older file has it
+    assert "met" not in measurements.table([row]) and "MISSED" not in measurements.table([row])

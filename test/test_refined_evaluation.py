@@ -9,14 +9,17 @@ import pytest
 from test_evaluation import (
     PERIOD_NS,
     START_NS,
+    header,
+    make,
     message_in_space,
     pose_message,
     true_joints_m,
 )
 
+from radar_pose_ros import refined_evaluation
 from radar_pose_ros.evaluation import Evidence, Poses, Truth
 from radar_pose_ros.recording import BagWriter, RecordingError
-from radar_pose_ros.refined_evaluation import measure
+from radar_pose_ros.refined_evaluation import measure, of_lifter
 from radar_pose_ros.skeleton import mapping
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
 from radar_pose_ros.skeleton.projection import project, to_camera
@@ -194,6 +197,53 @@ def test_bones_that_change(tmp_path, evidence):
 
 def test_nothing_is_measured_of_what_is_not_there(tmp_path, evidence):
     assert measure(write(tmp_path / "bag", "/pose2d", [(1, pose_message(1, 0.0))]), evidence) == {}
+
+
+def test_what_the_lifter_lost_and_placed_by_size(tmp_path, evidence):
+    """Of 40 poses that it took it had no time for 3 and 7; of 30 people 6 are placed by size."""
+    early = {"state": "active", "pose2d total": "10"}
+    late = {
+        "state": "active",
+        "pose2d total": "40",
+        "dropped: poses for which there was no time": "3",
+        "dropped: poses that there was no time to lift": "7",
+        "people placed without the radars' range": "6",
+    }
+    with BagWriter(tmp_path / "bag") as writer:
+        for stamp in evidence.poses.stamps_ns:
+            writer.write_message("/pose3d", int(stamp), lifted_message(int(stamp), truth(stamp)))
+        for values in (early, late, {"state": "unconfigured"}):
+            message = diagnostics_of("/pose_lifter", values)
+            writer.write_message("/diagnostics", START_NS, message)
+    found = measure(tmp_path / "bag", evidence)["pose3d"]
+    assert found["lost"] == 0.25
+    assert found["placed"] == 1.0 and found["placed_by_range"] == pytest.approx(0.8)
+    assert of_lifter({}, 30) == {}
+    assert of_lifter(late, 0) == {"lost": 0.25}
+
+
+def diagnostics_of(node: str, values: dict[str, str]):
+    pairs = [make("diagnostic_msgs/msg/KeyValue", key=k, value=v) for k, v in values.items()]
+    status = make(
+        "diagnostic_msgs/msg/DiagnosticStatus",
+        level=0,
+        name=node,
+        message="running",
+        hardware_id="",
+        values=pairs,
+    )
+    return make(
+        "diagnostic_msgs/msg/DiagnosticArray", header=header(START_NS, ""), status=[status]
+    )
+
+
+@pytest.mark.ros
+def test_the_words_of_the_diagnostics_are_the_lifters():
+    from radar_pose_ros.nodes import pose_lifter
+
+    lost = {pose_lifter.NO_TIME, pose_lifter.DROPS["lost"]}
+    assert {f"dropped: {reason}" for reason in lost} == set(refined_evaluation.LOST)
+    assert pose_lifter.COUNTS["without_range"] == refined_evaluation.BY_SIZE
 
 
 def test_another_skeleton_is_refused(tmp_path, evidence):

@@ -16,6 +16,7 @@ where the paper and that differ, or we differ from both, it is marked "choice".
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -161,7 +162,7 @@ class Warper(nn.Module):
             steps = (dt_s / self.config.time_unit_s).to(x.dtype)
             time = torch.stack((steps, steps.sign()), 1)  # (pairs, 2)
             x = torch.cat((x, time[:, :, None, None].expand(-1, -1, *x.shape[2:])), 1)
-        x = self.features(x)
+        x = self.features(x).contiguous()
         # Offsets of half the size are interpolated where they are used. To learn it is faster to
         # do that here, with fewer channels; before a 1x1 convolution it comes to the same.
         halves = (own.shape[2], own.shape[3]) == (2 * x.shape[2], 2 * x.shape[3])
@@ -281,6 +282,16 @@ class DenseWarper(nn.Module):
         times = None if dt_s is None else dt_s[:, v]
         warped = self._warp([(view, slot) for view in v], heatmaps[:, v], fused[:, v], times)
         return torch.cat((warped[:, :slot], heatmaps[:, slot : slot + 1], warped[:, slot:]), 1)
+
+    def for_inference(self) -> DenseWarper:
+        """Return a copy that computes the same faster, and cannot be trained: norms are folded."""
+        made = copy.deepcopy(self).eval()
+        for block in made.modules():
+            if isinstance(block, BasicBlock):
+                block.fold_norms()
+                for conv in (block.conv1, block.conv2):
+                    conv.weight.data = conv.weight.contiguous(memory_format=torch.channels_last)
+        return made
 
     def _warp(
         self,

@@ -39,6 +39,7 @@ from torch import Tensor, nn
 from radar_pose_ros.models.diffusion import Diffusion, Sampler, sample
 from radar_pose_ros.models.mixste import MixSTE, MixSTEConfig
 from radar_pose_ros.models.mixste import multiply_accumulates as mixste_multiply_accumulates
+from radar_pose_ros.skeleton import checks
 from radar_pose_ros.skeleton.definitions import H36M17
 
 # The joints of H36M17 that are looked at together, in this order.
@@ -377,7 +378,8 @@ class DiffHPE(nn.Module):
 
 def _condition(config: DiffHPEConfig, mixste: MixSTE | None, keypoints: Tensor) -> Tensor:
     c = config
-    if keypoints.ndim != 4 or tuple(keypoints.shape[1:]) != (2, c.joints, c.frames):
+    wanted = (2, c.joints, c.frames)
+    if keypoints.ndim != 4 or tuple(keypoints.shape[1:]) != wanted or not len(keypoints):
         raise ValueError(
             f"keypoints must be (batch, 2, {c.joints} joints, {c.frames} frames), got "
             f"{tuple(keypoints.shape)}"
@@ -530,15 +532,13 @@ class Lifter:
     Raises
     ------
     ValueError
-        If ``hypotheses`` is less than 1.
+        If ``hypotheses`` is no whole number of 1 or more.
     """
 
     def __init__(
         self, network: DiffHPE, hypotheses: int = 5, sampler: Sampler | None = None
     ) -> None:
-        if hypotheses < 1:
-            raise ValueError(f"hypotheses must be at least 1, got {hypotheses}")
-        self.hypotheses = hypotheses
+        self.hypotheses = checks.whole("hypotheses", hypotheses, 1)
         self.sampler = sampler or Sampler()
         self.config = c = network.config
         self.diffusion = c.diffusion

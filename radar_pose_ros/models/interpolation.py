@@ -16,8 +16,8 @@ from scipy.interpolate import make_interp_spline
 from scipy.signal import savgol_filter
 
 # Splines through the keyframes, by degree.
-_DEGREES = {"linear": 1, "quadratic": 2, "cubic": 3}
-METHODS = ("nearest", *_DEGREES, "one_euro", "savgol")
+DEGREES = {"linear": 1, "quadratic": 2, "cubic": 3}
+METHODS = ("nearest", *DEGREES, "one_euro", "savgol")
 
 
 class Interpolated(NamedTuple):
@@ -102,7 +102,7 @@ def _curve(
         grid = np.linspace(x[0], x[-1], max(2, round((x[-1] - x[0]) / step) + 1))
         y = savitzky_golay(make_interp_spline(x, y, k=1)(grid), **options)
         x = grid
-    degree = min(_DEGREES.get(method, 1), len(x) - 1)
+    degree = min(DEGREES.get(method, 1), len(x) - 1)
     return make_interp_spline(x, y, k=degree)(at)
 
 

@@ -6,6 +6,8 @@ ellipsoid that a reader takes for the 90 % one held 90 % of the truth in poses t
 not trained on. Without such factors, or with another number of hypotheses than they are for, it is
 not known.
 
+What nobody saw is not invented: of a joint that a window does not show nothing comes out.
+
 That holds for a detector's errors in images. Those of a radar network's estimates are others: they
 last for seconds and move the whole body, so that hypotheses agree and are all wrong. For them the
 weights may say what comes on top (`EstimatedCalibration`).
@@ -25,7 +27,8 @@ from radar_pose_ros.models import hypotheses, weights
 from radar_pose_ros.models.diffhpe import FAST, Lifter
 from radar_pose_ros.models.diffusion import Sampler
 from radar_pose_ros.models.hypotheses import SpreadCalibration
-from radar_pose_ros.skeleton.image import network_input
+from radar_pose_ros.skeleton import checks, plausible
+from radar_pose_ros.skeleton.image import check_size, network_input
 from radar_pose_ros.skeleton.placement import BY_SIZE, PlaceSpread
 
 HYPOTHESES = 5  # where the weights do not say how many
@@ -128,7 +131,7 @@ class LiftedWindows:
     Attributes
     ----------
     poses_m : ndarray, shape (windows, frames, joints, 3)
-        The joints are those of H36M17.
+        The joints are those of H36M17; NaN where no frame of the window shows one.
     covariance_m2 : ndarray, shape (windows, frames, joints, 3, 3)
         NaN where it is not known.
     """
@@ -152,6 +155,11 @@ class WindowLifter:
         poses.
     rate_hz : float
         Of the poses that it was trained on; 0 if that is not known.
+
+    Raises
+    ------
+    ValueError
+        If the seed is no whole number, or the rate none; the sentence says which.
     """
 
     def __init__(
@@ -169,9 +177,9 @@ class WindowLifter:
         self._of_estimates = self._known
         if self.calibration is not None and estimated is not None:
             self._of_estimates = estimated.on(self.calibration)
-        self.rate_hz = rate_hz
+        self.rate_hz = checks.real("rate_hz", rate_hz)
         self._lifter = lifter
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(checks.whole("seed", seed, 0))
 
     @property
     def frames(self) -> int:
@@ -202,10 +210,14 @@ class WindowLifter:
     ) -> LiftedWindows:
         """Lift windows.
 
+        Joints far outside the image are not known (`plausible.near_image`), nor are frames in
+        which all are about one point (`plausible.has_shape`).
+
         Parameters
         ----------
         pixels : array_like, shape (windows, frames, joints, 2)
-            Joints of H36M17, NaN where not known.
+            Joints of H36M17, NaN where not known. At least one window, each as long as the
+            network's.
         size_px : (int, int)
             Width and height of the image.
         model : str
@@ -216,18 +228,33 @@ class WindowLifter:
         Raises
         ------
         ValueError
-            If the shape is another.
+            If the shape is another, there is text in it, or the image has no size.
         LiftingStoppedError
             If ``stop`` said so.
         """
-        keypoints = torch.from_numpy(network_input(pixels, size_px))
+        frames, joints = self.frames, self._lifter.config.joints
+        values = checks.array(
+            "pixels",
+            pixels,
+            (None, frames, joints, 2),
+            f"(windows, {frames} frames, {joints} joints, 2)",
+        )
+        check_size(size_px)
+        values = plausible.near_image(values, size_px)
+        values[~plausible.has_shape(values, size_px)] = np.nan
+        keypoints = torch.from_numpy(network_input(values, size_px))
         found = self._lifter.lift(keypoints, self._generator, stop).double().numpy()
         poses = found.transpose(1, 0, 4, 3, 2)  # (hypotheses, windows, frames, joints, 3)
         mean = hypotheses.average(poses)
         calibration = self.calibration_for(model)
         if calibration is None:
-            return LiftedWindows(mean, np.full((*mean.shape, 3), np.nan))
-        return LiftedWindows(mean, calibration.covariance(poses))
+            spread = np.full((*mean.shape, 3), np.nan)
+        else:
+            spread = calibration.covariance(poses)
+        shown = np.isfinite(values).all(-1).any(1)[:, None, :, None]  # (windows, 1, joints, 1)
+        return LiftedWindows(
+            np.where(shown, mean, np.nan), np.where(shown[..., None], spread, np.nan)
+        )
 
 
 def load(name: str, count: int = 0) -> tuple[WindowLifter, str]:
@@ -243,8 +270,10 @@ def load(name: str, count: int = 0) -> tuple[WindowLifter, str]:
     Raises
     ------
     ValueError
-        If there are no such weights, they are of another network, or they estimate NaN.
+        If there are no such weights, they are of another network, or they estimate NaN, or if
+        ``count`` is no such number.
     """
+    checks.whole("count", count, 0)
     network, entry = weights.network(name, "diffhpe")
     label = f"diffhpe/{entry['preset']}@{entry['sha256'][:8]}"
     standard, sampler = sampling(entry)
@@ -257,9 +286,10 @@ def load(name: str, count: int = 0) -> tuple[WindowLifter, str]:
         rate_hz=float(entry.get("poses", {}).get("rate_hz", 0.0)),
         estimated=EstimatedCalibration.of_weights(estimated) if estimated else None,
     )
-    # Once from nothing, so that memory is taken before poses come.
-    nothing = np.full((1, lifter.frames, network.config.joints, 2), np.nan)
-    if not np.isfinite(lifter.lift(nothing, (1, 1)).poses_m).all():
+    # Once with anything, so that memory is taken before poses come.
+    joints = network.config.joints
+    line = np.broadcast_to(np.linspace(0, 1, joints)[:, None], (1, lifter.frames, joints, 2))
+    if not np.isfinite(lifter.lift(line, (1, 1)).poses_m).all():
         raise ValueError(f"{label} estimates NaN: the file is damaged")
     return lifter, label
 

@@ -147,6 +147,12 @@ def crop(keypoints_px: ArrayLike, size: int, margin: ArrayLike = MARGIN) -> np.n
     return made
 
 
+def in_heatmaps(keypoints_px: np.ndarray, to_heatmap: np.ndarray) -> np.ndarray:
+    """Return pixels of images, (..., joints, 2), as pixels of heatmaps, by maps from `crop`."""
+    inside = np.einsum("...ij,...nj->...ni", to_heatmap[..., :2], keypoints_px)
+    return inside + to_heatmap[..., None, :, 2]
+
+
 def views_of(
     keypoints_px: ArrayLike,
     confidence: ArrayLike,
@@ -171,8 +177,7 @@ def views_of(
         From `crop`.
     """
     keypoints = np.asarray(keypoints_px, np.float64)
-    inside = np.einsum("wvij,wvnj->wvni", to_heatmap[..., :2], keypoints)
-    inside += to_heatmap[..., None, :, 2]
+    inside = in_heatmaps(keypoints, to_heatmap)
     matrices = np.broadcast_to(np.asarray(projections, np.float64), (*keypoints.shape[:2], 3, 4))
     return Views(
         keypoints_px=torch.from_numpy(inside.astype(np.float32)),
@@ -255,7 +260,7 @@ class DenseWarperMethod:
     Parameters
     ----------
     network : DenseWarper
-        Trained, on the device where it is to compute; it is put into evaluation mode.
+        Trained, on the device where it is to compute; a copy is taken.
     longest_s : float
         Of a recording's shots: a view whose newest shot is older is left out.
     batch : int
@@ -271,7 +276,7 @@ class DenseWarperMethod:
         batch: int = BATCH,
         wait: bool = False,
     ) -> None:
-        self.network = network.eval()
+        self.network = network.for_inference()
         self.longest_s = longest_s
         self.batch = batch
         self.wait = wait

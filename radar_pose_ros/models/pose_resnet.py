@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 """Of red, green and blue from 0 to 1, in ImageNet; see `normalise_images`."""
@@ -90,9 +91,9 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1: nn.Module = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2: nn.Module = nn.BatchNorm2d(width)
         self.downsample = _shortcut(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,6 +101,15 @@ class BasicBlock(nn.Module):
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.bn2(self.conv2(y))
         return F.relu(y + self.downsample(x), inplace=True)
+
+    def fold_norms(self) -> None:
+        """Make the norms part of the convolutions, for a block that is no longer trained."""
+        assert isinstance(self.bn1, nn.BatchNorm2d)
+        assert isinstance(self.bn2, nn.BatchNorm2d)
+        self.conv1, self.bn1 = fuse_conv_bn_eval(self.conv1, self.bn1), nn.Identity()
+        self.conv2, self.bn2 = fuse_conv_bn_eval(self.conv2, self.bn2), nn.Identity()
+        if len(self.downsample):
+            self.downsample = nn.Sequential(fuse_conv_bn_eval(*self.downsample))
 
 
 class Bottleneck(nn.Module):

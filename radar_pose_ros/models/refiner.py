@@ -26,7 +26,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from radar_pose_ros.models.interpolation import interpolate
+from radar_pose_ros.models.interpolation import METHODS, interpolate
+from radar_pose_ros.skeleton import checks, plausible
 
 
 class Origin(IntEnum):
@@ -113,6 +114,11 @@ class InterpolationModel:
         See `WindowModel`.
     velocity : bool
         Go on as from the last keyframe but one to the last; otherwise stay at the last.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method, or a number is out of range; the sentence says which.
     """
 
     method: str = "linear"
@@ -122,14 +128,17 @@ class InterpolationModel:
     velocity: bool = True
 
     def __post_init__(self) -> None:
-        if self.interval < 1 or self.segments < 1 or self.future_frames < 0:
-            raise ValueError(
-                "interval and segments must be at least 1 and future_frames 0, got "
-                f"{self.interval}, {self.segments} and {self.future_frames}"
-            )
+        if self.method not in METHODS:
+            raise ValueError(f"method {self.method!r} is none of {', '.join(METHODS)}")
+        checks.whole("interval", self.interval, 1)
+        checks.whole("segments", self.segments, 1)
+        checks.whole("future_frames", self.future_frames, 0)
 
     def refine(self, keyframes: np.ndarray) -> np.ndarray:
         """See `WindowModel`."""
+        count = self.segments + 1
+        axes = f"({count} keyframes, joints, values)"
+        keyframes = _window(keyframes, (count, None, None), axes)
         times = np.arange(self.segments + 1.0) * self.interval
         frames = np.arange(self.interval * self.segments + 1.0)
         past = interpolate(times, keyframes, frames, self.method).poses
@@ -158,10 +167,13 @@ class NetworkModel:
         self.segments: int = config.segments
         self.future_frames: int = config.future_frames
         self._device = next(network.parameters()).device
+        self._shape = (config.segments + 1, config.joints, config.values)
+        self._axes = "({} keyframes, {} joints, {} values)".format(*self._shape)
 
     @torch.inference_mode()
     def refine(self, keyframes: np.ndarray) -> np.ndarray:
         """See `WindowModel`."""
+        keyframes = _window(keyframes, self._shape, self._axes)
         roots: np.ndarray | float = 0.0
         if self.root:
             middle = keyframes[:, self.root].mean(axis=1, keepdims=True)
@@ -172,6 +184,14 @@ class NetworkModel:
             roots = straight.refine(middle)
         batch = torch.from_numpy(keyframes).float().unsqueeze(0).to(self._device)
         return self.network(batch)[0].double().cpu().numpy() + roots
+
+
+def _window(keyframes: ArrayLike, shape: tuple[int | None, ...], axes: str) -> np.ndarray:
+    """Return a window of keyframes; raise ``ValueError`` if it is none for a model."""
+    found = checks.array("a window", keyframes, shape, axes)
+    if not np.isfinite(found).all():
+        raise ValueError("a window must be finite: `fill` puts numbers where joints are missing")
+    return found
 
 
 def blend_weights(interval: int, blend: int, taper: bool = True) -> np.ndarray:
@@ -192,7 +212,14 @@ def blend_weights(interval: int, blend: int, taper: bool = True) -> np.ndarray:
     ndarray, shape (blend, interval)
         Row 0 is the window of which the segment is the last one, row 1 the next window, of which
         it is the last but one. Columns sum to 1.
+
+    Raises
+    ------
+    ValueError
+        If one of the numbers is not a whole one of 1 or more.
     """
+    checks.whole("interval", interval, 1)
+    checks.whole("blend", blend, 1)
     weights = _region_weights(interval, blend, taper).reshape(blend, interval)[::-1]
     return weights / weights.sum(axis=0)
 
@@ -216,7 +243,15 @@ def fill(keyframes: np.ndarray) -> np.ndarray:
     ndarray of float64, shape (keyframes, joints, values)
         A joint is interpolated; before the first keyframe in which it is known, and after the
         last, it is as there. A joint that is never known stands in the middle of the others.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another.
     """
+    keyframes = checks.array(
+        "keyframes", keyframes, (None, None, None), "(keyframes, joints, values)"
+    )
     known = np.isfinite(keyframes).all(axis=2)
     if known.all():
         return keyframes
@@ -272,7 +307,8 @@ class Refiner:
     ----------
     model : WindowModel
     joints, values : int
-        Of a pose.
+        Of a pose. Where a number of a joint is NaN, infinite or beyond `plausible.FARTHEST_PX`,
+        whatever its unit, the joint is not known.
     rate_hz : float
         Of the frames that come out. Keyframes are expected at ``rate_hz / model.interval``; what
         comes at other times is interpolated linearly onto that grid. A pose up to half a frame
@@ -303,17 +339,16 @@ class Refiner:
         gap_s: float = 1.0,
     ) -> None:
         blend = model.segments if blend is None else blend
-        if not 1 <= blend <= model.segments:
-            raise ValueError(f"blend must be 1 to {model.segments} segments, got {blend}")
-        if not (math.isfinite(rate_hz) and rate_hz > 0):
-            raise ValueError(f"rate_hz must be positive, got {rate_hz}")
-        if not (math.isfinite(gap_s) and gap_s >= model.interval / rate_hz):
+        checks.whole("blend", blend, 1, model.segments)
+        checks.real("rate_hz", rate_hz, positive=True)
+        if checks.real("gap_s", gap_s) < model.interval / rate_hz:
             raise ValueError(
-                f"gap_s must be finite and at least the {model.interval / rate_hz:.3g} s from "
+                f"gap_s must be at least the {model.interval / rate_hz:.3g} s from "
                 f"keyframe to keyframe, got {gap_s}"
             )
         self.model = model
-        self.joints, self.values = joints, values
+        self.joints = checks.whole("joints", joints, 1)
+        self.values = checks.whole("values", values, 1)
         self.rate_hz = rate_hz
         self.blend = blend
         self.gap_s = gap_s
@@ -355,14 +390,15 @@ class Refiner:
         Raises
         ------
         ValueError
-            If the pose has another shape, the time is not finite or there is no such origin.
+            If the pose has another shape, there is text in it, the time is not finite or there is
+            no such origin.
         """
-        values = np.asarray(pose, np.float64)
-        if values.shape != (self.joints, self.values) or not math.isfinite(time_s):
-            raise ValueError(
-                f"a pose must be ({self.joints} joints, {self.values} values) at a finite time, "
-                f"got {values.shape} at {time_s}"
-            )
+        shape = (self.joints, self.values)
+        values = checks.array(
+            "a pose", pose, shape, f"({self.joints} joints, {self.values} values)"
+        )
+        checks.real("time_s", time_s)
+        values = plausible.within(values)
         origins = np.zeros(self.joints) if origin is None else np.asarray(origin)
         known = np.isfinite(values).all(axis=1)
         if origins.shape != known.shape or not np.isin(origins[known], range(3)).all():
@@ -378,8 +414,19 @@ class Refiner:
         return RefinedPoses.join(parts) if parts else self._nothing()
 
     def push_many(self, times_s: Iterable[float], poses: Iterable[ArrayLike]) -> RefinedPoses:
-        """Take keyframes one after the other; the same as `push` for each."""
-        parts = [self.push(time, pose) for time, pose in zip(times_s, poses, strict=True)]
+        """Take keyframes one after the other; the same as `push` for each.
+
+        Raises
+        ------
+        ValueError
+            As `push`, or if there are not as many times as poses.
+        """
+        times, many = list(times_s), list(poses)
+        if len(times) != len(many):
+            raise ValueError(
+                f"there must be as many times as poses, got {len(times)} for {len(many)}"
+            )
+        parts = [self.push(time, pose) for time, pose in zip(times, many, strict=True)]
         return RefinedPoses.join([self._nothing(), *parts])
 
     def preview(self, until_s: float) -> RefinedPoses:
@@ -388,7 +435,13 @@ class Refiner:
         They are what the windows so far say, then what the model predicts beyond the last
         keyframe: all that is PREDICTED, even where a pose has come since, of which it knows
         nothing yet. They are not final: a later call may say otherwise.
+
+        Raises
+        ------
+        ValueError
+            If the time is not finite.
         """
+        checks.real("until_s", until_s)
         if self._start_s is None or not self._running:
             return self._nothing()
         last = math.floor((until_s - self._start_s) * self.rate_hz + 1e-6)

@@ -32,6 +32,7 @@ from radar_pose_ros.nodes import parameters
 from radar_pose_ros.nodes.convert import InvalidMessageError
 from radar_pose_ros.nodes.health import Health
 from radar_pose_ros.nodes.parameters import ParameterError, ParameterSpec
+from radar_pose_ros.nodes.window import PublisherNumbers
 from radar_pose_ros.nodes.worker import Worker
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -78,6 +79,7 @@ class ManagedNode(LifecycleNode):
         self._active_subscriptions: list[Any] = []
         self._broken = threading.Event()
         self._wants_to_be_active = False
+        self.gave_up = False  # whether it could not configure itself: it does not try again
         self._revival_s = REVIVAL_S[0]
         self._next_revival_s = 0.0
         self._specs = parameters.load(name)
@@ -118,9 +120,19 @@ class ManagedNode(LifecycleNode):
         self._workers.append(Worker(name, target, lambda error: self._worker_failed(name, error)))
 
     def subscribe(
-        self, message_type: type, topic: str, qos: QoSProfile, callback: Callable[[Any], None]
+        self,
+        message_type: type,
+        topic: str,
+        qos: QoSProfile,
+        callback: Callable[[Any], None],
+        lost: str = "",
     ) -> None:
-        """Subscribe until the node is deactivated; messages that are not valid are counted."""
+        """Subscribe until the node is deactivated; messages that are not valid are counted.
+
+        So are, under the name ``lost`` if there is one, those that the transport dropped between
+        two others of a publisher.
+        """
+        numbers = PublisherNumbers()
 
         def guarded(message: Any) -> None:
             try:
@@ -135,8 +147,14 @@ class ManagedNode(LifecycleNode):
                     throttle_duration_sec=5.0,
                 )
 
+        def numbered(message: Any, about: Any) -> None:
+            publisher = bytes(about["publisher_gid"]["data"])
+            missing = numbers.missing(publisher, about["publication_sequence_number"])
+            self.health.drop(lost, missing)
+            guarded(message)
+
         self._active_subscriptions.append(
-            self.create_subscription(message_type, topic, guarded, qos)
+            self.create_subscription(message_type, topic, numbered if lost else guarded, qos)
         )
 
     def drop_publishers(self, *names: str) -> None:
@@ -273,6 +291,8 @@ class ManagedNode(LifecycleNode):
         self._start_timer.cancel()
         if self.trigger_configure() is SUCCESS:
             self.trigger_activate()
+        else:
+            self.gave_up = True
 
     # -- diagnostics and watchdog ------------------------------------------------------------
 
@@ -307,9 +327,18 @@ class ManagedNode(LifecycleNode):
 
 
 def run(node_class: Callable[[], ManagedNode], arguments: Sequence[str] | None = None) -> int:
-    """Run one node until SIGINT or SIGTERM; return the exit code: 0, or 2 for a bad parameter."""
+    """Run one node until SIGINT or SIGTERM.
+
+    Returns
+    -------
+    int
+        Exit code: 0; or 2 for a bad parameter, and where ``RADAR_POSE_EXIT_UNCONFIGURED`` is set
+        if the node could not configure itself, because of its weights for instance.
+    """
     # Started by `radar-pose up`, a node ends when that does, even if it was killed.
     parent = os.getppid() if os.environ.get("RADAR_POSE_EXIT_WITH_PARENT") else None
+    only_configured = bool(os.environ.get("RADAR_POSE_EXIT_UNCONFIGURED"))
+    code = 0
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
@@ -331,6 +360,10 @@ def run(node_class: Callable[[], ManagedNode], arguments: Sequence[str] | None =
     try:
         while not stopping.is_set() and parent in (None, os.getppid()):
             executor.spin_once(timeout_sec=0.2)
+            if only_configured and node.gave_up:
+                print(f"error: {node.health.failure}", file=sys.stderr)
+                code = EXIT_USAGE
+                break
     except ExternalShutdownException:
         pass
     finally:
@@ -338,4 +371,4 @@ def run(node_class: Callable[[], ManagedNode], arguments: Sequence[str] | None =
         executor.remove_node(node)
         node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+    return code

@@ -4,7 +4,8 @@ Arrays travel as `array.array`: assigned to a message field they are taken as th
 numpy array or a list is checked element by element, which takes ten times longer than sending it.
 
 Everything that comes in is checked before it is used. What a message says about itself may be
-wrong in every way; then `InvalidMessageError` is raised, and the receiver counts and drops it.
+wrong in every way; then `InvalidMessageError` is raised, and the receiver counts and drops it. A
+coordinate of a pose that nothing can have is such an error (`skeleton.plausible`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from radar_pose_ros.radar.config import ConfigError, RadarConfig
 from radar_pose_ros.radar.waveform import Waveform
 from radar_pose_ros.skeleton.definitions import Skeleton
 from radar_pose_ros.skeleton.placement import Intrinsics
+from radar_pose_ros.skeleton.plausible import FARTHEST_M, FARTHEST_PX
 from radar_pose_ros.vision.camera import PinholeCamera
 from radar_pose_ros.vision.frames import Placement
 
@@ -423,14 +425,44 @@ def pose2d_to_message(
     return message
 
 
+def _check_coordinates(values: np.ndarray, person: int, farthest: float, unit: str) -> None:
+    """Refuse infinity, and what is as good as that; NaN is a joint that is not known."""
+    require(not np.isinf(values).any(), "pose with infinity")
+    far = np.argwhere(np.abs(values) > farthest)
+    if len(far):
+        joint, axis = far[0]
+        raise InvalidMessageError(
+            "pose out of bounds",
+            f"{'xyz'[axis]} of joint {joint} of person {person} is {values[joint, axis]:g} "
+            f"{unit}, allowed is {-farthest:.0f} to {farthest:.0f}, or NaN if it is not known",
+        )
+
+
+def _check_confidence(values: np.ndarray, person: int) -> None:
+    """Refuse what is not 0..1; NaN is a confidence that is not stated.
+
+    Takes those of a person's joints and, as the last one, the person's own.
+    """
+    require(not np.isinf(values).any(), "pose with infinity")
+    wrong = np.flatnonzero((values < 0) | (values > 1))
+    if len(wrong):
+        whose = f"joint {wrong[0]} of " if wrong[0] < len(values) - 1 else ""
+        raise InvalidMessageError(
+            "confidence outside 0..1",
+            f"that of {whose}person {person} is {values[wrong[0]]:g}, allowed is 0 to 1, or NaN "
+            "if it is not stated",
+        )
+
+
 def message_to_pose2d(message: msg.HumanPose2DArray, joints: int) -> list[np.ndarray]:
     """Return one (joints, 3) array of x, y (px) and confidence per person; NaN where unknown."""
     to_nanoseconds(message.header.stamp)
     people = []
-    for person in message.poses:
+    for number, person in enumerate(message.poses):
         require(len(person.keypoints) == joints, "pose with another number of joints")
         values = np.array([(k.x, k.y, k.confidence) for k in person.keypoints], np.float64)
-        require(not np.isinf(values).any(), "pose with infinity")
+        _check_coordinates(values[:, :2], number, FARTHEST_PX, "px")
+        _check_confidence(np.append(values[:, 2], person.confidence), number)
         people.append(values)
     return people
 
@@ -455,11 +487,11 @@ def message_to_pose3d(message: msg.HumanPose3DArray, joints: int) -> list[np.nda
     """Return one (joints, 3) array of positions (m) per person; NaN where unknown."""
     to_nanoseconds(message.header.stamp)
     people = []
-    for person in message.poses:
+    for number, person in enumerate(message.poses):
         require(len(person.keypoints) == joints, "pose with another number of joints")
         positions = (keypoint.position for keypoint in person.keypoints)
         values = np.array([(p.x, p.y, p.z) for p in positions], np.float64)
-        require(not np.isinf(values).any(), "pose with infinity")
+        _check_coordinates(values, number, FARTHEST_M, "m")
         people.append(values)
     return people
 
@@ -471,9 +503,11 @@ def message_to_people(
     planar = isinstance(message, msg.HumanPose2DArray)
     read = message_to_pose2d if planar else message_to_pose3d
     people = []
-    for person, values in zip(message.poses, read(message, joints), strict=True):
+    for number, (person, values) in enumerate(
+        zip(message.poses, read(message, joints), strict=True)
+    ):
         confidence = np.array([k.confidence for k in person.keypoints], np.float64)
-        require(not np.isinf([*confidence, person.confidence]).any(), "pose with infinity")
+        _check_confidence(np.append(confidence, person.confidence), number)
         people.append(
             Person(
                 keypoints=values[:, :2] if planar else values,

@@ -25,7 +25,7 @@ from radar_pose_ros.models.refiner import Origin
 from radar_pose_ros.nodes.pacing import NANOSECONDS, Period, rate_warning
 from radar_pose_ros.nodes.people import Person, Sightings, by_key, doubles
 from radar_pose_ros.nodes.window import FrameWindow
-from radar_pose_ros.skeleton import mapping
+from radar_pose_ros.skeleton import checks, mapping
 from radar_pose_ros.skeleton.definitions import H36M17
 from radar_pose_ros.skeleton.image import fill_ends
 from radar_pose_ros.skeleton.placement import (
@@ -141,13 +141,16 @@ class PeopleLifter:
         Poses farther apart in time than this, or out of order, start anew.
     most_people : int
         Who is surest is lifted; others are left out.
+    may_end : callable, optional
+        Is asked whether what is left of a stream that ends may cost a run; else it is lost.
 
     Attributes
     ----------
     counts : Counter
         What happened so far: "restarts" of the stream; "repeats", poses with the stamp of the one
         before; "skipped_runs", for which there was no time; "lost", poses that left the window
-        before they could be lifted; "left_out", people beyond ``most_people``; "doubles", people
+        before they could be lifted; "hurried", poses left of streams for which there was no run
+        (``may_end``); "left_out", people beyond ``most_people``; "doubles", people
         left out because somebody before them in the message has their number; "without_range",
         people placed by their size because the radars' range was not clear.
 
@@ -167,14 +170,17 @@ class PeopleLifter:
         wait: int,
         gap_s: float,
         most_people: int = 1,
+        may_end: Callable[[], bool] = lambda: True,
     ) -> None:
-        if not 1 <= stride <= frames - wait or wait < 0:
+        for name, value in (("stride", stride), ("wait", wait), ("most_people", most_people)):
+            checks.whole(name, value, 0 if name == "wait" else 1)
+        if stride > frames - wait:
             raise ValueError(
-                f"stride and wait must be at least 1 and 0, and {frames} together at most, got "
-                f"{stride} and {wait}"
+                f"stride and wait must be {frames} together at most, got {stride} and {wait}"
             )
         self._measured = mapping.taken_over(skeleton, H36M17.name)
-        self._lift, self.skeleton, self.frames = lift, skeleton, frames
+        self._lift, self._may_end = lift, may_end
+        self.skeleton, self.frames = skeleton, frames
         self.stride, self.wait, self.most_people = stride, wait, most_people
         self.counts: Counter[str] = Counter()
         # None is a frame without a message
@@ -235,8 +241,12 @@ class PeopleLifter:
         return self._give(end, placing)
 
     def flush(self, placing: Placing = NOWHERE) -> list[LiftedFrame]:
-        """Return what still waits for later frames, and start anew."""
-        frames = self._give(self._window.added, placing)
+        """Return what still waits for later frames, if that may cost a run, and start anew."""
+        frames: list[LiftedFrame] = []
+        if self.waiting and not self._may_end():
+            self.counts["hurried"] += self.waiting
+        else:
+            frames = self._give(self._window.added, placing)
         self._window.clear()
         self._next = self._window.added
         self._period.clear()

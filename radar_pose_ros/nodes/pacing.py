@@ -87,6 +87,31 @@ class Pacer(Generic[T]):
         return 0.0 if self._urgent else max(0.0, self._next_s - now_s)
 
 
+class Allowance:
+    """Lets something happen so many times per second, and some times more in a row.
+
+    Parameters
+    ----------
+    per_s : float
+    in_a_row : int
+        After a pause.
+    """
+
+    def __init__(self, per_s: float, in_a_row: int) -> None:
+        self.per_s, self.in_a_row = per_s, in_a_row
+        self._left = float(in_a_row)
+        self._at_s = -math.inf
+
+    def take(self, now_s: float) -> bool:
+        """Return whether it may happen now, by a steady clock in s; if so it has."""
+        self._left = min(self._left + (now_s - self._at_s) * self.per_s, self.in_a_row)
+        self._at_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 class StreamClock:
     """Tells which stamp a stream would bear now.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from radar_pose_ros.skeleton import plausible
 
 # Confidence in what is only predicted halves in this time [choice]: in 0.1 s, until the next pose
 # of a radar, it loses a quarter, and in a second nearly everything.
@@ -74,6 +76,40 @@ def origins_are_known(people: Sequence[Person]) -> bool:
         for person in people
         if person.origin is not None
     )
+
+
+def without_strays(
+    people: Sequence[Person], size_px: tuple[int, int] = (0, 0)
+) -> tuple[list[Person], int]:
+    """Return people without the joints that cannot be theirs, and how many those were.
+
+    In an image of known size those far outside of it (`plausible.near_image`), in space those far
+    from the others (`plausible.within_reach`).
+    """
+    result, strays = [], 0
+    for person in people:
+        kept = person.keypoints
+        if kept.shape[1] == 3:
+            kept = plausible.within_reach(kept)
+        elif min(size_px) > 0:
+            kept = plausible.near_image(kept, size_px)
+        result.append(replace(person, keypoints=kept))
+        strays += int((person.known & ~result[-1].known).sum())
+    return result, strays
+
+
+def with_shape(people: Sequence[Person], size_px: tuple[int, int]) -> tuple[list[Person], int]:
+    """Return people in an image, of whom those who are too small know no joint; and their number.
+
+    See `plausible.has_shape`; somebody of whom no joint is known is not counted.
+    """
+    result, small = [], 0
+    for person in people:
+        if person.known.any() and not plausible.has_shape(person.keypoints, size_px):
+            person = replace(person, keypoints=np.full_like(person.keypoints, np.nan))
+            small += 1
+        result.append(person)
+    return result, small
 
 
 class Sightings:

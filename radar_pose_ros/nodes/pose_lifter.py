@@ -30,8 +30,8 @@ from radar_pose_ros.nodes.lifting import (
     pace_warning,
 )
 from radar_pose_ros.nodes.memory import Memory, Recent
-from radar_pose_ros.nodes.pacing import Pacer
-from radar_pose_ros.nodes.people import Person, origins_are_known
+from radar_pose_ros.nodes.pacing import Allowance, Pacer
+from radar_pose_ros.nodes.people import Person, origins_are_known, with_shape, without_strays
 from radar_pose_ros.nodes.worker import Mailbox
 from radar_pose_ros.radar import person_range
 from radar_pose_ros.radar.person_range import RADARS, AntennaFrame
@@ -48,11 +48,18 @@ LIFTED = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 IDLE_S = 0.2
 MOST_CAMERAS = 16
 UNKNOWN_PERIOD_NS = convert.NANOSECONDS // 30
+LOST = "poses lost on the way here"
+STRAYS = "joints far outside the image"
+SMALL = "people too small in the image to be lifted"
 NO_TIME = "poses for which there was no time"
+# How often what is left of a stream may cost a run of its own, and how often in a row [choice]: as
+# often as a stream at 30 Hz with the default stride does.
+ENDS_PER_S, ENDS_IN_A_ROW = 2.0, 4
 # What `PeopleLifter` counts, in the words of the diagnostics.
 DROPS = {
     "repeats": "poses of the same instant",
     "lost": "poses that there was no time to lift",
+    "hurried": "poses of streams that ended too soon after others",
     "doubles": "people with the id of another one in the same message",
 }
 COUNTS = {
@@ -115,6 +122,7 @@ class PoseLifter(ManagedNode):
         self._cameras: Recent[Intrinsics] = Recent(MOST_CAMERAS)  # by frame
         self._pacer = Pacer(1 / 30, v.stride)
         self._pacing = threading.Lock()
+        self._ends = Allowance(ENDS_PER_S, ENDS_IN_A_ROW)
         self._mailbox = Mailbox(v.queue_size)
         self._antennas = {radar: Memory() for radar in RADARS}
         self.health.watch("pose3d")
@@ -127,7 +135,7 @@ class PoseLifter(ManagedNode):
             self.health.watch(topic)
             take = partial(self._take_heatmap, radar)
             self.subscribe(msg.RadarHeatmap, topic, SENSOR_DATA, take)
-        self.subscribe(msg.HumanPose2DArray, "pose2d", POSES, self._take)
+        self.subscribe(msg.HumanPose2DArray, "pose2d", POSES, self._take, lost=LOST)
 
     def deactivate(self) -> None:
         """Miss no camera any longer; count what will not be published any more."""
@@ -175,6 +183,10 @@ class PoseLifter(ManagedNode):
         convert.require(min(size_px) > 0, "image of unknown size", f"{size_px}")
         people = convert.message_to_people(message, len(SKELETONS[name].joints))
         convert.require(origins_are_known(people), "pose of unknown origin")
+        people, strays = without_strays(people, size_px)
+        self.health.drop(STRAYS, strays)
+        people, small = with_shape(people, size_px)
+        self.health.drop(SMALL, small)
         self.health.tick("pose2d")
         taken = Input(
             convert.to_nanoseconds(message.header.stamp),
@@ -229,6 +241,7 @@ class PoseLifter(ManagedNode):
                 wait=self._wait,
                 gap_s=v.max_gap_s,
                 most_people=v.max_people,
+                may_end=lambda: self._ends.take(time.monotonic()),
             )
             now, self._now = None, taken
         frames = self._people.add(

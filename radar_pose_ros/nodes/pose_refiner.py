@@ -17,7 +17,7 @@ from radar_pose_ros.nodes import convert, refining
 from radar_pose_ros.nodes.base import SKELETONS, ManagedNode, run
 from radar_pose_ros.nodes.memory import Recent
 from radar_pose_ros.nodes.pacing import Pacer, StreamClock
-from radar_pose_ros.nodes.people import Person, origins_are_known
+from radar_pose_ros.nodes.people import Person, origins_are_known, without_strays
 from radar_pose_ros.nodes.refining import KINDS, NamedModel, PeopleRefiner, RefinedFrame
 from radar_pose_ros.nodes.worker import Mailbox
 from radar_pose_ros.skeleton.projection import IMAGE_SIZE_PX
@@ -30,6 +30,12 @@ POSES = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
 REFINED = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 IDLE_S = 0.2
 MOST_SKELETONS = 64
+LOST = "poses lost on the way here"
+NO_TIME = "poses for which there was no time"
+STRAYS = {
+    "pose2d": "joints far outside the image",
+    "pose3d": "joints far from the person's others",
+}
 # What `PeopleRefiner` counts, in the words of the diagnostics.
 DROPS = {
     "repeats": "poses of the same instant",
@@ -80,7 +86,7 @@ class PoseRefiner(ManagedNode):
             )
         model = self._named.model
         self._make_refiner = refining.refiner_factory(
-            model, kind.values, v.rate_hz, v.blend, v.max_gap_s
+            model, kind.values, v.rate_hz, self._named.windows(v.blend), v.max_gap_s
         )
         latency_s = self._make_refiner(1).latency_s
         self._comfortable = model.interval + math.floor(v.max_jitter_s * v.rate_hz)
@@ -105,7 +111,7 @@ class PoseRefiner(ManagedNode):
         self.start_worker("refiner", self._refine)
         self.health.watch(v.poses, v.input_timeout_s)
         self.subscribe(msg.SkeletonDefinition, "skeleton", SKELETONS, self._take_skeleton)
-        self.subscribe(self._type, v.poses, POSES, self._take)
+        self.subscribe(self._type, v.poses, POSES, self._take, lost=LOST)
 
     def deactivate(self) -> None:
         """Count what will not be published any more."""
@@ -113,7 +119,7 @@ class PoseRefiner(ManagedNode):
         waiting = 0 if self._flushed or self._people is None else self._people.waiting
         self._flushed = True
         self.health.drop("frames that waited when deactivated", self._pacer.clear() + waiting)
-        self.health.drop("poses for which there was no time", len(self._mailbox.take_all(0.0)))
+        self.health.drop(NO_TIME, len(self._mailbox.take_all(0.0)))
 
     def cleanup(self) -> None:
         """Release the network."""
@@ -146,8 +152,9 @@ class PoseRefiner(ManagedNode):
             "skeleton of another size than the network's",
             f"{joints} joints instead of {self._named.joints}",
         )
-        if trained and self.values.poses == "pose2d":
-            size = (message.image_width, message.image_height)
+        planar = self.values.poses == "pose2d"
+        size = (message.image_width, message.image_height) if planar else (0, 0)
+        if trained and planar:
             convert.require(
                 size == (IMAGE_SIZE_PX, IMAGE_SIZE_PX),
                 "image of another size than the network's",
@@ -155,10 +162,12 @@ class PoseRefiner(ManagedNode):
             )
         people = convert.message_to_people(message, joints)
         convert.require(origins_are_known(people), "pose of unknown origin")
+        people, strays = without_strays(people, size)
+        self.health.drop(STRAYS[self.values.poses], strays)
         self.health.tick(self.values.poses)
         about = {"skeleton": name, "model": f"{self._named.name} of {message.model}"}
-        if self.values.poses == "pose2d":
-            about |= {"image_width": message.image_width, "image_height": message.image_height}
+        if planar:
+            about |= {"image_width": size[0], "image_height": size[1]}
         taken = Input(
             convert.to_nanoseconds(message.header.stamp),
             arrived_s,
@@ -168,7 +177,7 @@ class PoseRefiner(ManagedNode):
             about,
             message.header.frame_id,
         )
-        self.health.drop("poses for which there was no time", self._mailbox.put(taken))
+        self.health.drop(NO_TIME, self._mailbox.put(taken))
 
     # -- output: the refiner's thread --------------------------------------------------------
 
@@ -207,6 +216,7 @@ class PoseRefiner(ManagedNode):
             )
         frames = self._people.push(taken.stamp_ns, taken.people, taken.missing_sources)
         self._now, self._flushed = taken, False
+        self.health.count("poses refined", 1 - self._people.counts["repeats"])
         self._send(frames, taken.arrived_s)
         if self._people.counts["restarts"]:
             self._stream.clear()

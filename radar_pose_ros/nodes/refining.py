@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from radar_pose_ros.models import weights
+from radar_pose_ros.models.interpolation import DEGREES
 from radar_pose_ros.models.refiner import (
     InterpolationModel,
     NetworkModel,
@@ -22,6 +23,7 @@ from radar_pose_ros.models.refiner import (
 )
 from radar_pose_ros.nodes.pacing import NANOSECONDS, Period, rate_warning
 from radar_pose_ros.nodes.people import Person, Sightings, by_key, doubles
+from radar_pose_ros.skeleton import checks
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, Skeleton
 
 RATE_TOLERANCE = 0.1  # by that share frames may come at another rate than a network was trained at
@@ -61,6 +63,8 @@ class NamedModel(NamedTuple):
         Of the poses that it was trained on; empty if that is not known, or any will do.
     rate_hz : float
         Of the frames that it was trained on; 0 likewise.
+    prompt : bool
+        Whether it was made to be early: a network that predicts.
     """
 
     model: WindowModel
@@ -68,6 +72,15 @@ class NamedModel(NamedTuple):
     joints: int
     skeleton: str = ""
     rate_hz: float = 0.0
+    prompt: bool = False
+
+    def windows(self, blend: int) -> int:
+        """Return of how many windows a frame is the mean if that many are asked for, 0 for all.
+
+        A network that was made to be early takes one, unless all are asked for: each further one
+        makes a frame a keyframe interval later.
+        """
+        return min(blend, 1) if self.prompt else blend
 
     def rate_warning(self, rate_hz: float) -> str:
         """Return a sentence if frames are asked for at a rate that it does not know; else ""."""
@@ -139,11 +152,21 @@ def load_network(name: str, kind: Kind, predict: bool) -> NamedModel:
         config.joints,
         said.get("skeleton", ""),
         float(said.get("rate_hz", 0.0)),
+        prompt=config.future_frames > 0,
     )
 
 
 def interpolation(method: str, interval: int, segments: int, predict: bool) -> NamedModel:
-    """Return an interpolation; to predict it goes on as it went, for a keyframe interval."""
+    """Return an interpolation; to predict it goes on as it went, for a keyframe interval.
+
+    Raises
+    ------
+    ValueError
+        If the window has too few keyframes for such a curve, or the method is unknown.
+    """
+    least = DEGREES.get(method, 1)
+    if segments < least:
+        raise ValueError(f"method {method} needs a window of {least} or more, got {segments}")
     model = InterpolationModel(method, interval, segments, interval if predict else 0)
     return NamedModel(model, method, 0)
 
@@ -164,7 +187,19 @@ def refiner_factory(
     gap_s : float
         For so long somebody may be away. The refiner itself waits for a frame more, so that it
         never gives up first.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range; the sentence says which.
     """
+    checks.whole("blend", blend, 0)
+    checks.real("rate_hz", rate_hz, positive=True)
+    if gap_s < model.interval / rate_hz:
+        raise ValueError(
+            f"max_gap_s must be at least the {model.interval / rate_hz:.3g} s from keyframe to "
+            f"keyframe, got {gap_s}"
+        )
 
     def make(joints: int) -> Refiner:
         return Refiner(
@@ -225,6 +260,7 @@ class PeopleRefiner:
     """
 
     def __init__(self, make_refiner: Callable[[], Refiner], gap_s: float) -> None:
+        checks.real("gap_s", gap_s, positive=True)
         probe = make_refiner()
         self.rate_hz, self.values = probe.rate_hz, probe.values
         self.gap_s = gap_s

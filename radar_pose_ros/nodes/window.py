@@ -10,11 +10,14 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from radar_pose_ros.nodes.memory import Recent
+
 T = TypeVar("T")
 
 # A step of that much more than whole periods is a frame more: stamps come late by parts of a
 # period, but hardly early.
 MISSING_FROM = 0.7
+MOST_PUBLISHERS = 64  # whose last numbers are kept
 
 
 class Heatmap(NamedTuple):
@@ -158,3 +161,24 @@ class FrameNumbers:
                 missing = min(missing, heatmap.number - number - 1)
             self._last[radar] = heatmap.epoch, heatmap.number
         return missing
+
+
+class PublisherNumbers:
+    """Counts what is missing between the messages of each publisher, by the transport's numbers.
+
+    What it dropped before the first message that came is not known.
+    """
+
+    def __init__(self) -> None:
+        self._last: Recent[int] = Recent(MOST_PUBLISHERS)
+
+    def missing(self, publisher: bytes, number: int | None) -> int:
+        """Return how many of a publisher's messages are missing before this one.
+
+        None is the number of a transport that does not count.
+        """
+        if number is None:
+            return 0
+        last = self._last.get(publisher.hex())
+        self._last.put(publisher.hex(), number)
+        return 0 if last is None else max(number - last - 1, 0)

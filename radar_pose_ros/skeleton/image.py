@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from radar_pose_ros.skeleton import checks
+
 
 def normalise(pixels: ArrayLike, size_px: tuple[int, int]) -> np.ndarray:
     """Scale pixels so that the image's width becomes -1 to 1, its height by the same factor.
@@ -28,6 +30,13 @@ def denormalise(points: ArrayLike, size_px: tuple[int, int]) -> np.ndarray:
     """Return the pixels, shape ``(..., 2)``, that `normalise` maps to these points."""
     width, height = size_px
     return (np.asarray(points, np.float64) + [1.0, height / width]) * width / 2
+
+
+def check_size(size_px: tuple[int, int]) -> None:
+    """Raise ``ValueError`` unless this is the width and height of an image, in px."""
+    found = checks.array("size_px", size_px, (2,), "(width, height)")
+    if not (np.isfinite(found) & (found > 0)).all():
+        raise ValueError(f"size_px must be a width and a height above 0 px, got {size_px!r}")
 
 
 def fill_missing(keypoints: ArrayLike) -> np.ndarray:
@@ -69,10 +78,9 @@ def network_input(pixels: ArrayLike, size_px: tuple[int, int]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the shape is another.
+        If the shape is another, there is nothing in it, or the image has no size.
     """
-    values = np.asarray(pixels, np.float64)
-    if values.ndim != 4 or values.shape[-1] != 2:
-        raise ValueError(f"pixels must be (windows, frames, joints, 2), got {values.shape}")
+    values = checks.array("pixels", pixels, (None, None, None, 2), "(windows, frames, joints, 2)")
+    check_size(size_px)
     filled = fill_missing(normalise(values, size_px))
     return np.ascontiguousarray(filled.swapaxes(1, 3), np.float32)

@@ -42,13 +42,14 @@ from radar_pose_ros.training.multiview_windows import (
     errors_mm,
     fixed_windows,
     shown,
+    together,
 )
 from radar_pose_ros.training.recipe import count
 from radar_pose_ros.vision.alignment import at_instant
 
 RECIPES = recipes.RECIPES / "densewarper"
-# What is maximised on validation.
-SCORE = "validation_minus_mpjpe_mm"
+# What is maximised on validation: with which distance from what all views together would give.
+SCORE = "validation_minus_from_together_mm"
 # Seconds between two shots of a camera, at which networks are measured.
 INTERVALS_S = (1 / 15, 2 / 15, 4 / 15)
 
@@ -103,15 +104,15 @@ class Recipe(recipes.Recipe):
             name: tuple(value) if isinstance(value, list) else value
             for name, value in self.model.items()
         }
-        return replace(PRESETS[self.preset], **changes)
+        return recipes.changed(PRESETS[self.preset], changes)
 
     @classmethod
     def of(cls, entries: Mapping[str, Any]) -> Recipe:
         """Return the recipe of plain entries, as YAML or JSON have them."""
         made = dict(entries)
         made["data"] = RigData.of(made["data"])
-        made["loop"] = LoopConfig(**made["loop"])
-        return cls(**made)
+        made["loop"] = recipes.made(LoopConfig, made["loop"], "loop")
+        return recipes.made(cls, made)
 
 
 class SlotWarper(nn.Module):
@@ -199,10 +200,12 @@ def _kind(one: RigWindow) -> tuple[int, int]:
 
 
 def mean_errors_mm(
-    windows: Sequence[RigWindow], methods: Mapping[str, Sequence[Seen]]
+    windows: Sequence[RigWindow],
+    methods: Mapping[str, Sequence[Seen]],
+    right: Sequence[Seen] | None = None,
 ) -> dict[str, float]:
-    """Return each method's mean error, over the joints that all of them have."""
-    errors = {name: errors_mm(windows, seen) for name, seen in methods.items()}
+    """Return each method's mean error, over the joints that all of them have; see `errors_mm`."""
+    errors = {name: errors_mm(windows, seen, right) for name, seen in methods.items()}
     common = np.isfinite(np.stack([*errors.values()])).all(0)
     return {
         name: float(values[common].mean()) if common.any() else float("nan")
@@ -219,9 +222,11 @@ def validation_scores(
         "unmoved_": unmoved(windows, network.config),
         "hold_last_": hold_last(windows),
     }
-    found = mean_errors_mm(windows, methods)
-    named = {f"validation_{name}mpjpe_mm": value for name, value in found.items()}
-    return {SCORE: -found[""], **named}
+    named: dict[str, float] = {}
+    for what, right in (("mpjpe", None), ("from_together", together(windows))):
+        found = mean_errors_mm(windows, methods, right)
+        named |= {f"validation_{name}{what}_mm": value for name, value in found.items()}
+    return {SCORE: -named["validation_from_together_mm"], **named}
 
 
 def fit_recipe(
@@ -330,7 +335,7 @@ def train(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose train densewarper``, in one process or as one of several."""
     recipe = Recipe.load(arguments.recipe or RECIPES / f"{arguments.preset}.yaml")
     recipes.require_preset(recipe, arguments.recipe)
-    recipes.require_usable(arguments.out)
+    recipes.require_usable(arguments.out, arguments.resume)
     torch.set_num_threads(arguments.threads)
     training, validation = (
         multiview_windows.load(recipe.data, split, arguments.mocap)
@@ -410,7 +415,8 @@ def rows(
     list of dict
         Rows of `radar_pose_ros.measurements`: ``views_N.interval_M_ms.<method>.mpjpe_mm``, the
         error at the newest shot's instant over the joints that all methods have, and
-        ``views_N.interval_M_ms.later.<method>.mpjpe_mm`` where they know every view's next shot.
+        ``views_N.interval_M_ms.later.<method>.mpjpe_mm`` where they know every view's next shot;
+        ``.from_together_mm`` is the distance from "together", what all views give at once.
         "unmoved" is what the network begins with.
     """
     network.eval()
@@ -424,14 +430,16 @@ def rows(
             "densewarper": moved_by(network, windows),
             "unmoved": unmoved(windows, network.config),
             "linear": linear(windows),
+            "together": together(windows),
         }
         if not wait:
             methods["hold_last"] = hold_last(windows)
         name = f"views_{views}.interval_{1e3 * interval_s:.0f}_ms" + (".later" if wait else "")
-        found += [
-            measurements.result(f"{name}.{method}.mpjpe_mm", value, "mm")
-            for method, value in mean_errors_mm(windows, methods).items()
-        ]
+        for what, right in (("mpjpe", None), ("from_together", methods["together"])):
+            found += [
+                measurements.result(f"{name}.{method}.{what}_mm", value, "mm")
+                for method, value in mean_errors_mm(windows, methods, right).items()
+            ]
     return found
 
 

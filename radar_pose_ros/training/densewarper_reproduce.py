@@ -29,6 +29,7 @@ from radar_pose_ros.models.densewarper import (
     multiply_accumulates,
 )
 from radar_pose_ros.training import ablations, densewarper, multiview_windows, report
+from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.claims import Measure, Results, Table, Verdict
 from radar_pose_ros.training.densewarper import INTERVALS_S, RECIPES, Recipe, Seen
 from radar_pose_ros.training.multiview_windows import (
@@ -36,6 +37,7 @@ from radar_pose_ros.training.multiview_windows import (
     RigWindow,
     errors_mm,
     fixed_windows,
+    together,
 )
 from radar_pose_ros.training.recipe import add_mocap_argument
 
@@ -44,6 +46,7 @@ MEASURES = {
     "mpjpe_mm": Measure("all intervals"),
     **{f"mpjpe_mm_{round(1e3 * s)}": Measure(f"{round(1e3 * s)} ms") for s in INTERVALS_S},
     "mpjpe_mm_later": Measure("all, next shots known"),
+    "from_together_mm": Measure("all, from all views at once"),
 }
 # Of each test movement, for each interval.
 WINDOWS = 10
@@ -62,6 +65,7 @@ METHODS: dict[str, Callable[[Sequence[RigWindow], DenseWarperConfig], list[Seen]
     "linear": lambda windows, _: densewarper.linear(windows),
     "unmoved": densewarper.unmoved,
     "fusion": _fused,
+    "together": lambda windows, _: together(windows),
 }
 
 
@@ -74,13 +78,14 @@ class Row:
     what : str
     method : str
         One of `METHODS`; empty for a network.
-    model : dict
-        What is to be other than in the preset.
+    model, data : dict
+        What is to be other than in the preset, and in what is learnt from.
     """
 
     what: str
     method: str = ""
     model: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.method and self.method not in METHODS:
@@ -120,6 +125,7 @@ def measure_all(
         From windows to the keypoints of each.
     """
     found: dict[float, dict[float, list[float]]] = {0.0: {}, 1.0: {}}
+    from_together: list[np.ndarray] = []
     for wait, interval_s in product(found, INTERVALS_S):
         some = replace(data, interval_s=(interval_s, interval_s), wait_share=wait)
         windows = [  # each movement by itself, so that it has as many as the others
@@ -127,13 +133,18 @@ def measure_all(
             for number, one in enumerate(test)
             for window in fixed_windows([one], replace(some, seed=number), WINDOWS)
         ]
-        errors = errors_mm(windows, method(windows)).reshape(len(test), -1)
+        seen = method(windows)
+        errors = errors_mm(windows, seen).reshape(len(test), -1)
         found[wait][interval_s] = np.nanmean(errors, axis=1).tolist()
+        if not wait:
+            errors = errors_mm(windows, seen, together(windows)).reshape(len(test), -1)
+            from_together.append(np.nanmean(errors, axis=1))
     at_once, later = (np.mean([*values.values()], axis=0).tolist() for values in found.values())
     by_recording = {
         "mpjpe_mm": at_once,
         **{f"mpjpe_mm_{round(1e3 * s)}": values for s, values in found[0.0].items()},
         "mpjpe_mm_later": later,
+        "from_together_mm": np.mean(from_together, axis=0).tolist(),
     }
     return {
         "by_recording": by_recording,
@@ -214,8 +225,11 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
 def _recipe_of(row: str, table: Table) -> Recipe:
     recipe = Recipe.load(ABLATIONS / "base.yaml")
-    return replace(recipe, model={**recipe.model, **table.rows[row].model})
+    change = table.rows[row]
+    data = recipes.changed(recipe.data, change.data)
+    return replace(recipe, model={**recipe.model, **change.model}, data=data)
 
 
 def _budget(recipe: Mapping[str, Any]) -> list[Any]:
-    return [recipe["data"], recipe["mocap"], recipe["batch"], {**recipe["loop"], "seed": None}]
+    data = {**recipe["data"], "learn_truth": None}
+    return [data, recipe["mocap"], recipe["batch"], {**recipe["loop"], "seed": None}]

@@ -50,6 +50,15 @@ PRESETS: dict[str, MixSTEConfig | DiffHPEConfig] = {
 }
 # What is maximised on validation.
 SCORE = "validation_minus_mpjpe_mm"
+# Columns of what `evaluate` prints: title, measure, form.
+_SUMMARY = (
+    ("MPJPE", "mpjpe_mm", "{:.1f} mm"),
+    ("over actions", "mpjpe_mm_over_actions", "{:.1f} mm"),
+    ("aligned", "p_mpjpe_mm", "{:.1f} mm"),
+    ("symmetry gap", "symmetry_gap_mm", "{:.1f} mm"),
+    ("bones change by", "segment_consistency_mm", "{:.1f} mm"),
+    ("in 90 % ellipsoids", "coverage_90", "{:.1%}"),
+)
 # So many windows of simulated people and recorded movements are measured by default.
 WINDOWS = 400
 
@@ -98,12 +107,14 @@ class Recipe(recipes.Recipe):
             raise ValueError(f"preset {self.preset!r} is none of {', '.join(PRESETS)}")
         for name in ("batch", "validation_windows", "hypotheses"):
             recipes.require_whole(name, getattr(self, name))
-        _ = self.network
+        frames = self.frames  # or the error of what does not fit
+        if any(self.data.simulated.values()):
+            recipes.require_length(self.data.seconds, self.data.rate_hz, frames)
 
     @property
     def network(self) -> MixSTEConfig | DiffHPEConfig:
         """The network's configuration."""
-        return replace(PRESETS[self.preset], **self.model)
+        return recipes.changed(PRESETS[self.preset], self.model)
 
     @property
     def network_preset(self) -> str:
@@ -122,18 +133,18 @@ class Recipe(recipes.Recipe):
         data = dict(made["data"])
         noise = dict(data.get("noise", {}))
         noise["joint_factors"] = tuple(noise.get("joint_factors", ()))
-        data["noise"] = DetectorNoise(**noise)
+        data["noise"] = recipes.made(DetectorNoise, noise, "data: noise")
         data["noise_factor"] = tuple(data.get("noise_factor", (1.0, 1.0)))
         cameras: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in data.get("cameras", {}).items()
         }
-        data["cameras"] = CameraRanges(**cameras)
-        made["data"] = ViewData(**data)
-        made["loop"] = LoopConfig(**made["loop"])
+        data["cameras"] = recipes.made(CameraRanges, cameras, "data: cameras")
+        made["data"] = recipes.made(ViewData, data, "data")
+        made["loop"] = recipes.made(LoopConfig, made["loop"], "loop")
         if "sampler" in made:
-            made["sampler"] = Sampler(**made["sampler"])
-        return cls(**made)
+            made["sampler"] = recipes.made(Sampler, made["sampler"], "sampler")
+        return recipes.made(cls, made)
 
 
 def build(config: MixSTEConfig | DiffHPEConfig, condition: MixSTE | None = None) -> nn.Module:
@@ -364,15 +375,15 @@ def save(
     )
 
 
-def load(name: Path | str) -> tuple[MixSTE | DiffHPE, dict[str, Any]]:
-    """Return a trained network and its manifest entry.
+def load(name: Path | str, model: str = "") -> tuple[MixSTE | DiffHPE, dict[str, Any]]:
+    """Return a trained network and its manifest entry; ``model`` may say which it must be.
 
     Raises
     ------
     WeightsError
         As `weights.load`, or if it is another network.
     """
-    network, entry = weights.network(name)
+    network, entry = weights.network(name, model)
     if not isinstance(network, MixSTE | DiffHPE):
         raise weights.WeightsError(f"{name} is a {entry['model']}, not a mixste or diffhpe")
     return network, entry
@@ -456,7 +467,7 @@ def train(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose train diffhpe``, in one process or as one of several."""
     recipe = Recipe.load(arguments.recipe or RECIPES / f"{arguments.preset}.yaml")
     recipes.require_preset(recipe, arguments.recipe)
-    recipes.require_usable(arguments.out)
+    recipes.require_usable(arguments.out, arguments.resume)
     torch.set_num_threads(arguments.threads)
     condition = _condition(arguments.mixste) if arguments.mixste else None
     training, validation = (
@@ -504,13 +515,21 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=count, help="of the sampler; 50 is as trained (default: the weights')"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
+    parser.add_argument("--all", action="store_true", help="print all numbers, not the main ones")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
 
 
-def evaluate(arguments: argparse.Namespace) -> int:
-    """Carry out ``radar-pose evaluate diffhpe``."""
+def evaluate(arguments: argparse.Namespace, model: str = "diffhpe") -> int:
+    """Carry out ``radar-pose evaluate`` of one of both networks.
+
+    Raises
+    ------
+    ValueError
+        If the weights are of another network, or there is nothing to measure on.
+    """
     torch.set_num_threads(arguments.threads)
-    network, entry = load(arguments.weights)
+    network, entry = load(arguments.weights, model)
+    recipes.announce(entry)
     preset = "mixste" if isinstance(network, MixSTE) else entry["preset"]
     recipe = Recipe.load(RECIPES / f"{preset}.yaml")
     settings = dict(entry.get("sampling", {"hypotheses": 1}))
@@ -528,10 +547,30 @@ def evaluate(arguments: argparse.Namespace) -> int:
     # simulated people do several things in turn
     by_action = arguments.data is not None
     results = rows(network, windows, count, sampler, calibration, by_action=by_action)
-    print(measurements.table(results))
+    print(measurements.table(results) if arguments.all else summary(results))
     if arguments.json:
         measurements.write_results(arguments.json, results)
     return 0
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the main numbers of `rows` as a table: what is used, by pattern of missing joints."""
+    values = {row["id"]: row["value"] for row in results}
+    lines = [("missing joints", *(title for title, _, _ in _SUMMARY))]
+    for occlusion in OCCLUSIONS:
+        cells = []
+        for _, name, form in _SUMMARY:
+            used = (f"test.{occlusion}.{name}", f"test.{occlusion}.average.{name}")
+            found = [values[place] for place in used if place in values]
+            cells.append(form.format(found[0]) if found else "")
+        lines.append((occlusion, *cells))
+    kept = [column for column in zip(*lines, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in kept]
+    table = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in zip(*kept, strict=True)
+    ]
+    return "\n".join([*table, f"{len(results)} numbers in all: --all prints them"])
 
 
 def rows(

@@ -23,6 +23,7 @@ from radar_pose_ros.radar.ti_config import load_cfg
 from radar_pose_ros.simulation.body import SPLITS, MotionClip, random_sequence
 from radar_pose_ros.skeleton.definitions import HUPR14
 from radar_pose_ros.skeleton.projection import project
+from radar_pose_ros.training import recipe
 from radar_pose_ros.training.millimamba_evaluation import estimate_recording
 from radar_pose_ros.training.pose_tracks import Track
 
@@ -65,8 +66,8 @@ def load(
     Raises
     ------
     ValueError
-        If the rate is none of those, or ``root`` holds people of another seed, length, rate or
-        network.
+        If the rate is none of those, movements are shorter than the network's window, or ``root``
+        holds people of another seed, length, rate or network.
     """
     radar = load_radar()
     every = round(rate_hz / radar.waveform.frame_rate_hz)
@@ -76,6 +77,7 @@ def load(
             f"{radar.waveform.frame_rate_hz:g}"
         )
     model, entry = weights.network(network, "millimamba")
+    recipe.require_length(seconds, radar.waveform.frame_rate_hz, model.config.frames)
     first = model.config.frames // 2
     made_with = f"seed {seed}, {seconds:g} s, {rate_hz:g} Hz, {entry['sha256'][:16]}"
     tracks = []

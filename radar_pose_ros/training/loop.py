@@ -24,6 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from radar_pose_ros.training import processes
 
+CHECKPOINT = "last.pt"  # in a training's folder
+
 
 @dataclass(frozen=True)
 class LoopConfig:
@@ -210,7 +212,7 @@ def fit(
     first_step = 0
     running: dict[str, float] = {}
     started_s = time.monotonic()
-    checkpoint_path, curves_path = directory / "last.pt", directory / "curves.csv"
+    checkpoint_path, curves_path = directory / CHECKPOINT, directory / "curves.csv"
     if resume:
         saved = _load_checkpoint(checkpoint_path)
         if LoopConfig(**saved["config"]) != config:

@@ -122,22 +122,20 @@ class Recipe(recipes.Recipe):
         changes: dict[str, Any] = {} if self.views == "both" else {"views": 1}
         for name, value in self.model.items():
             changes[name] = tuple(value) if isinstance(value, list) else value
-        return replace(PRESETS[self.preset], **changes)
+        return recipes.changed(PRESETS[self.preset], changes)
 
     @classmethod
     def of(cls, entries: Mapping[str, Any]) -> Recipe:
         """Return the recipe of plain entries, as YAML has them."""
         data = dict(entries["data"])
-        data["heatmap"] = HeatmapConfig(**data["heatmap"])
-        return cls(
-            **{
-                **entries,
-                "data": DataConfig(**data),
-                "augmentation": Augmentation(**entries["augmentation"]),
-                "loss": PoseLossConfig(**entries["loss"]),
-                "loop": LoopConfig(**entries["loop"]),
-            }
-        )
+        data["heatmap"] = recipes.made(HeatmapConfig, data["heatmap"], "data: heatmap")
+        parts = {
+            "data": recipes.made(DataConfig, data, "data"),
+            "augmentation": recipes.made(Augmentation, entries["augmentation"], "augmentation"),
+            "loss": recipes.made(PoseLossConfig, entries["loss"], "loss"),
+            "loop": recipes.made(LoopConfig, entries["loop"], "loop"),
+        }
+        return recipes.made(cls, {**entries, **parts})
 
 
 def suited(data: DataConfig, root: Path) -> DataConfig:
@@ -357,7 +355,7 @@ def train(arguments: argparse.Namespace) -> int:
     recipe = _recipe(arguments)
     recipe = replace(recipe, data=suited(recipe.data, arguments.data))
     recipes.require_preset(recipe, arguments.recipe)
-    recipes.require_usable(arguments.out)
+    recipes.require_usable(arguments.out, arguments.resume)
     initial = _initial_state(arguments.init, recipe) if arguments.init else None
     torch.set_num_threads(arguments.threads)
     root = arguments.data
@@ -415,6 +413,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose evaluate millimamba``."""
     torch.set_num_threads(arguments.threads)
     model, entry = _load(arguments.weights or arguments.preset, arguments.device)
+    recipes.announce(entry)
     single_frame = f"{entry['preset']}_single_frame"  # if it lies beside
     data = _recipe(arguments).data
     count = min(data.recordings["test"], arguments.recordings or data.recordings["test"])

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from radar_pose_ros.training import diffhpe
-from radar_pose_ros.training.diffhpe import add_evaluate_arguments, evaluate, train
+from radar_pose_ros.training.diffhpe import add_evaluate_arguments, train
 
 __all__ = ["add_evaluate_arguments", "add_train_arguments", "evaluate", "train"]
 
@@ -18,3 +18,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose train mixste``: those of DiffHPE, but its defaults."""
     diffhpe.add_train_arguments(parser)
     parser.set_defaults(preset="mixste", out=Path("out/mixste"))
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Carry out ``radar-pose evaluate mixste``; see `diffhpe.evaluate`."""
+    return diffhpe.evaluate(arguments, "mixste")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -42,6 +42,7 @@ from radar_pose_ros.training.pose_tracks import (
 from radar_pose_ros.training.recipe import RecipeError
 
 RECIPES = recipes.RECIPES / "mixsynthformer"
+DEFAULT = "radar_2d"  # preset to train and to measure, unless told otherwise
 PRESETS: dict[str, MixSynthFormerConfig | DeciWatchConfig] = {
     **mixsynthformer.PRESETS,
     **deciwatch.PRESETS,
@@ -133,6 +134,8 @@ class Recipe(recipes.Recipe):
         on = [name for name in _NOT_OF_ROTATIONS if getattr(self.data, name)]
         if self.rotations and on:
             raise ValueError(f"data: rotations want {', '.join(on)} to be false")
+        if not self.detected and any(self.data.simulated.values()):
+            recipes.require_length(self.data.seconds, self.data.rate_hz, network.frames)
         if self.objective == "future" and not network.future_frames:
             raise ValueError(f"preset {self.preset} predicts no future frames")
 
@@ -144,16 +147,19 @@ class Recipe(recipes.Recipe):
     @property
     def network(self) -> MixSynthFormerConfig | DeciWatchConfig:
         """The network's configuration."""
-        return replace(PRESETS[self.preset], **self.model)
+        return recipes.changed(PRESETS[self.preset], self.model)
 
     @classmethod
     def of(cls, entries: Mapping[str, Any]) -> Recipe:
         """Return the recipe of plain entries, as YAML has them."""
         data = dict(entries["data"])
-        data["noise"] = DetectorNoise(**data.get("noise", {}))
+        data["noise"] = recipes.made(DetectorNoise, data.get("noise", {}), "data: noise")
         data["simulated"] = {**dict.fromkeys(SPLITS, 0), **data.get("simulated", {})}
-        loop = LoopConfig(**entries["loop"])
-        return cls(**{**entries, "data": TrackData(**data), "loop": loop})
+        parts = {
+            "data": recipes.made(TrackData, data, "data"),
+            "loop": recipes.made(LoopConfig, entries["loop"], "loop"),
+        }
+        return recipes.made(cls, {**entries, **parts})
 
 
 def build(config: MixSynthFormerConfig | DeciWatchConfig) -> MixSynthFormer | DeciWatch:
@@ -361,8 +367,13 @@ def estimate_by_method(case: Case, interval: int, method: str) -> np.ndarray:
     return interpolate(times_s, case.keyframes, at_s, method, **settings).poses
 
 
-def node_blend() -> int:
-    """Return how many windows the node `pose_refiner` takes the mean of, unless told otherwise."""
+def node_blend(future_frames: int = 0) -> int:
+    """Return how many windows the node `pose_refiner` takes the mean of, unless told otherwise.
+
+    Of a network that predicts ``future_frames`` that is one.
+    """
+    if future_frames:
+        return 1
     path = resources.find("config", "parameters", "pose_refiner.yaml")
     return int(yaml.safe_load(path.read_text())["blend"]["default"])
 
@@ -534,7 +545,7 @@ def results_of(
         return rows
     found = cases(tracks, config.interval, recipe.data)
     rows += _rows(measure_all(found, lambda case: refine_sequence(model, case.keyframes)), "")
-    as_node = partial(estimate_as_node, network=model, blend=node_blend())
+    as_node = partial(estimate_as_node, network=model, blend=node_blend(config.future_frames))
     rows += _rows(measure_all(found, as_node), "_node")
     for name in BASELINES:
         by_method = partial(estimate_by_method, interval=config.interval, method=name)
@@ -599,7 +610,7 @@ def save(
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose train mixsynthformer``."""
-    _add_common_arguments(parser)
+    _add_common_arguments(parser, DEFAULT)
     recipes.add_training_arguments(parser, "out/mixsynthformer")
 
 
@@ -607,7 +618,7 @@ def train(arguments: argparse.Namespace) -> int:
     """Carry out ``radar-pose train mixsynthformer``, in one process or as one of several."""
     recipe = _recipe(arguments)
     recipes.require_preset(recipe, arguments.recipe)
-    recipes.require_usable(arguments.out)
+    recipes.require_usable(arguments.out, arguments.resume)
     torch.set_num_threads(arguments.threads)
     training, validation = (
         tracks_of(recipe, split, arguments.data, arguments.mocap, arguments.cache)
@@ -638,8 +649,10 @@ def train(arguments: argparse.Namespace) -> int:
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose evaluate mixsynthformer``."""
-    _add_common_arguments(parser)
-    parser.add_argument("--weights", help="safetensors file (default: the shipped ones)")
+    _add_common_arguments(parser, None)  # that of the weights
+    parser.add_argument(
+        "--weights", help=f"safetensors file (default: those shipped of --preset, or of {DEFAULT})"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
 
 
@@ -649,10 +662,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
     Raises
     ------
     ValueError
-        If there is no movement to measure on, or the weights are another network's.
+        If there is no movement to measure on, or the weights are another network's, or of another
+        preset than was asked for.
     """
     torch.set_num_threads(arguments.threads)
-    name = arguments.weights or arguments.preset
+    name = arguments.weights or arguments.preset or DEFAULT
     model, entry = weights.network(name)
     if not isinstance(model, MixSynthFormer | DeciWatch):
         raise weights.WeightsError(f"{name} is a {entry['model']}, not a mixsynthformer")
@@ -661,6 +675,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise RecipeError(
             f"{arguments.recipe} is for preset {recipe.preset}, {name} for {entry['preset']}"
         )
+    recipes.announce(entry, arguments.preset)
     tracks = tracks_of(recipe, "test", arguments.data, arguments.mocap, arguments.cache)
     if not tracks:
         raise ValueError("there is no movement to test on: this recipe wants --mocap FILE")
@@ -671,8 +686,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    recipes.add_recipe_arguments(parser, RECIPES, "radar_2d")
+def _add_common_arguments(parser: argparse.ArgumentParser, preset: str | None) -> None:
+    recipes.add_recipe_arguments(parser, RECIPES, preset)
     parser.add_argument("--data", type=Path, help="folder of DeciWatch's files, if one has them")
     parser.add_argument(
         "--mocap", type=Path, metavar="FILE", help="recorded movements, cmu_60hz.npz"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from radar_pose_ros.simulation.body import SPLITS
+from radar_pose_ros.wording import nearest
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ class MovementData:
         missing = [split for split in SPLITS if split not in self.simulated]
         if missing:
             raise ValueError(f"data: simulated has no entry {', '.join(missing)}")
+        strange = [split for split in self.simulated if split not in SPLITS]
+        if strange:
+            raise ValueError(
+                f"data: simulated: there is no such entry as {strange[0]!r}: "
+                f"{nearest(strange[0], SPLITS)}"
+            )
         unknown = set(self.held_out) - {"validation", "test"}
         if unknown:
             raise ValueError(f"data: held_out is for validation and test, not {min(unknown)!r}")

@@ -1,8 +1,13 @@
 """Windows that networks learn from to fuse cameras that fire one after another.
 
 For each window somebody's movement, a rig of cameras around it and an interval between the shots
-of each camera are drawn, and what a detector makes of two shots of each view. Known is where the
-joints really were at the instant of the newest shot.
+of each camera are drawn, and what a detector makes of the shots of each view. Known is where the
+joints really were at the instant of the newest shot, and what the detector would have made of
+shots of all views at that instant.
+
+It is the latter that a warper learns [choice]. A detector's errors stay for a while, and differ
+from view to view: what learns the truth learns to draw views together whose joints nothing but the
+detector has parted, and loses by it where cameras are many or their shots dense.
 """
 
 from __future__ import annotations
@@ -20,11 +25,12 @@ from torch import Tensor
 from radar_pose_ros.datasets import cmu_mocap, simulated_poses
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.models.densewarper import DenseWarperConfig, slot_targets
-from radar_pose_ros.models.multiview import Seen, Views, crop, seen_in, views_of
+from radar_pose_ros.models.multiview import Seen, Views, crop, in_heatmaps, seen_in, views_of
 from radar_pose_ros.simulation.cameras import CameraRanges, PinholeCamera
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
 from radar_pose_ros.simulation.multiview import Detector, observe, rig
 from radar_pose_ros.skeleton.definitions import H36M17
+from radar_pose_ros.training import recipe
 from radar_pose_ros.training.movements import MovementData, check_split, of_split
 from radar_pose_ros.vision.interleaving import Shot, Window
 from radar_pose_ros.vision.triangulation import triangulate
@@ -59,8 +65,13 @@ class RigData(MovementData):
         Range of a factor on jitter, drift, outliers and bias: detectors of different worth.
     margin : (float, float)
         Range of what training cuts out around a person, see `crop`.
+    sureness : (float, float)
+        Range of a factor on the detector's confidences.
     wait_share : float
         Of the windows that know every view's next shot.
+    learn_truth : bool
+        Whether a warper is to move joints to where they really are, instead of to where the
+        view's detector would have them.
     """
 
     rate_hz: float = 60.0
@@ -72,11 +83,14 @@ class RigData(MovementData):
     detector: Detector = field(default_factory=Detector)
     noise_factor: tuple[float, float] = (1.0, 1.0)
     margin: tuple[float, float] = (1.2, 1.6)
+    sureness: tuple[float, float] = (1.0, 1.0)
     wait_share: float = 0.5
+    learn_truth: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         lowest = {"views": 2, "arc": 0, "interval_s": 1e-3, "noise_factor": 0, "margin": 1}
+        lowest |= {"sureness": 0}
         for name, least in lowest.items():
             ends = getattr(self, name)
             if len(ends) != 2 or not least <= ends[0] <= ends[1] < np.inf:
@@ -89,18 +103,23 @@ class RigData(MovementData):
     def of(cls, entries: Mapping[str, Any]) -> RigData:
         """Return what plain entries say, as YAML or JSON have them."""
         made: dict[str, Any] = _with_tuples(entries)
-        made["cameras"] = CameraRanges(**_with_tuples(made.get("cameras", {})))
+        cameras = _with_tuples(made.get("cameras", {}))
+        made["cameras"] = recipe.made(CameraRanges, cameras, "data: cameras")
         detector = dict(made.get("detector", {}))
-        detector["noise"] = DetectorNoise(**_with_tuples(detector.get("noise", {})))
-        made["detector"] = Detector(**detector)
-        return cls(**made)
+        noise = _with_tuples(detector.get("noise", {}))
+        detector["noise"] = recipe.made(DetectorNoise, noise, "data: detector: noise")
+        made["detector"] = recipe.made(Detector, detector, "data: detector")
+        return recipe.made(cls, made, "data")
 
     def disturbing(self, rng: np.random.Generator) -> Detector:
         """Return a detector of a worth that is drawn."""
         factor, noise = rng.uniform(*self.noise_factor), self.detector.noise
         worse = {name: factor * getattr(noise, name) for name in ("white", "drift", "outlier")}
         bias = factor * self.detector.bias
-        return replace(self.detector, noise=replace(noise, **worse), bias=bias)
+        sureness = rng.uniform(*self.sureness)
+        names = ("confidence", "hidden_confidence")
+        sure = {name: min(1.0, sureness * getattr(self.detector, name)) for name in names}
+        return replace(self.detector, noise=replace(noise, **worse), bias=bias, **sure)
 
 
 def _with_tuples(entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,13 +164,16 @@ class RigWindow:
         Without distortion.
     window : Window
         Of every view the newest shot and the one before, and perhaps the next one.
+    together : tuple of Shot
+        What every view would report of the window's instant.
     joints_m : ndarray, shape (joints, 3)
-        The truth at the window's instant, in the cameras' world.
+        The truth at that instant, in the cameras' world.
     """
 
     source: str
     cameras: tuple[PinholeCamera, ...]
     window: Window
+    together: tuple[Shot, ...]
     joints_m: np.ndarray
 
     @property
@@ -197,19 +219,25 @@ def draw(
     ranges = replace(data.cameras, azimuth=(begin, begin + arc))
     cameras = rig(views, near.mean((0, 1)), rng, ranges)
     joints_at = _movement(source, instant_s - 2 * interval_s, instant_s + interval_s)
-    stamps = [instant_s - age + interval_s * np.array([-1, 0, 1]) for age in ages.tolist()]
+    stamps = [
+        np.unique([*(instant_s - age + interval_s * np.array([-1, 0, 1])), instant_s])
+        for age in ages.tolist()
+    ]
     seen = observe(joints_at, H36M17, cameras, stamps, rng, data.disturbing(rng))
-    before, newest, after = (
+    # what is not its own stands third, and the view's own instant is that of its second shot
+    before, newest, together, after = (
         tuple(
             Shot(float(view.stamps_s[shot]), view.keypoints_px[shot], view.score[shot])
             for view in seen
+            for shot in [place - (place > 1 and len(view.stamps_s) == 3)]
         )
-        for shot in range(3)
+        for place in range(4)
     )
     waited = rng.random() < data.wait_share
     truth = joints_at(np.array([instant_s]))[0]
     window = Window(instant_s, slot, newest, before, after if waited else ())
-    return RigWindow(source.name.partition("@")[0], tuple(cameras), window, truth)
+    name = source.name.partition("@")[0]
+    return RigWindow(name, tuple(cameras), window, together, truth)
 
 
 def _movement(
@@ -231,7 +259,7 @@ class Batch(NamedTuple):
     views : Views
     target_px : Tensor
         float32 ``(windows, views, 1, joints, 2)``: where each view would see the joints at the
-        newest shot's instant, pixels of its heatmap.
+        newest shot's instant, pixels of its heatmap; NaN where it would not.
     seen : Tensor
         bool ``(windows, views, joints)``: what was reported.
     """
@@ -288,7 +316,7 @@ class RigBatches:
         streams = [np.random.default_rng([self.seed, step, n + 1]) for n in range(count)[mine]]
         windows = [draw(*self.places.draw(rng), views, slot, self.data, rng) for rng in streams]
         margins = np.stack([rng.uniform(*self.data.margin, views) for rng in streams])
-        return stack(windows, self.network, margins)
+        return stack(windows, self.network, margins, self.data.learn_truth)
 
 
 class _Places:
@@ -321,7 +349,12 @@ def shown(windows: Sequence[RigWindow], network: DenseWarperConfig) -> Seen:
     return Seen(*(np.concatenate(part) for part in zip(*seen, strict=True)))
 
 
-def stack(windows: Sequence[RigWindow], network: DenseWarperConfig, margins: np.ndarray) -> Batch:
+def stack(
+    windows: Sequence[RigWindow],
+    network: DenseWarperConfig,
+    margins: np.ndarray,
+    learn_truth: bool = False,
+) -> Batch:
     """Return windows of as many views, with the same newest one, as a batch.
 
     Parameters
@@ -331,14 +364,21 @@ def stack(windows: Sequence[RigWindow], network: DenseWarperConfig, margins: np.
         What is shown the windows, see `seen_in`.
     margins : ndarray, shape (windows, views)
         See `crop`.
+    learn_truth : bool
+        See `RigData`.
     """
     seen = shown(windows, network)
     matrices = np.stack([one.projections for one in windows])
     slot = windows[0].window.view
     to_heatmap = crop(seen.keypoints_px, network.size, margins)
     views = views_of(*seen[:3], matrices, slot, to_heatmap)
-    joints = torch.from_numpy(np.stack([one.joints_m for one in windows]))
-    targets = slot_targets(joints[:, None], views.projections)
+    if learn_truth:
+        joints = torch.from_numpy(np.stack([one.joints_m for one in windows]))
+        targets = slot_targets(joints[:, None], views.projections)
+    else:
+        keypoints = np.stack([[shot.keypoints_px for shot in one.together] for one in windows])
+        inside = in_heatmaps(keypoints, to_heatmap)
+        targets = torch.from_numpy(inside)[:, :, None]
     return Batch(views, targets.float(), views.confidence > 0)
 
 
@@ -372,8 +412,21 @@ def fixed_windows(
     return windows
 
 
+def together(windows: Sequence[RigWindow]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return for each window what all views would report of its instant, and how surely."""
+    return [
+        (
+            np.stack([shot.keypoints_px for shot in one.together]),
+            np.stack([shot.confidence for shot in one.together]),
+        )
+        for one in windows
+    ]
+
+
 def errors_mm(
-    windows: Sequence[RigWindow], seen: Sequence[tuple[np.ndarray, np.ndarray]]
+    windows: Sequence[RigWindow],
+    seen: Sequence[tuple[np.ndarray, np.ndarray]],
+    right: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> np.ndarray:
     """Return how far off the joints are that are triangulated of keypoints.
 
@@ -382,6 +435,8 @@ def errors_mm(
     windows : sequence of RigWindow
     seen : sequence of pairs of ndarray, shapes (views, joints, 2) and (views, joints)
         For each window: pixels, and their confidence.
+    right : sequence of pairs of ndarray, optional
+        As ``seen``: what they are compared with instead of the truth.
 
     Returns
     -------
@@ -389,7 +444,10 @@ def errors_mm(
         NaN where there is no joint.
     """
     errors = []
-    for one, (keypoints, confidence) in zip(windows, seen, strict=True):
-        found = triangulate(keypoints, confidence, one.cameras)
-        errors.append(1e3 * np.linalg.norm(found.points_m - one.joints_m, axis=-1))
+    for number, one in enumerate(windows):
+        found = triangulate(*seen[number], one.cameras).points_m
+        wanted = one.joints_m
+        if right is not None:
+            wanted = triangulate(*right[number], one.cameras).points_m
+        errors.append(1e3 * np.linalg.norm(found - wanted, axis=-1))
     return np.stack(errors)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -20,7 +20,8 @@ import yaml
 from radar_pose_ros import measurements
 from radar_pose_ros.models import weights
 from radar_pose_ros.training import processes
-from radar_pose_ros.training.loop import LoopConfig
+from radar_pose_ros.training.loop import CHECKPOINT, LoopConfig
+from radar_pose_ros.wording import nearest
 
 RECIPES = Path(__file__).with_name("recipes")
 
@@ -30,6 +31,7 @@ class RecipeError(ValueError):
 
 
 R = TypeVar("R", bound="Recipe")
+T = TypeVar("T")
 
 
 class Recipe:
@@ -67,8 +69,8 @@ class Recipe:
     def load(cls: type[R], path: Path) -> R:
         """Read a recipe.
 
-        One that names another one as its ``base``, a file beside it, need only say what is
-        different there.
+        One that names another one as its ``base``, a file by its path from this one's folder, need
+        only say what is different there.
 
         Raises
         ------
@@ -103,6 +105,60 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
         merged[name] = _merge(base[name], value) if both else value
     return merged
+
+
+def made(kind: type[T], entries: Any, where: str = "") -> T:
+    """Return a dataclass of a recipe's entries.
+
+    Parameters
+    ----------
+    kind : type
+        The dataclass.
+    entries : mapping
+    where : str
+        What they are called together in the recipe, for the error.
+
+    Raises
+    ------
+    ValueError
+        If they are no entries, there is none of such a name, or one is missing.
+    """
+    there: Any = fields(kind)  # type: ignore[arg-type]
+    _require_known(entries, [field.name for field in there], where)
+    for field in there:
+        needed = field.default is MISSING and field.default_factory is MISSING
+        if needed and field.name not in entries:
+            raise ValueError(f"{_within(where)}there is no entry {field.name!r}")
+    return kind(**entries)
+
+
+def changed(preset: T, changes: Any, where: str = "model") -> T:
+    """Return a network's configuration with what is to be other; raises as `made` does."""
+    _require_known(changes, [field.name for field in fields(preset)], where)  # type: ignore[arg-type]
+    return replace(preset, **changes)  # type: ignore[type-var]
+
+
+def _require_known(entries: Any, known: Iterable[str], where: str) -> None:
+    if not isinstance(entries, Mapping):
+        raise ValueError(f"{_within(where)}want entries, each with its name, got {entries!r}")
+    for name in entries:
+        if name not in known:
+            raise ValueError(
+                f"{_within(where)}there is no such entry as {name!r}: {nearest(str(name), known)}"
+            )
+
+
+def _within(where: str) -> str:
+    return f"{where}: " if where else ""
+
+
+def require_length(seconds: float, rate_hz: float, frames: int) -> None:
+    """Raise ``ValueError`` if simulated movements would be shorter than a network's window."""
+    if round(seconds * rate_hz) < frames:
+        raise ValueError(
+            f"data: seconds {seconds:g} at {rate_hz:g} Hz are {round(seconds * rate_hz)} frames, "
+            f"fewer than the {frames} of a window: want at least {frames / rate_hz:.3g}"
+        )
 
 
 def settings(recipe: Any) -> dict[str, Any]:
@@ -147,11 +203,21 @@ def require_preset(recipe: Recipe, path: Path | None) -> None:
         )
 
 
-def require_usable(out: Path) -> None:
-    """Raise `WeightsError` if weights could not be added to what a folder holds.
+def require_usable(out: Path, resume: bool = False) -> None:
+    """Raise an error unless a folder can take a training, before it rather than after it.
 
-    That is better known before a training than after it.
+    Raises
+    ------
+    ValueError
+        If another training's checkpoint is there, which is not to be resumed.
+    WeightsError
+        If weights could not be added to what is there.
     """
+    if not resume and (out / CHECKPOINT).exists():
+        raise ValueError(
+            f"{out} holds a training already, {CHECKPOINT}: name another folder with --out, or go "
+            "on with that one by --resume"
+        )
     if (out / weights.MANIFEST).exists():
         weights.read_manifest(out)
 
@@ -160,6 +226,22 @@ def command(model: str, preset: str, **given: str | Path | None) -> str:
     """Return the call that makes weights again, files by their names, for the manifest."""
     options = [f" --{name} {Path(value).name}" for name, value in given.items() if value]
     return f"radar-pose train {model} --preset {preset}" + "".join(options)
+
+
+def announce(entry: Mapping[str, Any], preset: str | None = None) -> None:
+    """Say which weights are measured, as the manifest has them.
+
+    Raises
+    ------
+    RecipeError
+        If they are not of the preset that was asked for.
+    """
+    if preset and entry["preset"] != preset:
+        raise RecipeError(
+            f"{entry['file']} holds weights of the preset {entry['preset']}, asked for was "
+            f"--preset {preset}: leave that out to measure them"
+        )
+    print(f"{entry['file']}: {entry['model']}, preset {entry['preset']}, {entry['sha256'][:8]}")
 
 
 def revision() -> str:
@@ -198,7 +280,9 @@ def device(text: str) -> str:
     return text
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser, recipes: Path, preset: str) -> None:
+def add_recipe_arguments(
+    parser: argparse.ArgumentParser, recipes: Path, preset: str | None
+) -> None:
     """Declare ``--preset``, one of those that a folder has a recipe for, and ``--recipe``."""
     parser.add_argument(
         "--preset", default=preset, choices=sorted(path.stem for path in recipes.glob("*.yaml"))

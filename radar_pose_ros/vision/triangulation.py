@@ -36,6 +36,7 @@ NOISE_PX = 1.0  # least standard deviation of a coordinate whose confidence is 1
 STEPS = 3  # of Gauss and Newton; from so near, more change nothing [choice]
 # Rays so parallel, by the condition of their equations, meet nowhere in particular [choice].
 _LARGEST_CONDITION = 1e12
+_POINTS_AT_ONCE = 4096  # times pairs of views, that memory lasts
 
 
 @dataclass(frozen=True)
@@ -202,18 +203,29 @@ def _agreeing(
     flat: np.ndarray, weights: np.ndarray, matrices: np.ndarray, limits_px: np.ndarray
 ) -> np.ndarray:
     """Return which views (n, views) agree with the best point; all where no two agree."""
-    lowest = np.full(len(flat), np.inf)
+    count, views = weights.shape
+    pairs = list(combinations(range(views), 2))
+    begin = np.zeros((len(pairs), 1, views), bool)
+    for number, pair in enumerate(pairs):
+        begin[number, 0, pair] = True
     agreeing = np.ones(weights.shape, bool)
-    for pair in combinations(range(flat.shape[1]), 2):
-        chosen = np.zeros(weights.shape, bool)
-        chosen[:, pair] = True
+    for first in range(0, count, _POINTS_AT_ONCE):
+        some = slice(first, first + _POINTS_AT_ONCE)
+        size = len(flat[some])
+        pixels = np.tile(flat[some], (len(pairs), 1, 1))  # (pairs * size, views, 2)
+        certain = np.tile(weights[some], (len(pairs), 1))
+        chosen = np.broadcast_to(begin, (len(pairs), size, views)).reshape(-1, views)
+        costs, choices = [], []
         for _ in range(2):  # the pair, then those that agree with it
-            errors = _errors(_linear(flat, weights * chosen, matrices), flat, matrices)
-            chosen = (weights > 0) & (errors <= limits_px)
-            cost = np.where(chosen, errors, limits_px) ** 2 * weights**2
-            total = np.where(chosen.sum(1) >= 2, cost.sum(1), np.inf)
-            better = total < lowest
-            lowest[better], agreeing[better] = total[better], chosen[better]
+            errors = _errors(_linear(pixels, certain * chosen, matrices), pixels, matrices)
+            chosen = (certain > 0) & (errors <= limits_px)
+            cost = (np.where(chosen, errors, limits_px) ** 2 * certain**2).sum(1)
+            costs.append(np.where(chosen.sum(1) >= 2, cost, np.inf).reshape(-1, size))
+            choices.append(chosen.reshape(-1, size, views))
+        cost, choice = np.concatenate(costs), np.concatenate(choices)
+        best, places = cost.argmin(0), np.arange(size)
+        found = np.isfinite(cost[best, places])
+        agreeing[first + places[found]] = choice[best, places][found]
     return agreeing
 
 

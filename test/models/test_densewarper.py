@@ -147,6 +147,17 @@ def test_a_slot_alone_is_that_slot_of_all(config: DenseWarperConfig) -> None:
             assert_close(alone, warped[:, :, s])
 
 
+@pytest.mark.parametrize("config", [TIMED, COARSE, PER_PAIR])
+def test_for_inference_it_computes_the_same(config: DenseWarperConfig) -> None:
+    network = build(config, trained=True)
+    heatmaps, fused, dt_s = maps()
+    folded = network.for_inference()
+    assert not [name for name, _ in folded.named_buffers() if "running" in name]
+    assert [name for name, _ in network.named_buffers() if "running" in name]
+    with torch.no_grad():
+        assert_close(folded(heatmaps, fused, dt_s), network(heatmaps, fused, dt_s))
+
+
 def test_pairs_have_warpers_of_their_own() -> None:
     """Numbered view by view: 0-1, 0-2, 1-0, 1-2, 2-0, 2-1. The fourth changes view 1, slot 2."""
     network = build(PER_PAIR)

@@ -321,8 +321,11 @@ def test_wrong_shapes_and_settings_are_named() -> None:
         network.condition(torch.zeros(2, 2, 17, 6))
     with pytest.raises(ValueError, match=r"2, 17 joints, 5 frames\), got \(2, 2, 5, 17\)"):
         Lifter(network).lift(torch.zeros(2, 2, 5, 17))
-    with pytest.raises(ValueError, match="hypotheses must be at least 1, got 0"):
-        Lifter(network, 0)
+    with pytest.raises(ValueError, match=r"2, 17 joints, 5 frames\), got \(0, 2, 17, 5\)"):
+        Lifter(network).lift(torch.zeros(0, 2, 17, 5))
+    for count in (0, 1.5, "5"):
+        with pytest.raises(ValueError, match="hypotheses must be a whole number, 1 or more, got"):
+            Lifter(network, count)  # type: ignore[arg-type]
     for changes, message in (
         ({"condition": "image"}, "'image' is none of keypoints, mixste"),
         ({"width": 33}, "width and step_channels must be even, got 33, 8"),

@@ -156,3 +156,80 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, small: None) -> None:
         lifting.load(str(tmp_path / entry["file"]))
     with pytest.raises(ValueError, match="method 'magic' is none of"):
         lifting.sampling({"sampling": {"method": "magic"}})
+
+
+# -- what nobody saw -------------------------------------------------------------------------
+
+
+def calibrated() -> WindowLifter:
+    calibration = SpreadCalibration((1.0,) * JOINTS, 5)
+    return WindowLifter(Lifter(network(), 5, FAST), calibration, seed=4)
+
+
+def test_of_what_a_window_does_not_show_nothing_comes_out(rng: np.random.Generator) -> None:
+    """A window without anybody, one without a joint, and one in which it is there once."""
+    pixels = rng.uniform(0, 256, (3, 5, JOINTS, 2))
+    pixels[0] = np.nan
+    pixels[1:, :, 7] = np.nan
+    pixels[2, 4, 7] = 30.0
+    found = calibrated().lift(pixels, (256, 256))
+    known = np.ones((3, 5, JOINTS), bool)
+    known[0] = known[1, :, 7] = False
+    np.testing.assert_array_equal(np.isfinite(found.poses_m).all(-1), known)
+    np.testing.assert_array_equal(np.isfinite(found.covariance_m2).all((-2, -1)), known)
+
+
+@pytest.mark.parametrize("absurd", [-257.0, 513.0, 5000.0, 1e30, np.inf])
+def test_a_joint_far_outside_the_image_is_not_known(
+    absurd: float, rng: np.random.Generator
+) -> None:
+    """To the bit as if it were NaN; one side of the image is the limit."""
+    pixels = rng.uniform(0, 256, (1, 5, JOINTS, 2))
+    found = []
+    for value in (np.nan, absurd):
+        pixels[0, 2, 4, 0] = value
+        found.append(calibrated().lift(pixels, (256, 256)).poses_m)
+    np.testing.assert_array_equal(found[0], found[1])
+    pixels[0, 2, 4, 0] = 512.0 if absurd > 0 else -256.0
+    assert np.abs(calibrated().lift(pixels, (256, 256)).poses_m - found[0]).max() > 1e-6
+    outside = calibrated().lift(pixels + 5000.0, (256, 256))
+    assert np.isnan(outside.poses_m).all()
+
+
+def test_joints_on_one_point_have_no_shape(rng: np.random.Generator) -> None:
+    """2 % of 640 px are the limit: 12.8 px."""
+    pixels = np.full((1, 5, JOINTS, 2), 100.0)
+    assert np.isnan(calibrated().lift(pixels, (640, 480)).poses_m).all()
+    pixels[..., 3, 1] = 112.7
+    assert np.isnan(calibrated().lift(pixels, (640, 480)).poses_m).all()
+    pixels[..., 3, 1] = 112.9
+    assert np.isfinite(calibrated().lift(pixels, (640, 480)).poses_m).all()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "size_px", "message"),
+    [
+        (np.zeros((0, 5, 17, 2)), (256, 256), r"pixels must be .windows, 5 frames, 17 joints, 2"),
+        (np.zeros((1, 0, 17, 2)), (256, 256), r"got \(1, 0, 17, 2\)"),
+        (np.zeros((1, 6, 17, 2)), (256, 256), r"got \(1, 6, 17, 2\)"),
+        ([], (256, 256), r"got \(0,\)"),
+        ([[1.0], [1.0, 2.0]], (256, 256), "got lists of several lengths"),
+        (np.full((1, 5, 17, 2), "3"), (256, 256), "pixels must be numbers, .* got <U1"),
+        (np.zeros((1, 5, 17, 2)), (0, 256), r"a width and a height above 0 px, got \(0, 256\)"),
+        (np.zeros((1, 5, 17, 2)), (256,), r"size_px must be \(width, height\), got \(1,\)"),
+        (np.zeros((1, 5, 17, 2)), ("256", "256"), "size_px must be numbers"),
+    ],
+)
+def test_wrong_windows_are_named(pixels: Any, size_px: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        calibrated().lift(pixels, size_px)
+
+
+def test_wrong_settings_are_named() -> None:
+    for count in (-1, 1.5, "5"):
+        with pytest.raises(ValueError, match="count must be a whole number, 0 or more, got"):
+            lifting.load("wrapper", count)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="seed must be a whole number, 0 or more, got 'x'"):
+        WindowLifter(Lifter(network(), 5, FAST), seed="x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="rate_hz must be a finite number, got '30'"):
+        WindowLifter(Lifter(network(), 5, FAST), rate_hz="30")  # type: ignore[arg-type]

@@ -525,25 +525,76 @@ def test_a_missing_joint_is_never_nan_to_a_network() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"blend": 5}, "blend must be 1 to 4 segments, got 5"),
+        ({"blend": 5}, "blend must be a whole number, 1 to 4, got 5"),
         ({"gap_s": 0.05}, "at least the 0.1 s from keyframe to keyframe, got 0.05"),
-        ({"rate_hz": 0.0}, "rate_hz must be positive, got 0.0"),
+        ({"rate_hz": 0.0}, "rate_hz must be a finite number above 0, got 0.0"),
+        ({"rate_hz": "30"}, "rate_hz must be a finite number above 0, got '30'"),
+        ({"blend": 1.5}, "blend must be a whole number, 1 to 4, got 1.5"),
+        ({"gap_s": math.inf}, "gap_s must be a finite number, got inf"),
+        ({"joints": 0}, "joints must be a whole number, 1 or more, got 0"),
+        ({"values": "3"}, "values must be a whole number, 1 or more, got '3'"),
     ],
 )
 def test_wrong_settings_are_named(options: dict, message: str) -> None:
-    options = {"rate_hz": RATE_HZ, **options}
+    options = {"joints": JOINTS, "values": VALUES, "rate_hz": RATE_HZ, **options}
     with pytest.raises(ValueError, match=message):
-        Refiner(InterpolationModel(segments=4), JOINTS, VALUES, **options)
+        Refiner(InterpolationModel(segments=4), **options)
 
 
 def test_wrong_poses_are_named() -> None:
-    with pytest.raises(ValueError, match=r"\(4 joints, 3 values\) at a finite time, got \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"a pose must be \(4 joints, 3 values\), got \(3, 4\)"):
         refiner().push(0.0, np.zeros((3, 4)))
-    with pytest.raises(ValueError, match="at nan"):
+    with pytest.raises(ValueError, match=r"must be numbers, \(4 joints, 3 values\), got <U1"):
+        refiner().push(0.0, [["1"] * VALUES] * JOINTS)
+    with pytest.raises(ValueError, match="time_s must be a finite number, got nan"):
         refiner().push(float("nan"), np.zeros((JOINTS, VALUES)))
+    with pytest.raises(ValueError, match="until_s must be a finite number, got 'now'"):
+        refiner().preview("now")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="as many times as poses, got 2 for 1"):
+        refiner().push_many([0.0, 0.1], line([0.0]))
     with pytest.raises(ValueError, match=r"0 to 2 for each of the 4 joints, got \[0, 0, 3, 0\]"):
         refiner().push(0.0, np.zeros((JOINTS, VALUES)), [0, 0, 3, 0])
     with pytest.raises(ValueError, match=r"each of the 4 joints, got \[0, 1\]"):
         refiner().push(0.0, np.zeros((JOINTS, VALUES)), [0, 1])
-    with pytest.raises(ValueError, match="interval and segments must be at least 1"):
+
+
+def test_wrong_windows_are_named() -> None:
+    with pytest.raises(ValueError, match="segments must be a whole number, 1 or more, got 0"):
         InterpolationModel(segments=0)
+    with pytest.raises(ValueError, match=r"interval must be a whole number, 1 or more, got 1\.5"):
+        InterpolationModel(interval=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="method 'straight' is none of nearest, linear"):
+        InterpolationModel("straight")
+    model = InterpolationModel(segments=4)
+    with pytest.raises(ValueError, match=r"\(5 keyframes, joints, values\), got \(0,\)"):
+        model.refine(np.array([]))
+    network = NetworkModel(MixSynthFormer(PRESETS["radar_2d_fast"]))
+    with pytest.raises(ValueError, match=r"2 keyframes, 14 joints, 2 values\), got \(2, 0, 2\)"):
+        network.refine(np.zeros((2, 0, 2)))
+    with pytest.raises(ValueError, match="a window must be finite"):
+        network.refine(np.full((2, 14, 2), np.nan))
+    with pytest.raises(ValueError, match=r"keyframes, joints, values\), got \(0, 4, 3\)"):
+        fill(np.zeros((0, 4, 3)))
+    with pytest.raises(ValueError, match=r"blend must be a whole number, 1 or more, got 1\.5"):
+        blend_weights(3, 1.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("absurd", [np.inf, 1e30, -1e30, 100_001.0])
+def test_an_absurd_joint_is_not_known_and_moves_no_other(absurd: float) -> None:
+    """To the bit as if it were NaN, also to a network; 100 000 is a number as any."""
+    torch.manual_seed(0)
+    model = NetworkModel(MixSynthFormer(PRESETS["radar_2d_fast"]))
+    times_s = np.arange(8) * 0.1
+    rng = np.random.default_rng(2)
+    poses = rng.uniform(50, 200, (8, 14, 2))
+    results = []
+    for value in (np.nan, absurd):
+        poses[4, 3, 1] = value
+        results.append(Refiner(model, 14, 2, RATE_HZ).push_many(times_s, poses))
+    assert_same(*results)
+    assert np.isfinite(results[1].poses).all()
+    assert (results[1].origin[12, :3] == OBSERVED).all()
+    assert results[1].origin[12, 3] == PREDICTED
+    poses[4, 3, 1] = 100_000.0
+    found = Refiner(InterpolationModel(), 14, 2, RATE_HZ).push_many(times_s, poses)
+    assert_close(found.poses[12, 3, 1], 100_000.0)

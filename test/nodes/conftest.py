@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -168,10 +169,19 @@ class LiveGraph:
         return process.wait(timeout_s)
 
     def close(self) -> None:
-        """End everything."""
-        for process in self._processes:
-            if process.poll() is None:
-                process.kill()
+        """End everything.
+
+        Nodes are asked first: those that are killed leave their shared memory behind, megabytes
+        each.
+        """
+        alive = [process for process in self._processes if process.poll() is None]
+        for process in alive:
+            process.send_signal(signal.SIGINT)
+        deadline_s = time.monotonic() + 10.0
+        for process in alive:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline_s - time.monotonic()))
+            process.kill()
             process.wait()
         self._closing.set()
         self._thread.join()
@@ -185,5 +195,6 @@ def live(ros_environment: dict[str, str], tmp_path: Path) -> Iterator[LiveGraph]
     """A graph in a ROS domain of its own."""
     graph = LiveGraph(ros_environment, tmp_path)
     yield graph
-    graph.close()
-    assert "Traceback" not in graph.printed()
+    printed = graph.printed()
+    graph.close()  # of nodes that are still being imported, the interrupt prints a traceback
+    assert "Traceback" not in printed

@@ -129,7 +129,7 @@ def test_people_round_trip(values: int, rng: np.random.Generator) -> None:
         Person(
             keypoints=rng.uniform(0, 256, (14, values)),
             joint_confidence=rng.uniform(0, 1, 14),
-            confidence=0.25 * number,
+            confidence=0.25 * (number + 1),
             number=number,
             root_relative=values == 3 and number == 1,
             origin=rng.integers(0, 3, 14).astype(np.uint8),
@@ -271,6 +271,56 @@ def test_poses_with_infinity_are_refused_and_with_nan_are_not() -> None:
         convert.message_to_pose2d(message, 14)
     with pytest.raises(InvalidMessageError, match="another number of joints"):
         convert.message_to_pose2d(message, 13)
+
+
+@pytest.mark.parametrize("values", [2, 3])
+def test_absurd_coordinates_are_refused(values: int) -> None:
+    """As infinity is, with a sentence; 100 000 px and 10 km are the last ones that are not."""
+    kind, farthest = (msg.HumanPose2DArray, 1e5) if values == 2 else (msg.HumanPose3DArray, 1e4)
+    unit = "px" if values == 2 else "m"
+    keypoints = np.full((14, values), 5.0)
+    for value, fits in ((farthest, True), (-farthest, True), (1.01 * farthest, False)) + (
+        (1e30, False),
+        (-1e30, False),
+    ):
+        keypoints[3, 1] = value
+        people = [Person(np.zeros((14, values)), np.ones(14), 1.0)]
+        people.append(Person(keypoints, np.ones(14), 1.0))
+        message = convert.people_to_message(kind, people, convert.header(NOW_NS, ""))
+        if fits:
+            assert convert.message_to_people(message, 14)[1].keypoints[3, 1] == value
+            continue
+        with pytest.raises(InvalidMessageError) as caught:
+            convert.message_to_people(message, 14)
+        assert caught.value.reason == "pose out of bounds"
+        assert str(caught.value) == (
+            f"pose out of bounds: y of joint 3 of person 1 is {value:g} {unit}, allowed is "
+            f"-{farthest:.0f} to {farthest:.0f}, or NaN if it is not known"
+        )
+
+
+@pytest.mark.parametrize("kind", [msg.HumanPose2DArray, msg.HumanPose3DArray])
+@pytest.mark.parametrize("whose", ["joint 2 of person 0", "person 0"])
+def test_confidence_is_0_to_1_or_not_stated(kind: type, whose: str) -> None:
+    planar = kind is msg.HumanPose2DArray
+    person = Person(np.zeros((14, 2 if planar else 3)), np.ones(14), 1.0)
+    message = convert.people_to_message(kind, [person], convert.header(NOW_NS, ""))
+    pose = message.poses[0]
+    where = pose.keypoints[2] if whose.startswith("joint") else pose
+    for value in (0.0, 1.0, np.nan):
+        where.confidence = value
+        (read,) = convert.message_to_people(message, 14)
+        found = read.joint_confidence[2] if whose.startswith("joint") else read.confidence
+        np.testing.assert_equal(found, value)
+    readers = [convert.message_to_people] + [convert.message_to_pose2d] * planar
+    for value in (-1.0, 7.0, 1.5):
+        where.confidence = value
+        for read_ in readers:
+            with pytest.raises(InvalidMessageError) as caught:
+                read_(message, 14)
+            assert caught.value.reason == "confidence outside 0..1"
+            said = f"that of {whose} is {value:g}, allowed is 0 to 1, or NaN if it is not stated"
+            assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

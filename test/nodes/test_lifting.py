@@ -13,6 +13,7 @@ from radar_pose_ros.models.diffhpe import LiftingStoppedError
 from radar_pose_ros.models.lifting import LiftedWindows
 from radar_pose_ros.models.refiner import Origin
 from radar_pose_ros.nodes.lifting import ImagePlane, PeopleLifter, Placing, camera_of, pace_warning
+from radar_pose_ros.nodes.pacing import Allowance
 from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
 from radar_pose_ros.skeleton.placement import PELVIS_BEHIND_M, RIG_PLANE, Intrinsics
@@ -185,6 +186,23 @@ def test_an_origin_of_before_is_kept() -> None:
     assert names == ["pelvis", "left_hip", "spine"]  # what is made of it, too
 
 
+def test_falling_stamps_cost_no_more_runs_than_others() -> None:
+    """300 poses in 10 s, each older than the last: 4 runs in a row, then 2 a second.
+
+    Without a limit there are 299. What is not lifted is counted.
+    """
+    lift, allowance, now_s = Lift(), Allowance(2.0, 4), 0.0
+    people = stream(lift, may_end=lambda: allowance.take(now_s))
+    lifted = 0
+    for k in range(300):
+        now_s = k / 30
+        lifted += len(people.add(stamp(1000 - k), [person(k)]))
+        assert not people.due
+    assert lifted == len(lift.given) == 23  # 4 at once, and one each half second until 9.97 s
+    assert +people.counts == {"restarts": 299, "hurried": 299 - 23}
+    assert people.waiting == 1
+
+
 def test_the_surest_are_lifted_and_the_others_counted() -> None:
     lift = Lift()
     people = stream(lift, most_people=2)
@@ -336,5 +354,7 @@ def test_the_rig_s_plane_is_known_and_others_are_told() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="9 together at most, got 7 and 3"):
         stream(Lift(), stride=7)
+    with pytest.raises(ValueError, match=r"stride must be a whole number, 1 or more, got 1\.5"):
+        stream(Lift(), stride=1.5)
     with pytest.raises(ValueError, match="no mapping from jhmdb15"):
         PeopleLifter(Lift(), FRAMES, "jhmdb15", stride=1, wait=0, gap_s=1.0)

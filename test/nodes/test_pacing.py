@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from radar_pose_ros.nodes.pacing import NANOSECONDS, Pacer, Period, StreamClock, rate_warning
+from radar_pose_ros.nodes.pacing import (
+    NANOSECONDS,
+    Allowance,
+    Pacer,
+    Period,
+    StreamClock,
+    rate_warning,
+)
 
 PERIOD_S = 1 / 32  # exact in binary
 
@@ -185,3 +192,11 @@ def test_a_rate_that_a_network_does_not_know_is_said() -> None:
     assert rate_warning("a", 5.0, "b", 4.0) == rate_warning("a", 3.0, "b", 4.0) == ""
     assert rate_warning("a", 4.5, "b", 4.0, tolerance=0.1) != ""
     assert rate_warning("a", 0.0, "b", 4.0) == rate_warning("a", 4.0, "b", 0.0) == ""
+
+
+def test_an_allowance_is_a_rate_and_a_few_in_a_row() -> None:
+    """Asked eight times a second, two of them may; after a pause three, and no more."""
+    allowance = Allowance(2.0, 3)
+    taken = [allowance.take(k / 8) for k in range(25)]
+    assert np.flatnonzero(taken).tolist() == [0, 1, 2, 4, 8, 12, 16, 20, 24]
+    assert [allowance.take(100.0) for _ in range(5)] == [True, True, True, False, False]

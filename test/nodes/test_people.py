@@ -16,6 +16,8 @@ from radar_pose_ros.nodes.people import (
     by_key,
     doubles,
     origins_are_known,
+    with_shape,
+    without_strays,
 )
 
 NAN = math.nan
@@ -113,3 +115,29 @@ def test_old_sightings_are_forgotten() -> None:
     assert_close(sightings.confidence(0.65)[0], [0.65])
     sightings.forget(9.0)  # the last one says how surely somebody was seen who is gone
     assert_close(sightings.confidence(0.9)[0], [0.9])
+
+
+def test_joints_far_from_the_image_are_nobody_s() -> None:
+    """One side of it is the limit; where its size is not known, nothing is far."""
+    keypoints = np.array([[100.0, 50.0], [512.0, -256.0], [513.0, 0.0], [NAN, 0.0], [0.0, -1e4]])
+    people = [person(True), Person(keypoints, np.ones(5), 0.7, 3)]
+    found, strays = without_strays(people, (256, 256))
+    assert strays == 2
+    np.testing.assert_array_equal(found[1].known, [True, True, False, False, False])
+    assert (found[1].number, found[1].confidence) == (3, 0.7)
+    assert without_strays(people)[1] == 0
+
+
+def test_joints_far_from_the_others_are_nobody_s() -> None:
+    keypoints = np.zeros((5, 3))
+    keypoints[2, 1] = 400.0
+    found, strays = without_strays([Person(keypoints, np.ones(5), 0.7)])
+    assert strays == 1
+    np.testing.assert_array_equal(found[0].known, [True, True, False, True, True])
+
+
+def test_who_has_no_shape_keeps_the_place() -> None:
+    wide = Person(np.array([[10.0, 10.0], [10.0, 16.0]]), np.ones(2), 0.7)
+    found, small = with_shape([person(True, True), person(False), wide], (256, 256))
+    assert small == 1
+    assert by_key(found) == {-3: wide}

@@ -31,7 +31,14 @@ NODE = "pose_lifter"
 FRAMES, STRIDE, WAIT = 27, 9, 9
 HOUR = 30 * 3600
 OBSERVED, INTERPOLATED, PREDICTED = range(3)
-FAULTS = ("skeleton cannot be lifted", "image of unknown size", "pose with infinity")
+FAULTS = (
+    "skeleton cannot be lifted",
+    "image of unknown size",
+    "pose with infinity",
+    "pose out of bounds",
+    "confidence outside 0..1",
+)
+ANYBODY = np.stack([100.0 + 10 * np.arange(14), 90.0 + 5 * np.arange(14)], axis=1)
 FOCAL_PX, CENTRE_PX, SIZE_PX = (700.0, 690.0), (330.0, 235.0), (640, 480)
 # Of the joints of hupr14, those of h36m17.
 PLACES = [H36M17.index("thorax" if name == "neck" else name) for name in HUPR14.joints]
@@ -68,11 +75,12 @@ class Twin:
 
     def __init__(self, file: Path) -> None:
         self._windows, self.name = lifting.load(str(file))
-        self._nothing = np.full((1, FRAMES, len(H36M17.joints), 2), np.nan)
+        anything = np.linspace(100, 200, len(H36M17.joints))[:, None]
+        self._anything = np.broadcast_to(anything, (1, FRAMES, len(H36M17.joints), 2))
 
     def run(self, frames: Iterable[int], newest: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """Return poses and covariances of the next run, by frame; the last one of all is known."""
-        found = self._windows.lift(self._nothing, SIZE_PX)
+        found = self._windows.lift(self._anything, SIZE_PX)
         places = {k: FRAMES - 1 - (newest - k) for k in frames}
         return {k: (found.poses_m[0, p], found.covariance_m2[0, p]) for k, p in places.items()}
 
@@ -109,11 +117,12 @@ class Source:
         at: int = 0,
         pause_s: float = 0.01,
         frame_id: str = "camera",
+        confidence: float = 0.8,
         **about: Any,
     ) -> None:
         """Publish the frame of this number, stamped as one so many frames later."""
         head = self._convert.header(self.stamp_ns(k + at), frame_id)
-        trust = np.where(np.isnan(keypoints[:, 0]), 0.05, 0.8)
+        trust = np.where(np.isnan(keypoints[:, 0]), 0.05, confidence)
         common = {"skeleton": "hupr14", "model": "test/edge@0", "image_width": SIZE_PX[0]}
         common |= {"image_height": SIZE_PX[1], "missing_sources": ["radar_v"]} | about
         message = self._convert.pose2d_to_message((keypoints, trust), head, **common)
@@ -205,7 +214,7 @@ def test_live_poses_at_30_hz(live: LiveGraph, tmp_path: Path) -> None:
 
     def play(numbers: Iterable[int], poses: dict[int, Any], at: int = 0) -> None:
         for k in numbers:
-            keypoints = seen(poses[k][0], k) if k in poses else np.full((14, 2), 100.0 + k)
+            keypoints = seen(poses[k][0], k) if k in poses else ANYBODY + k
             if k in (12, 13):
                 keypoints[away] = np.nan
             source.publish(k, keypoints, at)
@@ -258,10 +267,12 @@ def test_live_poses_at_30_hz(live: LiveGraph, tmp_path: Path) -> None:
     assert live.log(process).count("a new stream begins") == 1
 
     # What must be refused is counted, and changes nothing.
-    good = np.full((14, 2), 100.0)
+    good = ANYBODY
     source.publish(40, good, HOUR, skeleton="octopus8")
     source.publish(40, good, HOUR, image_width=0)
     source.publish(40, np.full((14, 2), np.inf), HOUR)
+    source.publish(40, good + 1e30, HOUR)
+    source.publish(40, good, HOUR, confidence=7.0)
     source.publish(39, good, HOUR)
     wanted = {f"dropped: pose2d: {fault}" for fault in FAULTS} | {
         "dropped: poses of the same instant"
@@ -281,7 +292,7 @@ def test_live_it_never_falls_behind(live: LiveGraph, tmp_path: Path) -> None:
     live.diagnostics()
     source = Source(live)
     for k in range(300):
-        source.publish(k, np.full((14, 2), 100.0), pause_s=0.004)
+        source.publish(k, ANYBODY, pause_s=0.004)
     live.wait(lambda: "streams ended by silence" in counters(live), 60.0, "the end")
     lost = "dropped: poses that there was no time to lift"
 
@@ -301,6 +312,49 @@ def test_live_it_never_falls_behind(live: LiveGraph, tmp_path: Path) -> None:
     assert warning in live.diagnostics()[NODE].message
     assert live.change(NODE, "deactivate")
     live.wait(lambda: warning not in live.diagnostics()[NODE].message, what="no warning")
+
+
+def test_live_what_cannot_be_lifted_is_nobody(live: LiveGraph, tmp_path: Path) -> None:
+    """Outside the image, on one point, and a joint that is; then stamps that fall."""
+    live.start(NODE, weights=str(save_random_weights(tmp_path)), input_timeout_s=1.0)
+    live.diagnostics()
+    source = Source(live)
+    stray = HUPR14.index("left_wrist")
+    for k in range(27):
+        keypoints = ANYBODY.copy()
+        if k in (3, 4):
+            keypoints += 5000.0
+        elif k == 5:
+            keypoints[:] = 100.0
+        elif k > 20:
+            keypoints[stray] = -700.0
+        source.publish(k, keypoints)
+    live.wait(lambda: len(source.received) == 27, 60.0, "all frames")
+    assert [len(message.poses) for message in source.received] == [1] * 3 + [0] * 3 + [1] * 21
+    wrist = H36M17.index("left_wrist")
+    kinds = [message.poses[0].keypoints[wrist].origin for message in source.received[6:]]
+    assert kinds == [OBSERVED] * 15 + [PREDICTED] * 6
+    values = live.wait(
+        lambda: counters(live) if "streams ended by silence" in counters(live) else None,
+        what="the end",
+    )
+    assert values["dropped: joints far outside the image"] == str(2 * 14 + 6)
+    assert values["dropped: people too small in the image to be lifted"] == "1"
+
+    # Each older than the last: a few are lifted, the others counted.
+    source.received.clear()
+    began_s = time.monotonic()
+    for k in range(60):
+        source.publish(200 - k, ANYBODY)
+    key = "dropped: poses of streams that ended too soon after others"
+
+    def accounted() -> bool:
+        lost = int(counters(live).get(key, 0))
+        total = int(counters(live)["pose2d total"])
+        return total == 27 + 60 and lost > 0 and len(source.received) + lost == 60
+
+    live.wait(accounted, 30.0, "an account of every pose")
+    assert len(source.received) <= 4 + 2 * (time.monotonic() - began_s) + 1
 
 
 def test_live_placed_by_the_radars(live: LiveGraph, tmp_path: Path) -> None:
@@ -342,7 +396,7 @@ def test_live_a_long_run_is_given_up(live: LiveGraph, tmp_path: Path) -> None:
     live.diagnostics()
     source = Source(live)
     for k in range(18):
-        source.publish(k, np.full((14, 2), 100.0))
+        source.publish(k, ANYBODY)
     live.wait(lambda: counters(live).get("pose2d total") == "18", what="all poses")
     began_s = time.monotonic()
     assert live.change(NODE, "deactivate")

@@ -234,6 +234,29 @@ def test_live_bursts_and_what_a_deactivated_node_still_had(live: LiveGraph) -> N
     assert source.stamps_ns() == grid(57 * 3 + 1)
 
 
+def test_live_every_pose_of_a_flood_is_accounted_for(live: LiveGraph) -> None:
+    """300 at once are more than the queues hold: used, dropped, refused or lost, each once."""
+    live.start("pose_refiner", input_timeout_s=60.0, queue_size=20)
+    live.diagnostics()
+    source = Source(live)
+    source.publish(0.0)  # from here on the transport's losses are known
+    live.wait(lambda: counters(live).get("pose2d total") == "1", what="the first pose")
+    source.burst([100.0 * k for k in range(1, 301)] + [30_000.0])
+
+    def accounted() -> bool:
+        values = counters(live)
+
+        def of(*names: str) -> int:
+            return sum(int(values.get(name, 0)) for name in names)
+
+        used = of("poses refined", "dropped: poses of the same instant")
+        late = of("dropped: poses for which there was no time")
+        lost = of("dropped: poses lost on the way here")
+        return of("pose2d total") + lost == 302 and of("pose2d total") == used + late
+
+    live.wait(accounted, what="an account of every pose")
+
+
 def test_live_people_in_space(live: LiveGraph) -> None:
     """A bag at full speed: two people, nobody, everything in order, and nothing is lost."""
     from radar_pose_ros.nodes.people import Person
@@ -272,7 +295,7 @@ def test_live_people_in_space(live: LiveGraph) -> None:
     source.received.clear()
     for k in range(10):
         relative = k in (0, 2)
-        one = Person(place(0.0, 3), np.ones(JOINTS), 0.9, 3, root_relative=relative)
+        one = Person(place(0.0, 3) / 100, np.ones(JOINTS), 0.9, 3, root_relative=relative)
         source.publish(50_000.0 + k * 100, one)
         time.sleep(0.02)
     live.wait(lambda: len(source.received) >= 28, what="frames of both kinds")
@@ -286,7 +309,7 @@ def test_live_people_in_space(live: LiveGraph) -> None:
     # A stream that just ends: what waited for its next keyframe comes out.
     source.received.clear()
     for k in range(2):
-        source.publish(60_000.0 + k * 50)
+        source.publish(60_000.0 + k * 50, Person(place(0.0, 3) / 100, np.ones(JOINTS), 0.9))
     live.wait(lambda: len(source.received) == 1, what="the frame of the first pose")
     live.wait(lambda: "streams ended by silence" in counters(live), what="a count")
 
@@ -367,11 +390,19 @@ def test_live_weights_and_refusals(live: LiveGraph, tmp_path: Path) -> None:
     infinite = Person(np.full((JOINTS, 2), np.inf), np.ones(JOINTS), 1.0)
     source.publish(800.0, skeleton="octopus8")
     source.publish(800.0, infinite)
+    for absurd in (1e30, 5000.0):  # the one is refused, the other without that joint
+        keypoints = place(0.8)
+        keypoints[3] = absurd
+        source.publish(800.0, Person(keypoints, np.ones(JOINTS), 1.0))
+    source.publish(800.0, Person(place(0.8), np.full(JOINTS, -1.0), 1.0))
     source.publish(0.0, jump_ns=-source.start_ns)
     source.publish(800.0)
     wanted = {
         "dropped: pose2d: skeleton not defined yet",
         "dropped: pose2d: pose with infinity",
+        "dropped: pose2d: pose out of bounds",
+        "dropped: pose2d: confidence outside 0..1",
+        "dropped: joints far outside the image",
         "dropped: pose2d: time stamp not set",
         "dropped: pose2d: pose of unknown origin",
         "dropped: poses of the same instant",

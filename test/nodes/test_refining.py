@@ -314,6 +314,22 @@ def test_choices_are_methods_of_interpolation() -> None:
         assert frames.shape == (13, JOINTS, 2)
 
 
+@pytest.mark.parametrize(("method", "least"), [("nearest", 1), ("quadratic", 2), ("cubic", 3)])
+def test_a_curve_wants_keyframes_enough(method: str, least: int) -> None:
+    """Or it would be a straight line by the name of a curve."""
+    interpolation(method, 3, least, False)
+    if least > 1:
+        with pytest.raises(ValueError, match=f"{method} needs a window of {least} or more, got"):
+            interpolation(method, 3, least - 1, False)
+
+
+def test_the_gap_is_named_as_it_was_given() -> None:
+    model = interpolation("linear", 3, 1, False).model
+    refiner_factory(model, 2, 10.0, 1, 0.3)
+    with pytest.raises(ValueError, match=r"max_gap_s must be at least the 0\.3 s .*, got 0\.1$"):
+        refiner_factory(model, 2, 10.0, 1, 0.1)
+
+
 # -- poses that are relative to the root, or placed ------------------------------------------
 
 
@@ -566,6 +582,42 @@ def test_no_more_windows_are_blended_than_there_are() -> None:
     ):
         refiner = refiner_factory(model, 2, 30.0, blend, 1.0)(14)
         assert refiner.latency_s == pytest.approx((3 * intervals - 1) / 30)
+
+
+@pytest.mark.parametrize(
+    ("preset", "blend", "frames"),
+    [
+        ("radar_2d", 2, 5),
+        ("radar_2d_live", 2, 2),
+        ("radar_2d_live", 0, 14),
+        ("radar_2d_fast", 2, 2),
+    ],
+)
+def test_how_late_a_preset_is_with_the_node_s_blend(
+    tmp_path: Path, preset: str, blend: int, frames: int
+) -> None:
+    """In frames, in full swing: what is made to be early is three frames earlier."""
+    if blend:
+        assert parameters.load("pose_refiner")["blend"].default == blend
+    network = load_network(str(save(tmp_path, preset)), KINDS["pose2d"], predict=False)
+    make = refiner_factory(network.model, 2, 30.0, network.windows(blend), 1.0)
+    people = PeopleRefiner(partial(make, 14), 1.0)
+    ages = []
+    for k, at in enumerate(stamps(20)):
+        given = people.push(at, [Person(np.full((14, 2), 50.0 + k), np.ones(14), 1.0)])
+        ages += [(at - given[0].stamp_ns) * 30 / 1e9] if given and k > 10 else []
+    np.testing.assert_allclose(ages, np.full(9, frames), atol=1e-6)
+    assert make(14).latency_s == pytest.approx(frames / 30)
+
+
+def test_wrong_numbers_are_named() -> None:
+    model = interpolation("linear", 3, 4, False).model
+    with pytest.raises(ValueError, match=r"blend must be a whole number, 0 or more, got 1\.5"):
+        refiner_factory(model, 2, 30.0, 1.5, 1.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="rate_hz must be a finite number above 0, got '30'"):
+        refiner_factory(model, 2, "30", 1, 1.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="gap_s must be a finite number above 0, got 0"):
+        PeopleRefiner(partial(refiner_factory(model, 2, 30.0, 1, 1.0), JOINTS), 0)
 
 
 def test_networks_for_something_else_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,14 @@ import time
 import numpy as np
 import pytest
 
-from radar_pose_ros.nodes.window import EveryNth, Frame, FrameNumbers, FrameWindow, Heatmap
+from radar_pose_ros.nodes.window import (
+    EveryNth,
+    Frame,
+    FrameNumbers,
+    FrameWindow,
+    Heatmap,
+    PublisherNumbers,
+)
 from radar_pose_ros.nodes.worker import Mailbox, Worker
 
 MS = 1_000_000
@@ -162,3 +169,17 @@ def test_worker_that_does_not_end_is_told() -> None:
     assert not worker.stop(0.05)
     release.set()
     assert worker.stop(5.0)
+
+
+def test_what_the_transport_lost_is_counted_by_publisher() -> None:
+    numbers = PublisherNumbers()
+    given = [
+        (b"a", 101),
+        (b"a", 102),
+        (b"b", 7),
+        (b"a", 105),
+        (b"b", 8),
+        (b"a", 104),
+        (b"b", None),
+    ]
+    assert [numbers.missing(*each) for each in given] == [0, 0, 0, 2, 0, 0, 0]

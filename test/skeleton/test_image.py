@@ -26,6 +26,8 @@ def test_the_width_becomes_minus_one_to_one_and_what_is_missing_zero() -> None:
     assert_close(found[0, :, :, 0].T, np.float32([[-1, -0.5], [1, 0], [0, 0]]))
     with pytest.raises(ValueError, match="windows, frames, joints, 2"):
         image.network_input(pixels[0], (400, 200))
+    with pytest.raises(ValueError, match="a width and a height above 0 px, got \\(0, 200\\)"):
+        image.network_input(pixels, (0, 200))
 
 
 def test_normalised_pixels() -> None:

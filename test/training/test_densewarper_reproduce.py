@@ -74,6 +74,8 @@ def test_the_shipped_table_is_valid() -> None:
     ahead = densewarper_reproduce._recipe_of("warper_ahead", table)
     assert ahead.network == replace(PRESETS["light"], reconciled=False)
     assert densewarper_reproduce._recipe_of("warper_reconciled", table) == recipe
+    of_truth = densewarper_reproduce._recipe_of("warper_of_truth", table)
+    assert of_truth == replace(recipe, data=replace(recipe.data, learn_truth=True))
 
 
 def test_everything_is_trained_once_and_reported(ablations, tmp_path, monkeypatch, capsys) -> None:
@@ -142,6 +144,11 @@ def test_measures_of_known_errors() -> None:
     lines = densewarper_reproduce.measure_all(test, data, densewarper.linear)["whole"]
     assert lines["mpjpe_mm_later"] < lines["mpjpe_mm"] < whole["mpjpe_mm"]
     assert whole["mpjpe_mm_later"] > 10  # of what is held the next shot has no say
+    assert whole["from_together_mm"] == pytest.approx(whole["mpjpe_mm"])  # these see the truth
+    at_once = densewarper_reproduce.measure_all(
+        test, data, lambda w: METHODS["together"](w, PRESETS["light"])
+    )
+    assert max(at_once["whole"].values()) < 1e-6
     assert np.mean(held["by_recording"]["mpjpe_mm_133"]) == pytest.approx(whole["mpjpe_mm_133"])
 
 

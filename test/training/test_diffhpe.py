@@ -23,12 +23,14 @@ from radar_pose_ros.models.diffusion import Sampler
 from radar_pose_ros.models.mixste import MixSTE
 from radar_pose_ros.simulation.cameras import random_camera
 from radar_pose_ros.training import camera_windows, diffhpe
+from radar_pose_ros.training import mixste as mixste_command
 from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.camera_windows import Batch, ViewBatches, fixed_windows
 from radar_pose_ros.training.diffhpe import PRESETS, RECIPES, SCORE, Recipe
 from radar_pose_ros.training.recipe import RecipeError
 
 FRAMES = 9
+ONE_EACH = {"train": 1, "validation": 1, "test": 1}
 SMALL_MIXSTE = {"frames": FRAMES, "width": 16, "depth": 1}
 SMALL = {
     "frames": FRAMES,
@@ -112,9 +114,18 @@ def test_networks_of_recipes() -> None:
     [
         ({"preset": "3d"}, "'3d' is none of mixste, 2d, wrapper"),
         ({"batch": 0}, "must be a whole number above 0"),
-        ({"model": {"wdth": 3}}, "wdth"),
+        ({"model": {"wdth": 3}}, "model: there is no such entry as 'wdth': did you mean width"),
         ({"sampler": {"method": "euler"}}, "'euler' is none of ancestral"),
-        ({"colour": 3}, "colour"),
+        ({"colour": 3}, "there is no such entry as 'colour': allowed are preset, data, batch, "),
+        (
+            {"sampler": {"methodz": "ddim"}},
+            "sampler: there is no such entry as 'methodz': did you ",
+        ),
+        (
+            {"data": {"seconds": 0.3, "rate_hz": 25, "simulated": ONE_EACH}},
+            "8 frames, fewer than the 9 of a window",
+        ),
+        ({"data": {"cameras": {"azimut": 1}}}, "data: cameras: there is no such entry as 'azimut"),
         ({"data": {"simulated": {"train": 1}}}, "no entry validation, test"),
     ],
 )
@@ -351,7 +362,8 @@ def human36m(monkeypatch, tmp_path):
         return poses
 
     small = MixSTE(recipe("mixste").network)
-    monkeypatch.setattr(diffhpe, "load", lambda path: (small, {"model": "mixste"}))
+    entry = {"model": "mixste", "preset": "paper", "file": "any.safetensors", "sha256": "0123"}
+    monkeypatch.setattr(diffhpe, "load", lambda *_: (small, entry))
     monkeypatch.setattr(camera_windows, "load", lambda *_: made)
     monkeypatch.setattr(diffhpe, "fixed_windows", cut)
     monkeypatch.setattr(diffhpe, "lift", lift)
@@ -458,13 +470,15 @@ def test_train_then_evaluate(small_presets, tmp_path, capsys) -> None:
     """MixSTE, the Wrapper that goes by it, and its numbers under every pattern."""
     out = tmp_path / "out"
     options = ["--out", out, "--recipe"]
+    condition_out = tmp_path / "condition"
     train = diffhpe.add_train_arguments, diffhpe.train
     data = entries("mixste")["data"] | {
         "simulated": {"train": 1, "validation": 6, "test": 1},
         "seconds": 6.0,
     }
-    assert run(*train, *options, tiny_file(tmp_path, "mixste", data=data)) == 0
-    trained = out / "mixste_paper.safetensors"
+    mixste_file = tiny_file(tmp_path, "mixste", data=data)
+    assert run(*train, "--out", condition_out, "--recipe", mixste_file) == 0
+    trained = condition_out / "mixste_paper.safetensors"
     wrapper = tiny_file(tmp_path, "wrapper", data=data)
     assert run(*train, *options, wrapper, "--mixste", trained) == 0
     network, entry = diffhpe.load(out / "diffhpe_wrapper.safetensors")
@@ -491,12 +505,49 @@ def test_train_then_evaluate(small_presets, tmp_path, capsys) -> None:
         arguments = ["--weights", out / "diffhpe_wrapper.safetensors", "--json", numbers]
         evaluate = diffhpe.add_evaluate_arguments, diffhpe.evaluate
         assert run(*evaluate, *arguments, "--windows", 2) == 0
-        assert run(*evaluate, "--weights", trained, "--windows", 2) == 0
+        short = capsys.readouterr().out.splitlines()
+        assert run(*evaluate, *arguments, "--windows", 2, "--all") == 0
+        with pytest.raises(weights.WeightsError, match="is a mixste, not a diffhpe"):
+            run(*evaluate, "--weights", trained, "--windows", 2)
+        evaluate = mixste_command.add_evaluate_arguments, mixste_command.evaluate
+        assert run(*evaluate, "--weights", trained, "--windows", 2, "--all") == 0
     values = {row["id"]: row["value"] for row in json.loads(numbers.read_text())["results"]}
     for pattern in camera_windows.OCCLUSIONS:
         assert values[f"test.{pattern}.best.mpjpe_mm"] <= values[f"test.{pattern}.worst.mpjpe_mm"]
         assert 0 <= values[f"test.{pattern}.coverage_90"] <= 1
-    assert "test.random.p_mpjpe_mm" in capsys.readouterr().out
+    whole = capsys.readouterr().out
+    assert "test.random.p_mpjpe_mm" in whole and "test.random.average.p_mpjpe_mm" in whole
+    assert "mixste_paper.safetensors: mixste, preset paper, " in whole
+    assert any(line.startswith("diffhpe_wrapper.safetensors: diffhpe, prese") for line in short)
+    [clean] = [line for line in short if line.startswith("none")]
+    assert f"{values['test.none.average.mpjpe_mm']:.1f} mm" in clean
+    assert short[-1] == f"{len(values)} numbers in all: --all prints them"
+
+
+def test_the_summary_is_of_what_is_used() -> None:
+    """The mean of the hypotheses, or the one pose there is; no column without a number."""
+    ids = {"none.average.mpjpe_mm": 83.04, "none.best.mpjpe_mm": 70.0, "none.coverage_90": 0.9}
+    ids["random.mpjpe_mm"] = 85.0
+    rows = [{"id": f"test.{name}", "value": value} for name, value in ids.items()]
+    head, first, *_, last = diffhpe.summary(rows).splitlines()
+    assert head == "missing joints        MPJPE  in 90 % ellipsoids"
+    assert first.split() == ["none", "83.0", "mm", "90.0%"]
+    [random] = [line for line in diffhpe.summary(rows).splitlines() if line.startswith("random")]
+    assert random.split() == ["random", "85.0", "mm"]
+    assert last == "4 numbers in all: --all prints them"
+
+
+def test_a_training_is_not_overwritten(small_presets, tmp_path) -> None:
+    """Refused before anything is simulated; with --resume it goes on."""
+    file = tiny_file(tmp_path, "mixste")
+    train = diffhpe.add_train_arguments, diffhpe.train
+    options = "--out", tmp_path / "out", "--recipe", file
+    assert run(*train, *options) == 0
+    before = (tmp_path / "out" / "last.pt").read_bytes()
+    with pytest.raises(ValueError, match=r"last\.pt: name another folder with --out, or .*--resu"):
+        run(*train, *options)
+    assert (tmp_path / "out" / "last.pt").read_bytes() == before
+    assert run(*train, *options, "--resume") == 0
 
 
 def _walk() -> np.ndarray:

@@ -52,6 +52,12 @@ def test_estimates_are_the_networks(track):
     assert np.median(error_px) < 15
 
 
+def test_movements_shorter_than_the_networks_window_are_refused(tmp_path):
+    sentence = "seconds 0.2 at 10 Hz are 2 frames, fewer than the 9 of a window: want at least 0.9"
+    with pytest.raises(ValueError, match=sentence):
+        load(tmp_path, seconds=0.2)
+
+
 def test_what_is_kept_is_not_made_again(root, track, monkeypatch):
     monkeypatch.setattr(estimated_tracks, "_estimates", None)
     (again,) = load(root)

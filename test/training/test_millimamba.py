@@ -88,7 +88,7 @@ def test_wrong_recipes_are_named(tmp_path, recipe_file, change, message):
         ("", "no recipe"),
         ("preset: edge", "there is no entry 'data'"),
         ("data: {heatmap: {angle_bins: 0}}", "angle_bins must be at least 1, got 0"),
-        ("data: {heatmap: {}, recordings: {train: 1}}", "missing"),
+        ("data: {heatmap: {}, recordings: {train: 1}}", "data: there is no entry 'seed'"),
     ],
 )
 def test_damaged_recipes_are_named(tmp_path, text, message):

@@ -110,7 +110,22 @@ def test_names_of_presets_do_not_repeat() -> None:
             },
             "rotations want image, mirrored to be false",
         ),
-        ({"model": {"wdth": 3}}, "wdth"),
+        ({"model": {"wdth": 3}}, "model: there is no such entry as 'wdth': did you mean width"),
+        ({"lop": {}}, "there is no such entry as 'lop': did you mean loop?"),
+        ({"zebra": 1}, "'zebra': allowed are preset, data, batch, loop, objective, detected, mod"),
+        ({"data": {"secondz": 3}}, "data: there is no such entry as 'secondz': did you mean seco"),
+        ({"data": {"noise": {"whyte": 1}}}, "data: noise: there is no such entry as 'whyte'"),
+        (
+            {"data": {"simulated": {"trainn": 1}}},
+            "data: simulated: .*'trainn': did you mean train",
+        ),
+        ({"loop": {"stepz": 0}}, "loop: there is no such entry as 'stepz': did you mean steps"),
+        ({"loop": 3}, "want entries, each with its name, got 3"),
+        (
+            {"data": {"seconds": 0.2}},
+            "data: seconds 0.2 at 30 Hz are 6 frames, fewer than the 25 of a window: want at least"
+            " 0.833",
+        ),
         ({"data": {"noise": {"white": -1}}}, "white must be from 0"),
         ({"loop": {"steps": 0}}, "at least 1"),
     ],
@@ -314,7 +329,7 @@ def test_the_node_takes_the_mean_of_fewer_windows() -> None:
 
 def test_rows_of_the_node_s_own_setting() -> None:
     """Beside those of all windows: its default of two, where the network has eight."""
-    assert training.node_blend() == 2
+    assert (training.node_blend(), training.node_blend(12)) == (2, 1)
     recipe = Recipe.load(RECIPES / "radar_2d.yaml")
     torch.manual_seed(0)
     network = MixSynthFormer(dataclasses.replace(recipe.network, width=16, layers=1)).eval()
@@ -485,8 +500,8 @@ def test_axes_that_are_not_known_are_not_stated(tmp_path) -> None:
         assert entry["poses"] == _learnt_from("h36m17", "m", relative, 25.0, **known)
 
 
-def test_weights_are_measured_by_their_own_recipe(tmp_path, monkeypatch) -> None:
-    """Without one it is their preset's, whatever --preset says; another's is refused."""
+def test_weights_are_measured_by_their_own_recipe(tmp_path, monkeypatch, capsys) -> None:
+    """Without one it is their preset's; another's, and another preset, is refused."""
     recipe = Recipe.load(tiny(tmp_path / "tiny.yaml", "pose_3d_fast"))
     network = MixSynthFormer(PRESETS["pose_3d_fast"])
     about = {"training_data": {}, "git_revision": "", "command": "", "metrics": {}}
@@ -500,11 +515,16 @@ def test_weights_are_measured_by_their_own_recipe(tmp_path, monkeypatch) -> None
         seen.append(recipe.preset)
         return []
 
-    arguments = parser.parse_args(["--preset", "radar_2d", "--weights", str(file)])
     monkeypatch.setattr(training, "tracks_of", no_tracks)
-    with pytest.raises(ValueError, match="no movement"):
-        training.evaluate(arguments)
-    assert seen == [recipe.preset]
+    for asked in ([], ["--preset", "pose_3d_fast"]):
+        with pytest.raises(ValueError, match="no movement"):
+            training.evaluate(parser.parse_args([*asked, "--weights", str(file)]))
+        said = capsys.readouterr().out
+        assert said.startswith(f"{file.name}: mixsynthformer, preset pose_3d_fast, ")
+    assert seen == [recipe.preset] * 2
+    with pytest.raises(RecipeError, match="of the preset pose_3d_fast, asked for was --preset ra"):
+        training.evaluate(parser.parse_args(["--preset", "radar_2d", "--weights", str(file)]))
+    assert len(seen) == 2
     other = tiny(tmp_path / "other.yaml", "radar_2d")
     with pytest.raises(ValueError, match=r"other\.yaml is for preset radar_2d"):
         training.evaluate(parser.parse_args(["--recipe", str(other), "--weights", str(file)]))

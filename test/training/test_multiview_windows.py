@@ -20,6 +20,7 @@ from radar_pose_ros.training.multiview_windows import (
     fixed_windows,
     load,
     stack,
+    together,
 )
 
 PEOPLE = {"train": 2, "validation": 1, "test": 1}
@@ -125,7 +126,37 @@ def test_what_a_detector_misses_is_not_seen() -> None:
     blind = replace(DATA, detector=Detector(noise=DetectorNoise(missing_rate=1.0)))
     batch = RigBatches([walker()], 3, HELD, blind, 0)(0)
     assert not batch.seen.any() and batch.views.keypoints_px.isnan().all()
+    assert batch.target_px.isnan().all()
+    batch = RigBatches([walker()], 3, HELD, replace(blind, learn_truth=True), 0)(0)
     assert batch.target_px.isfinite().all()
+
+
+def test_what_a_view_has_wrong_is_learnt_but_not_with_the_truth() -> None:
+    """Of somebody who stands still, a view's bias is no movement."""
+    person = walker()
+    still = replace(person, joints_m=np.repeat(person.joints_m[:1], len(person.joints_m), axis=0))
+    data = replace(DATA, detector=Detector(bias=6.0))
+    batch = RigBatches([still], 6, HELD, data, 0)(0)
+    seen = batch.views.keypoints_px
+    np.testing.assert_allclose(batch.target_px[:, :, 0], seen, atol=1e-3)
+    truth = RigBatches([still], 6, HELD, replace(data, learn_truth=True), 0)(0).target_px[:, :, 0]
+    assert 0.5 < float((truth - seen).norm(dim=-1).mean()) < 5  # 6 px of the image, on a heatmap
+
+
+def test_all_views_together() -> None:
+    """Each at the window's instant, of which the newest has its own shot."""
+    data = replace(DATA, detector=DETECTOR)
+    window = fixed_windows([walker()], data, 1, 3)[0]
+    assert [shot.stamp_s for shot in window.together] == [window.window.stamp_s] * 3
+    newest = window.window.view
+    np.testing.assert_array_equal(
+        window.together[newest].keypoints_px, window.window.newest[newest].keypoints_px
+    )
+    [(keypoints, confidence)] = together([window])
+    errors = errors_mm([window], [(keypoints, confidence)])
+    assert np.nanmean(errors) > 1
+    errors = errors_mm([window], [(keypoints, confidence)], [(keypoints, confidence)])
+    assert np.isfinite(errors).any() and not np.nansum(errors)
 
 
 def test_fixed_windows_are_spread_and_stay_what_they_are() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from radar_pose_ros.models.weights import WeightsError
 from radar_pose_ros.training import diffhpe, millimamba, mixsynthformer, recipe
+from radar_pose_ros.training.loop import LoopConfig
 from radar_pose_ros.training.recipe import RECIPES, RecipeError
 
 
@@ -70,6 +71,51 @@ def test_a_damaged_folder_is_noticed_before_training(tmp_path: Path) -> None:
     found = millimamba.Recipe.load(millimamba.RECIPES / "edge.yaml")
     with pytest.raises(ValueError, match=r"recipe\.json is damaged"):
         recipe.keep(found, tmp_path, resume=True)
+
+
+def test_a_folder_with_a_training_wants_resume_or_another(tmp_path: Path) -> None:
+    (tmp_path / "last.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"holds a training already, last\.pt: name another fold"):
+        recipe.require_usable(tmp_path)
+    recipe.require_usable(tmp_path, resume=True)
+    recipe.require_usable(tmp_path / "another")
+
+
+@pytest.mark.parametrize(
+    ("entries", "sentence"),
+    [
+        ({"steps": 1, "learning_rate": 0.1, "warmup": 3}, "'warmup': did you mean warmup_steps?"),
+        ({"steps": 1}, "loop: there is no entry 'learning_rate'"),
+        ({"steps": 1, "learning_rate": 0.1, 7: 7}, "no such entry as 7: allowed are steps, lear"),
+        (None, "loop: want entries, each with its name, got None"),
+    ],
+)
+def test_entries_that_there_are_not_are_named(entries, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        recipe.made(LoopConfig, entries, "loop")
+    made = recipe.made(LoopConfig, {"steps": 1, "learning_rate": 0.1}, "loop")
+    assert (made, recipe.changed(made, {"steps": 2}).steps) == (LoopConfig(1, 0.1), 2)
+
+
+@pytest.mark.parametrize(("seconds", "fits"), [(0.2, False), (0.8, False), (0.84, True)])
+def test_movements_are_as_long_as_a_window(seconds: float, fits: bool) -> None:
+    """Of 25 frames at 30 Hz, which are 0.83 s."""
+    if fits:
+        recipe.require_length(seconds, 30.0, 25)
+        return
+    with pytest.raises(ValueError, match=r"fewer than the 25 of a window: want at least 0\.833"):
+        recipe.require_length(seconds, 30.0, 25)
+
+
+def test_the_weights_that_are_measured_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = {"file": "a_b.safetensors", "model": "a", "preset": "b", "sha256": "0123456789"}
+    for asked in (None, "b"):
+        recipe.announce(entry, asked)
+        assert capsys.readouterr().out == "a_b.safetensors: a, preset b, 01234567\n"
+    with pytest.raises(
+        RecipeError, match=r"a_b\.safetensors holds weights of the preset b, asked"
+    ):
+        recipe.announce(entry, "c")
 
 
 def test_commands_name_files_without_their_folders() -> None:

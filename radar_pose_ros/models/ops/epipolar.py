@@ -193,7 +193,7 @@ def fuse_slot(
     fundamental = fundamental_matrices(projections[:, others], own)
     size = (heatmaps.shape[-2], heatmaps.shape[-1])
     maxima = epipolar_maximum(heatmaps[:, slot], fundamental, size)
-    fused = own_share * heatmaps[:, others] + (1 - own_share) * maxima
+    fused = torch.lerp(maxima, heatmaps[:, others], own_share)
     return torch.cat((fused[:, :slot], heatmaps[:, slot : slot + 1], fused[:, slot:]), 1)
 
 

@@ -1,0 +1,85 @@
+"""Which joints may be somebody's: the others are errors of whoever gave them, and not known.
+
+A number that no sensor can have measured is worth no more than infinity, and a network believes
+it: one joint of a pose at 10 000 px moved the others by 26 px.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+# Nothing that a sensor sees is farther away from the origin [choice]. No image has sides of
+# 100 000 px, and nobody is seen from 10 km; up to there float32, which networks compute in, still
+# tells 0.01 px and 1 mm.
+FARTHEST_PX = 100_000.0
+FARTHEST_M = 10_000.0
+# By so many sides of the image a joint may lie outside of it [choice]: whoever fills an image and
+# stands at its edge ends half a side outside.
+OUTSIDE = 1.0
+# No joint is farther from the middle one of somebody's [choice]: the tallest person is 2.7 m.
+REACH_M = 3.0
+# A person of less than this share of the image's longer side has no shape [choice]: joints are off
+# by a tenth of that (`placement.PIXEL_SPREAD`). An adult is as small at 66 m in the rig's image
+# plane.
+SMALLEST = 0.02
+
+
+def within(joints: ArrayLike, farthest: float = FARTHEST_PX) -> np.ndarray:
+    """Return joints, float64 (..., joints, values); NaN where one number is not within bounds.
+
+    Parameters
+    ----------
+    joints : array_like, shape (..., joints, values)
+    farthest : float
+        In their unit. By default the larger of the two bounds, for joints of an unknown unit.
+    """
+    values = np.asarray(joints, np.float64)
+    known = (np.abs(values) <= farthest).all(-1, keepdims=True)  # NaN and infinity are not
+    return np.where(known, values, np.nan)
+
+
+def near_image(pixels: ArrayLike, size_px: tuple[int, int]) -> np.ndarray:
+    """Return joints, float64 (..., joints, 2); NaN where more than `OUTSIDE` of an image.
+
+    Parameters
+    ----------
+    pixels : array_like, shape (..., joints, 2)
+    size_px : (int, int)
+        Width and height.
+    """
+    values, size = np.asarray(pixels, np.float64), np.asarray(size_px, np.float64)
+    known = (np.abs(values - size / 2) <= (OUTSIDE + 0.5) * size).all(-1, keepdims=True)
+    return np.where(known, values, np.nan)
+
+
+def within_reach(joints_m: ArrayLike) -> np.ndarray:
+    """Return one person's joints, float64 (joints, 3); NaN where one is not within `REACH_M`.
+
+    It is measured from the medians of the coordinates of the joints that are known.
+    """
+    values = within(joints_m, FARTHEST_M)
+    known = np.isfinite(values).all(1)
+    if not known.any():
+        return values
+    distance_m = np.linalg.norm(values - np.median(values[known], axis=0), axis=1, keepdims=True)
+    return np.where(distance_m <= REACH_M, values, np.nan)
+
+
+def has_shape(pixels: ArrayLike, size_px: tuple[int, int]) -> np.ndarray:
+    """Return whether the joints of a person lie far enough apart for a shape, bool (...).
+
+    One joint alone does not; nobody, without any joint, does not either.
+
+    Parameters
+    ----------
+    pixels : array_like, shape (..., joints, 2)
+        NaN where not known.
+    size_px : (int, int)
+        Width and height.
+    """
+    values = np.asarray(pixels, np.float64)
+    known = np.isfinite(values).all(-1, keepdims=True)
+    highest = np.where(known, values, -np.inf).max(-2)
+    lowest = np.where(known, values, np.inf).min(-2)
+    return np.asarray((highest - lowest).max(-1) >= SMALLEST * max(size_px))

@@ -1,0 +1,52 @@
+"""Which joints may be somebody's, on either side of each bound."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from radar_pose_ros.skeleton import plausible
+
+NAN = np.nan
+
+
+def test_bounds() -> None:
+    joints = np.array([[1.0, -1e5], [1e5 + 1, 0.0], [NAN, 0.0], [0.0, np.inf], [3.0, 1e30]])
+    expected = np.full((5, 2), NAN)
+    expected[0] = 1.0, -1e5
+    np.testing.assert_array_equal(plausible.within(joints), expected)
+    expected[0] = NAN
+    np.testing.assert_array_equal(plausible.within(joints, plausible.FARTHEST_M), expected)
+    assert joints[1, 0] == 1e5 + 1  # its own copy
+
+
+def test_bounds_are_where_float32_still_tells_what_they_say() -> None:
+    assert np.spacing(np.float32(plausible.FARTHEST_PX)) < 0.01
+    assert np.spacing(np.float32(plausible.FARTHEST_M)) < 0.001
+
+
+def test_one_side_of_the_image_around_it() -> None:
+    sides = np.array([[-640, 960], [1280, -480], [-641, 0], [0, 961], [1281, 0], [0, -481]], float)
+    found = plausible.near_image(sides, (640, 480))
+    np.testing.assert_array_equal(found[:2], sides[:2])
+    assert np.isnan(found[2:]).all()
+
+
+def test_three_metres_from_the_middle_joint() -> None:
+    joints = np.zeros((6, 3)) + [5.0, -2.0, 700.0]
+    joints[4, 2] += 2.99
+    joints[5, 0] -= 3.01
+    joints[3] = NAN
+    found = plausible.within_reach(joints)
+    np.testing.assert_array_equal(np.isfinite(found).all(1), [1, 1, 1, 0, 1, 0])
+    assert np.isnan(plausible.within_reach(np.full((6, 3), NAN))).all()
+    assert np.isnan(plausible.within_reach(np.full((6, 3), 10_001.0))).all()
+
+
+def test_a_shape_is_two_percent_of_the_image() -> None:
+    pixels = np.full((5, 3, 2), 50.0)
+    pixels[1, 2, 0] += 12.7
+    pixels[2, 2, 0] += 12.9
+    pixels[3, 1:] = NAN
+    pixels[4] = NAN
+    found = plausible.has_shape(pixels, (640, 480))
+    np.testing.assert_array_equal(found, [False, False, True, False, False])

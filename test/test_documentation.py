@@ -1,0 +1,51 @@
+"""What docs/python.md shows runs, and gives what the text says."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def shown(root):
+    """All names after the last block."""
+    blocks = BLOCK.findall((root / "docs" / "python.md").read_text(encoding="utf-8"))
+    assert len(blocks) == 5
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), names)
+    return names
+
+
+def test_refined_frames(shown) -> None:
+    """As many as the page says; the joint that was not seen lies between two sightings."""
+    frames, truth_m = shown["frames"], shown["truth_m"][:118]
+    assert frames.poses.shape == (118, 17, 3)
+    np.testing.assert_allclose(frames.times_s, np.arange(118) / 30)
+    assert frames.origin[36, 3] == 1 and frames.origin[36, 4] == 0
+    off_m = {
+        name: np.linalg.norm(shown[name].poses - truth_m, axis=-1).mean()
+        for name in ("frames", "lines")
+    }
+    assert off_m["frames"] < 0.8 * off_m["lines"]
+
+
+def test_lifted_and_placed(shown) -> None:
+    lifted = shown["lifted"]
+    assert lifted.poses_m.shape == (1, 27, 17, 3)
+    assert lifted.covariance_m2.shape == (1, 27, 17, 3, 3)
+    assert np.linalg.eigvalsh(shown["covariance_m2"]).min() > 0
+    assert shown["off_m"].shape == (17,) and shown["off_m"].mean() < 0.2
+
+
+def test_hypotheses(shown) -> None:
+    """Five, which are not the same; their mean is near that of the five that `lift` drew."""
+    poses_m = shown["hypotheses_m"]
+    assert poses_m.shape == (1, 5, 27, 17, 3)
+    assert poses_m.std(axis=1).max() > 1e-3
+    apart_m = np.abs(poses_m.mean(axis=1) - shown["lifted"].poses_m).mean()
+    assert apart_m < poses_m.std(axis=1).mean()
