@@ -30,7 +30,7 @@ from radar_pose_ros.datasets.simulated_poses import simulate_sequence
 from radar_pose_ros.measurements import result
 from radar_pose_ros.models.densewarper import PRESETS, DenseWarper
 from radar_pose_ros.models.heatmaps import render_heatmaps
-from radar_pose_ros.models.multiview import DenseWarperMethod, crop, heatmaps_of, seen_in, views_of
+from radar_pose_ros.models.multiview import DenseWarperMethod, crop, heatmaps_of, views_of
 from radar_pose_ros.models.ops import deformable_conv, epipolar, native
 from radar_pose_ros.simulation.multiview import DETECTOR, rig, shutter_times
 from radar_pose_ros.vision.comparators import windows_of
@@ -98,7 +98,7 @@ def _epipolar_rows(quick: bool) -> list[dict[str, Any]]:
     recording = _recording()
     window = list(windows_of(recording))[40]
     cameras, size = recording.cameras, LIGHT.size
-    seen = seen_in([window], cameras, LIGHT)
+    seen = LIGHT.alignment([window], cameras)
     matrices = np.stack([camera.projection_matrix for camera in cameras])
     to_heatmap = crop(seen.keypoints_px, size)
     views = views_of(*seen[:3], matrices, window.view, to_heatmap)

@@ -2,6 +2,7 @@
 
     ros2 launch radar_pose_ros multiview.launch.py emulated:=true     no cameras needed
     ros2 launch radar_pose_ros multiview.launch.py                    poses of your own detectors
+    ros2 launch radar_pose_ros multiview.launch.py detector:=FILE     images of your own cameras
     ros2 launch radar_pose_ros multiview.launch.py --show-args        all arguments
 
 The graph itself is data in `radar_pose_ros.bringup`, which `radar-pose up multiview` reads too.

@@ -147,10 +147,12 @@ def check_parameters(node: NodeSpec) -> None:
             raise BringupError(f"{node.label}: {error}") from None
 
 
-def check_parameter_file(path: str, of: Graph) -> None:
+def check_parameter_file(
+    path: str, of: Graph, given: Mapping[str, str | bool | int | float] | None = None
+) -> None:
     """Check the names in a ROS parameter file, which ROS ignores if they are misspelt.
 
-    Nodes that the graph has with other arguments may be named, too.
+    Nodes that the graph has with other arguments than those given may be named, too.
 
     Raises
     ------
@@ -164,8 +166,10 @@ def check_parameter_file(path: str, of: Graph) -> None:
         sections = list(_sections(yaml.safe_load(Path(path).read_text("utf-8"))))
     except (yaml.YAMLError, UnicodeDecodeError, BringupError) as error:
         raise BringupError(f"{path}: {' '.join(str(error).split())}") from None
-    everything = {a.name: True for a in of.arguments if isinstance(a.default, bool)}
-    nodes = {f"/{node.label}": node for node in of.nodes(everything)}
+    switched = {a.name: True for a in of.arguments if isinstance(a.default, bool)}
+    filled = {a.name: "any" for a in of.arguments if a.default == ""}
+    all_nodes = [node for some in (switched, filled, given or {}) for node in of.nodes(some)]
+    nodes = {f"/{node.label}": node for node in all_nodes}
     for name, values in sections:
         named = [nodes[label] for label in nodes if re.fullmatch(_pattern(name), label)]
         if not named:
@@ -341,13 +345,15 @@ def _with_environment(nodes: Sequence[NodeSpec], threads: Mapping[str, int]) -> 
 MULTIVIEW_ARGUMENTS = (
     Argument("emulated", False, "Emulate cameras and a detector instead of using real ones."),
     Argument("views", "camera_0 camera_1 camera_2 camera_3", "Names of the views, with spaces."),
-    Argument("method", "linear", "How views are aligned: linear, hold_last or densewarper."),
+    Argument("detector", "", "Detector's file: find keypoints in `<view>/image` of each view."),
+    Argument("method", "aligned", "aligned, linear, hold_last or densewarper; see docs/nodes.md."),
     Argument("weights", "light", "Network of the method densewarper: a preset or a path."),
     Argument("threads", 1, "CPU threads of the network."),
     Argument("every", 1, "Compute every so many-th instant only."),
     Argument("max_age_s", 0.5, "Views whose newest shot is older are missing."),
     Argument("world_frame", "map", "Frame of the poses, to which transforms lead from cameras."),
     Argument("calibration_file", "", "Calibration in place of camera_info and transforms."),
+    Argument("unit_m", 1.0, "Metres of what the calibration counts in, 0.001 for millimetres."),
     Argument("refiner", False, "Make smooth poses of 30 Hz of them."),
     Argument("refiner_weights", "pose_3d", "Refiner: a preset, a path, or '': straight lines."),
     Argument("visualizer", True, "Start the node that draws markers."),
@@ -369,8 +375,16 @@ def _multiview(**values: Any) -> list[NodeSpec]:
         names = ("rate_hz", "shutters", "motion", "split", "seed", "recording")
         emulator = given("views", "world_frame", *names)
         nodes.append(NodeSpec("rig_emulator", "rig_emulator", parameters=emulator))
+    if values["detector"]:
+        if values["emulated"]:
+            raise BringupError("detector wants images, and emulated cameras give poses at once")
+        model = {"model": values["detector"]}
+        nodes += [
+            NodeSpec("keypoint_detector", "keypoint_detector", view, model)
+            for view in values["views"].split()
+        ]
     names = ("method", "weights", "threads", "every", "max_age_s", "calibration_file")
-    rig = given("views", "world_frame", *names)
+    rig = given("views", "world_frame", "unit_m", *names)
     nodes.append(NodeSpec("densewarper", "densewarper", parameters=rig))
     if values["refiner"]:
         refiner = {"poses": "pose3d", "weights": values["refiner_weights"]}
@@ -612,7 +626,7 @@ def up(
     try:
         nodes = graph(graph_name).nodes(arguments)
         for path in parameter_files:
-            check_parameter_file(path, graph(graph_name))
+            check_parameter_file(path, graph(graph_name), arguments)
     except (BringupError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -1,7 +1,8 @@
 """``radar-pose calibrate``: from pictures of a printed board to a file of cameras.
 
 Each camera's lens comes from its own pictures of the board, held in every direction. Where the
-cameras are comes from one picture each of the board lying still, so that its world is theirs.
+cameras are comes from one picture each of the board lying still, so that its world is theirs, or
+from points whose places are known, such as marks on the floor.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import yaml
 
 from radar_pose_ros import measurements
 from radar_pose_ros.vision import calibration, calibration_files
@@ -24,6 +28,7 @@ from radar_pose_ros.vision.calibration import (
 LARGEST_ERROR_PX = 1.0  # root of the mean square; good pictures leave a few tenths [choice]
 BOARDS = "checkerboard:COLUMNSxROWS:SQUARE_M or charuco:COLUMNSxROWS:SQUARE_M:MARKER_M:DICT"
 UNPLACED = "none"
+POINTS = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class Options:
     board : str
         See `read_board`.
     extrinsics : str
-        A folder with one picture per camera, see `common_pictures`; or `UNPLACED`.
+        A folder with one picture per camera, see `common_pictures`; a file of points, see
+        `read_points`; or `UNPLACED`.
     out : str
         The file to write, or the folder for formats with a file per camera.
     format : str
@@ -64,7 +70,8 @@ class Outcome:
     lenses : dict of str to Calibration
         By the camera's name.
     placed : dict of str to Placed
-        The same cameras in the board's world; empty if they were not to be placed.
+        The same cameras in the world of the board, or of the points; empty if they were not to
+        be placed.
     """
 
     lenses: dict[str, Calibration]
@@ -91,8 +98,10 @@ def run(options: Options) -> Outcome:
     if options.format not in calibration_files.FORMATS:
         allowed = ", ".join(calibration_files.FORMATS)
         raise ValueError(f"format must be one of {allowed}, got {options.format!r}")
-    pictures = {}
-    if options.extrinsics != UNPLACED:  # what is wrong with these is better said before the work
+    pictures, points = {}, None
+    if Path(options.extrinsics).suffix in POINTS:
+        points = read_points(options.extrinsics, list(folders))
+    elif options.extrinsics != UNPLACED:  # what is wrong with these is better said before the work
         board.check_orientation()
         pictures = common_pictures(options.extrinsics, list(folders))
     lenses = {}
@@ -107,7 +116,9 @@ def run(options: Options) -> Outcome:
     if pictures:
         images = {name: next(calibration.views(path))[1] for name, path in pictures.items()}
         placed = calibration.calibrate_extrinsics(images, cameras, board)
-        cameras = {name: place.camera for name, place in placed.items()}
+    elif points is not None:
+        placed = calibration.calibrate_extrinsics_by_points(*points, cameras)
+    cameras |= {name: place.camera for name, place in placed.items()}
     Path(options.out).parent.mkdir(parents=True, exist_ok=True)
     calibration_files.write(cameras, options.out, options.format, placed=bool(placed))
     return Outcome(lenses, placed)
@@ -206,6 +217,64 @@ def common_pictures(folder: Path | str, names: Sequence[str]) -> dict[str, Path]
             )
         found[name] = pictures[0]
     return found
+
+
+def read_points(
+    path: Path | str, names: Sequence[str]
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, np.ndarray]]:
+    """Return where each camera sees points, and where these are.
+
+    Parameters
+    ----------
+    path : Path or str
+        A YAML file with ``points``, three metres in the world by a point's name, and ``pixels``,
+        by the camera's name two pixels by a point's name; a camera need not see all points.
+    names : sequence of str
+        The cameras'.
+
+    Returns
+    -------
+    pixels : dict of str to dict of str to ndarray, shape (2,)
+    points_m : dict of str to ndarray, shape (3,)
+
+    Raises
+    ------
+    ValueError
+        If it is not of this form, a camera is missing or not known, or sees a point that is not
+        among these.
+    """
+    try:
+        entries = yaml.safe_load(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: no YAML file: {' '.join(str(error).split())}") from None
+    points_m = _places(entries, "points", 3, str(path))
+    by_camera = entries.get("pixels")
+    if not isinstance(by_camera, dict):
+        raise ValueError(f"{path}: want `pixels`, by camera and point")
+    pixels = {str(name): _places(by_camera, name, 2, f"{path}: pixels") for name in by_camera}
+    if {*pixels} != {*names}:
+        said, wanted = ", ".join(pixels), ", ".join(names)
+        raise ValueError(f"{path}: want pixels of the cameras {wanted}, got {said or 'none'}")
+    for name, seen in pixels.items():
+        if unknown := [point for point in seen if point not in points_m]:
+            raise ValueError(f"{path}: {name} sees {unknown[0]!r}, which is not in `points`")
+    return pixels, points_m
+
+
+def _places(entries: Any, key: Any, count: int, where: str) -> dict[str, np.ndarray]:
+    """Return an entry's lists of so many finite numbers, by name."""
+    places = entries.get(key) if isinstance(entries, dict) else None
+    if not isinstance(places, dict) or not places:
+        raise ValueError(f"{where}: want `{key}`, names with {count} numbers each")
+    made = {}
+    for name, values in places.items():
+        try:
+            made[str(name)] = np.array(values, np.float64)
+        except (TypeError, ValueError):
+            made[str(name)] = np.full(0, np.nan)
+        if made[str(name)].shape != (count,) or not np.isfinite(made[str(name)]).all():
+            raise ValueError(f"{where}: {key}: {name} wants {count} numbers, got {values}")
+    return made
 
 
 def table(outcome: Outcome) -> str:

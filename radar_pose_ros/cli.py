@@ -28,7 +28,7 @@ SPLITS = ("train", "validation", "test")
 PUBLIC_LAYOUTS = ("hupr", "transhupr")  # config/<name>.yaml
 DEFAULT_CONFIG = "iwr1843.cfg"
 CALIBRATION_FORMATS = ("pose2sim", "anipose", "opencv", "ros")
-MULTIVIEW_METHODS = ("densewarper", "linear", "hold_last", "slerp", "synchronous")
+MULTIVIEW_METHODS = ("densewarper", "linear", "hold_last", "slerp", "aligned", "synchronous")
 
 
 def _number(
@@ -153,9 +153,10 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extrinsics",
         required=True,
-        metavar="DIR",
+        metavar="PATH",
         help="folder with a picture per camera, NAME.png or NAME/*.png, of the board lying still; "
-        "or none, for the lenses only",
+        "or a file .yaml of points, metres in the world and pixels by camera; or none, for the "
+        "lenses only",
     )
     parser.add_argument("--out", required=True, metavar="PATH", help="file, or folder, to write")
     parser.add_argument("--format", choices=CALIBRATION_FORMATS, default=CALIBRATION_FORMATS[0])
@@ -195,16 +196,29 @@ def _add_multiview(parser: argparse.ArgumentParser) -> None:
         "--method",
         default="",
         choices=MULTIVIEW_METHODS,
-        help="default: densewarper if there are weights for these joints and the cameras did not "
-        "fire together, else linear",
+        help="default: densewarper if weights are given, else linear",
     )
-    parser.add_argument("--weights", default="", metavar="FILE", help="of densewarper")
+    parser.add_argument(
+        "--weights", default="", metavar="FILE", help="of densewarper (default: those shipped)"
+    )
     parser.add_argument(
         "--offsets",
         nargs="+",
         default=[],
         metavar="NAME=S",
         help="seconds by which a camera started late; or a file of lines NAME,SECONDS",
+    )
+    parser.add_argument(
+        "--find-offsets",
+        action="store_true",
+        help="look for them, up to half a second from those given, where the cameras agree best",
+    )
+    parser.add_argument(
+        "--unit-m",
+        type=_positive,
+        default=1.0,
+        metavar="M",
+        help="length in metres of what the calibration counts in, 0.001 for millimetres",
     )
     parser.add_argument(
         "--rate", type=_positive, metavar="HZ", help="frames per second (default: the videos')"
@@ -475,6 +489,8 @@ def _multiview(arguments: argparse.Namespace) -> int:
             weights=arguments.weights,
             offsets=arguments.offsets,
             rate_hz=arguments.rate,
+            unit_m=arguments.unit_m,
+            find_offsets=arguments.find_offsets,
             overlay=not arguments.no_overlay,
         )
     )

@@ -94,6 +94,9 @@ def test_a_rig_is_emulated_if_asked_for() -> None:
         assert nodes[label].parameters["views"] == "left right"
         assert nodes[label].parameters["world_frame"] == "map"
     assert nodes["rig_emulator"].parameters["rate_hz"] == 10.0
+    assert nodes["densewarper"].parameters["unit_m"] == 1.0
+    nodes = specs("multiview", calibration_file="mm.toml", unit_m=0.001, refiner=True)
+    assert nodes["densewarper"].parameters["unit_m"] == 0.001
     assert nodes["pose_refiner"].parameters == {"poses": "pose3d", "weights": "pose_3d"}
     assert weights.load(bringup.default("multiview", "refiner_weights"), "mixsynthformer")
     nodes = specs("multiview", method="densewarper", weights="light", threads=2)
@@ -102,15 +105,38 @@ def test_a_rig_is_emulated_if_asked_for() -> None:
     assert nodes["visualizer"].environment["OMP_NUM_THREADS"] == "1"
 
 
-def test_the_method_of_the_rig_is_one_whose_weights_are_shipped() -> None:
-    """As soon as there are some, the default should be the network."""
-    method, preset = (bringup.default("multiview", name) for name in ("method", "weights"))
-    folder = weights.weights_directory()
-    shipped = any(
-        (entry["model"], entry["preset"]) == ("densewarper", preset)
-        for entry in weights.read_manifest(folder)
-    )
-    assert method == ("densewarper" if shipped else "linear")
+def test_every_view_has_a_detector_if_one_is_named() -> None:
+    nodes = specs("multiview", views="left right", detector="mine.onnx")
+    assert set(nodes) == {
+        "left/keypoint_detector",
+        "right/keypoint_detector",
+        "densewarper",
+        "visualizer",
+    }
+    for view in ("left", "right"):
+        node = nodes[f"{view}/keypoint_detector"]
+        assert (node.executable, node.parameters) == ("keypoint_detector", {"model": "mine.onnx"})
+        assert tuple(node.remappings) == () and node.environment["OMP_NUM_THREADS"] == "1"
+    with pytest.raises(BringupError, match="detector wants images, and emulated cameras give"):
+        specs("multiview", detector="mine.onnx", emulated=True)
+
+
+def test_parameters_of_a_view_s_detector_are_checked(tmp_path: Path) -> None:
+    """Of the views that are given, with a detector or without one."""
+    rig = bringup.graph("multiview")
+    path = file_of(tmp_path, "left: {keypoint_detector: {ros__parameters: {every: 2}}}")
+    bringup.check_parameter_file(path, rig, {"views": "left right", "detector": "mine.onnx"})
+    with pytest.raises(BringupError, match="there is no node /left/keypoint_detector: did you"):
+        bringup.check_parameter_file(path, rig)
+    path = file_of(tmp_path, "/*/keypoint_detector: {ros__parameters: {every: 2}}")
+    bringup.check_parameter_file(path, rig)
+    bringup.check_parameter_file(path, rig, {"emulated": "true"})
+
+
+def test_the_network_of_the_rig_is_one_whose_weights_are_shipped() -> None:
+    """It has to be asked for: what needs no network is as good."""
+    assert bringup.default("multiview", "method") == "aligned"
+    assert weights.load(bringup.default("multiview", "weights"), "densewarper")
 
 
 def test_drivers_and_emulator_agree_on_addresses() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import yaml
 from drawn_boards import SIZE, around, photograph
 
 from radar_pose_ros import calibrate, cli
@@ -63,6 +65,62 @@ def test_from_pictures_to_a_file(
     assert rows["calibrate.right.not_found"]["value"] == 1
     assert rows["calibrate.right.placed.error_px"]["value"] < 0.5
     assert rows["calibrate.right.views.3.png.error_px"]["value"] < 0.2
+
+
+# [m] marks on a floor, and above it.
+MARKS = {"a": [0, 0, 0], "b": [0.4, 0, 0], "c": [0.4, 0.25, 0.0], "d": [0, 0.25, 0.1]}
+MARKS |= {"e": [0.2, 0.1, 0.05], "f": [0.3, 0.2, 0.0]}
+
+
+def test_places_by_points(pictures: Path, tmp_path: Path) -> None:
+    """Marks of which each camera sees all but one, in place of a common board: 1 cm."""
+    file = tmp_path / "marks.yaml"
+    pixels = {
+        name: {
+            mark: around()[number].project(place).tolist()
+            for mark, place in MARKS.items()
+            if mark != "cf"[number]
+        }
+        for number, name in enumerate(("left", "right"))
+    }
+    file.write_text(yaml.safe_dump({"points": MARKS, "pixels": pixels}))
+    out = tmp_path / "cameras.toml"
+    arguments = [*command(pictures, "--out", str(out), extrinsics="none")]
+    arguments[arguments.index("--extrinsics") + 1] = str(file)
+    assert cli.main(arguments) == 0
+    found = calibration_files.read(out)
+    for number, name in enumerate(("left", "right")):
+        true = around()[number]
+        np.testing.assert_allclose(found[name].position_m, true.position_m, atol=0.01)
+        np.testing.assert_allclose(found[name].rotation, true.rotation, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[", "no YAML file"),
+        ("points: {a: [0, 0]}", "points: a wants 3 numbers, got [0, 0]"),
+        ("points: {a: [0, 0, x]}", "points: a wants 3 numbers"),
+        ("pixels: {left: {a: [0, 0]}}", "want `points`, names with 3 numbers each"),
+        ("points: {a: [0, 0, 1]}", "want `pixels`, by camera and point"),
+        (
+            "{points: {a: [0, 0, 1]}, pixels: {left: {a: [0, 0]}}}",
+            "want pixels of the cameras left, right, got left",
+        ),
+        (
+            "{points: {a: [0, 0, 1]}, pixels: {left: {a: [0, 0]}, right: {b: [1, 2]}}}",
+            "right sees 'b', which is not in `points`",
+        ),
+        (
+            "{points: {a: [0, 0, 1]}, pixels: {left: {a: [0, .nan]}, right: {a: [1, 2]}}}",
+            "pixels: left: a wants 2 numbers, got [0, nan]",
+        ),
+    ],
+)
+def test_points_that_are_none(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "marks.yaml").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        calibrate.read_points(tmp_path / "marks.yaml", ["left", "right"])
 
 
 def test_lenses_alone(pictures: Path, tmp_path: Path) -> None:

@@ -18,9 +18,7 @@ from radar_pose_ros.datasets.pose_sequences import PoseSequence, runs
 from radar_pose_ros.simulation.cameras import PinholeCamera
 from radar_pose_ros.simulation.multiview import Detector, observe
 from radar_pose_ros.skeleton import definitions, mapping
-
-# Instants this close are one.
-_SAME_INSTANT_S = 1e-6
+from radar_pose_ros.vision.alignment import SAME_INSTANT_S
 
 # From instants in seconds, shape (instants,), to joints in metres, shape (instants, joints, 3).
 JointsAt = Callable[[np.ndarray], np.ndarray]
@@ -257,7 +255,7 @@ class SampledJoints:
         at = np.asarray(stamps_s, np.float64)
         made = np.full((len(at), *self.joints_m.shape[1:]), np.nan)
         for joints, first_s, last_s, movement in self._pieces:
-            inside = (at >= first_s - _SAME_INSTANT_S) & (at <= last_s + _SAME_INSTANT_S)
+            inside = (at >= first_s - SAME_INSTANT_S) & (at <= last_s + SAME_INSTANT_S)
             if inside.any():
                 made[np.ix_(inside, joints)] = movement(np.clip(at[inside], first_s, last_s))
         return made
@@ -343,7 +341,7 @@ def interleaved(recording: MultiViewRecording, every: int | None = None) -> Mult
     first = recording.views[0].stamps_s if recording.views else np.zeros(0)
     for view in recording.views:
         if len(view.stamps_s) != len(first) or not np.allclose(
-            view.stamps_s, first, rtol=0, atol=_SAME_INSTANT_S
+            view.stamps_s, first, rtol=0, atol=SAME_INSTANT_S
         ):
             raise ValueError(
                 f"{recording.name}: {view.name} and {recording.views[0].name} did not fire "
@@ -402,25 +400,9 @@ def random_shutters(
         if not len(view.stamps_s):
             views.append(view)
             continue
-        shutters = np.arange(stamps[0] + first, stamps[-1] + _SAME_INSTANT_S, 1.0 / rate_hz)
+        shutters = np.arange(stamps[0] + first, stamps[-1] + SAME_INSTANT_S, 1.0 / rate_hz)
         after = np.searchsorted(view.stamps_s, shutters).clip(0, len(view.stamps_s) - 1)
         before = (after - 1).clip(0)
         nearer = np.abs(view.stamps_s[before] - shutters) < np.abs(view.stamps_s[after] - shutters)
         views.append(view.only(np.unique(np.where(nearer, before, after))))
-    return replace(recording, views=tuple(views))
-
-
-def with_dropped(
-    recording: MultiViewRecording, share: float, rng: np.random.Generator
-) -> MultiViewRecording:
-    """Return a recording in which shots are lost, each with the same probability.
-
-    Raises
-    ------
-    ValueError
-        If the share is not from 0 to 1.
-    """
-    if not 0 <= share <= 1:
-        raise ValueError(f"{recording.name}: want a share from 0 to 1, got {share}")
-    views = [view.only(rng.random(len(view.stamps_s)) >= share) for view in recording.views]
     return replace(recording, views=tuple(views))

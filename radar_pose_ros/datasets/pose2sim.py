@@ -3,20 +3,21 @@
 The top folder holds one of calibration (``*alib*/*.toml``) and trials, or a folder of trials
 for each participant. In a trial::
 
-    pose/cam01_json/cam01.0000.json ...    what OpenPose found, one file per frame
+    pose/cam01_json/cam01.0000.json ...    what was found, one file per frame, as OpenPose has it
     pose-associated/cam01_json/...         of these, the person that is the same in all views
     pose-3d/*.trc                          markers, as OpenSim reads them
 
 ``pose.npz`` beside these holds what is in ``pose`` in one array: ``keypoints``, ``(cameras,
-frames, people, 25, 3)``, x, y and score, NaN where there is no such person; ``cams``; ``model``.
+frames, people, joints, 3)``, x, y and score, NaN where there is no such person; ``cams``;
+``model``.
 
-OpenPose has two sets of 25 joints, BODY_25 and BODY_25B, and its files do not say which is in
-them. Axes of a .trc are y, z and x of the calibration, so that y is up.
+26 joints are those of RTMPose, `halpe26`. OpenPose has two sets of 25, BODY_25 and BODY_25B, and
+its files do not say which is in them. Axes of a .trc are y, z and x of the calibration, so that y
+is up.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Sequence
@@ -32,11 +33,12 @@ from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.skeleton.definitions import Skeleton
 from radar_pose_ros.vision import calibration_files
 
-SKELETONS = ("body25", "body25b")
-_JOINTS = 25
+SKELETONS = ("body25", "body25b", "halpe26")
+_JOINTS = (25, 26)
 # Trials lie beside the calibration, or in a participant's folder there.
 _LEVELS = 2
-_MODELS = {"BODY_25": "body25", "BODY_25B": "body25b"}
+_COUNTS = " or ".join(map(str, _JOINTS))
+_MODELS = {"BODY_25": "body25", "BODY_25B": "body25b", "HALPE_26": "halpe26"}
 
 _FROM_TRC = (2, 0, 1)
 _TO_TRC = (1, 2, 0)
@@ -49,7 +51,7 @@ _HEADER = (
 
 @dataclass(frozen=True)
 class Detections:
-    """What OpenPose found in the images of one camera.
+    """What was found in the images of one camera.
 
     Parameters
     ----------
@@ -57,10 +59,10 @@ class Detections:
         The camera's.
     frames : ndarray of int64, shape (shots,)
         Numbers of the frames, increasing.
-    keypoints_px : ndarray of float32, shape (shots, people, 25, 2)
+    keypoints_px : ndarray of float32, shape (shots, people, joints, 2)
         NaN where there is no such person, or a joint was not found.
-    confidence : ndarray of float32, shape (shots, people, 25)
-        OpenPose's score; 0 where the keypoint is NaN.
+    confidence : ndarray of float32, shape (shots, people, joints)
+        The score, 0 where the keypoint is NaN.
     """
 
     name: str
@@ -89,8 +91,8 @@ def load(
         Cameras in it belong to those of the trial in the order of their names.
     rate_hz : float, optional
         Frames per second; by default what the trial's .trc files say.
-    skeleton : {"body25", "body25b"}, optional
-        Whose joints these are; by default what the .npz file says.
+    skeleton : {"body25", "body25b", "halpe26"}, optional
+        Whose joints these are; by default what the .npz file or the number of joints says.
     kind : {"pose-associated", "pose"}, optional
         By default the first of these that is there. In "pose" people are in the order in which
         OpenPose found them, which differs from view to view and from frame to frame.
@@ -155,7 +157,7 @@ def load(
 
 
 def read_detections(path: Path | str) -> tuple[list[Detections], str | None]:
-    """Read what OpenPose found in all views.
+    """Read what was found in all views.
 
     Parameters
     ----------
@@ -168,7 +170,7 @@ def read_detections(path: Path | str) -> tuple[list[Detections], str | None]:
     detections : list of Detections
         In the order of the cameras' names.
     skeleton : str or None
-        Name of the skeleton, if the file says it.
+        Name of the skeleton, if the file or the number of joints says it.
 
     Raises
     ------
@@ -184,7 +186,7 @@ def read_detections(path: Path | str) -> tuple[list[Detections], str | None]:
     folders = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
     if not folders:
         raise FileNotFoundError(f"{path}: no {archive.name}, and no folder of a camera in it")
-    return [_read_folder(folder) for folder in folders], None
+    return _read_folders(folders)
 
 
 def _read_archive(path: Path) -> tuple[list[Detections], str | None]:
@@ -194,9 +196,10 @@ def _read_archive(path: Path) -> tuple[list[Detections], str | None]:
         keypoints, names = content["keypoints"], content["cams"]
     except Exception as error:  # a damaged file ends in whatever its readers meet
         raise ValueError(f"{path}: damaged, or without keypoints and cams: {error}") from error
-    if keypoints.ndim != 5 or keypoints.shape[3:] != (_JOINTS, 3) or len(names) != len(keypoints):
+    shaped = keypoints.ndim == 5 and keypoints.shape[3] in _JOINTS and keypoints.shape[4] == 3
+    if not shaped or len(names) != len(keypoints):
         raise ValueError(
-            f"{path}: want keypoints ({len(names)}, frames, people, {_JOINTS}, 3), got "
+            f"{path}: want keypoints ({len(names)}, frames, people, {_COUNTS}, 3), got "
             f"{keypoints.shape}"
         )
     model = str(content.get("model", "")).rpartition(" ")[2]
@@ -204,10 +207,44 @@ def _read_archive(path: Path) -> tuple[list[Detections], str | None]:
         _detections(str(name), np.arange(len(values)), values)
         for name, values in zip(names, keypoints, strict=True)
     ]
-    return sorted(detections, key=lambda found: found.name), _MODELS.get(model)
+    skeleton = _MODELS.get(model, _by_count(keypoints.shape[3]))
+    return sorted(detections, key=lambda found: found.name), skeleton
 
 
-def _read_folder(folder: Path) -> Detections:
+def _by_count(joints: int) -> str | None:
+    """Return the only skeleton with so many joints, None if there are several."""
+    found = [name for name in SKELETONS if len(definitions.get(name).joints) == joints]
+    return found[0] if len(found) == 1 else None
+
+
+def _read_folders(folders: Sequence[Path]) -> tuple[list[Detections], str | None]:
+    by_folder = {folder: _read_folder(folder) for folder in folders}
+    sizes = {
+        flat.size // 3: folder
+        for folder, frames in by_folder.items()
+        for people in frames.values()
+        for flat in people
+        if flat.size  # Pose2Sim writes empty people where it found none
+    }
+    if len(sizes) > 1:
+        said = ", ".join(f"{joints} in {folder}" for joints, folder in sizes.items())
+        raise ValueError(f"people of different numbers of joints: {said}")
+    joints = next(iter(sizes), _JOINTS[0])
+    found = []
+    for folder, frames in by_folder.items():
+        most = max(1, *(len(people) for people in frames.values()))
+        values = np.full((len(frames), most, joints, 3), np.nan, np.float32)
+        order = sorted(frames)
+        for row, number in enumerate(order):
+            for person, flat in enumerate(frames[number]):
+                if flat.size:
+                    values[row, person] = flat.reshape(joints, 3)
+        found.append(_detections(folder.name.removesuffix("_json"), np.array(order), values))
+    return found, _by_count(joints)
+
+
+def _read_folder(folder: Path) -> dict[int, list[np.ndarray]]:
+    """Return the people (3 joints,) of each frame."""
     frames: dict[int, list[np.ndarray]] = {}
     for path in sorted(folder.glob("*.json")):
         number = re.search(r"(\d+)(?:_keypoints)?$", path.stem)
@@ -218,13 +255,7 @@ def _read_folder(folder: Path) -> Detections:
         frames[int(number[1])] = _read_people(path)
     if not frames:
         raise FileNotFoundError(f"{folder}: no .json file")
-    most = max(1, *(len(people) for people in frames.values()))
-    values = np.full((len(frames), most, _JOINTS, 3), np.nan, np.float32)
-    order = sorted(frames)
-    for row, number_ in enumerate(order):
-        for person, joints in enumerate(frames[number_]):
-            values[row, person] = joints
-    return _detections(folder.name.removesuffix("_json"), np.array(order), values)
+    return frames
 
 
 def _read_people(path: Path) -> list[np.ndarray]:
@@ -233,12 +264,10 @@ def _read_people(path: Path) -> list[np.ndarray]:
         joints = [np.asarray(person["pose_keypoints_2d"], np.float32) for person in people]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: not OpenPose's file of people: {error!r:.200}") from error
-    # Pose2Sim writes empty people where it found none
-    joints = [np.full(_JOINTS * 3, np.nan) if not flat.size else flat for flat in joints]
     for flat in joints:
-        if flat.shape != (_JOINTS * 3,):
-            raise ValueError(f"{path}: want x, y and score of {_JOINTS} joints, got {flat.shape}")
-    return [flat.reshape(_JOINTS, 3) for flat in joints]
+        if flat.size and flat.shape not in [(3 * count,) for count in _JOINTS]:
+            raise ValueError(f"{path}: want x, y and score of {_COUNTS} joints, got {flat.shape}")
+    return joints
 
 
 def _detections(name: str, frames: np.ndarray, values: np.ndarray) -> Detections:
@@ -338,7 +367,7 @@ def to_trc_axes(positions: ArrayLike) -> np.ndarray:
 
 def marker_names(skeleton: Skeleton) -> tuple[str, ...]:
     """Return what Pose2Sim calls the joints of a skeleton: "LBigToe", "RHip", "Neck", "CHip"."""
-    special = {"pelvis": "CHip", "upper_neck": "Neck"}
+    special = {"pelvis": "Hip" if skeleton.name == "halpe26" else "CHip", "upper_neck": "Neck"}
     if "head" not in skeleton.joints:
         special["head_top"] = "Head"
     names = []
@@ -469,53 +498,6 @@ def write_trc(
     for number, (time_s, row) in enumerate(zip(np.round(times, 9), scaled, strict=True), 1):
         lines.append("\t".join([str(number), f"{time_s:.16g}", *map(_written, row)]))
     Path(path).write_text("\n".join(lines) + "\n")
-
-
-def write_csv(
-    path: Path | str,
-    skeleton: str,
-    stamps_s: ArrayLike,
-    joints_m: ArrayLike,
-    confidence: ArrayLike | None = None,
-) -> None:
-    """Write poses as a table: a line per pose, a column per coordinate.
-
-    Parameters
-    ----------
-    path : Path
-    skeleton : str
-        Name of the skeleton; columns are named "left_wrist_x_m" and so on.
-    stamps_s : array_like, shape (poses,)
-        Column "stamp_s".
-    joints_m : array_like, shape (poses, joints, 3)
-        NaN is left empty.
-    confidence : array_like, optional, shape (poses, joints)
-        Columns "left_wrist_confidence" and so on, after each joint.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not belong together.
-    """
-    joints = definitions.get(skeleton).joints
-    stamps, values = np.asarray(stamps_s, np.float64), np.asarray(joints_m, np.float64)
-    if stamps.ndim != 1 or values.shape != (len(stamps), len(joints), 3):
-        raise ValueError(
-            f"{path}: {skeleton} wants stamps (poses,) and joints (poses, {len(joints)}, 3), got "
-            f"{stamps.shape} and {values.shape}"
-        )
-    parts = ["x_m", "y_m", "z_m"]
-    if confidence is not None:
-        known = np.asarray(confidence, np.float64)
-        if known.shape != values.shape[:2]:
-            raise ValueError(f"{path}: want confidences {values.shape[:2]}, got {known.shape}")
-        values = np.concatenate([values, known[..., None]], axis=-1)
-        parts.append("confidence")
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["stamp_s", *(f"{joint}_{part}" for joint in joints for part in parts)])
-        for stamp, row in zip(stamps, values.reshape(len(stamps), -1), strict=True):
-            writer.writerow([f"{stamp:.9f}", *map(_written, row)])
 
 
 def _written(value: Any) -> str:

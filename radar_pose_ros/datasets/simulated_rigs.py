@@ -30,7 +30,8 @@ class SimulatedRig:
     Parameters
     ----------
     names : sequence of str
-        Of the cameras, which stand around the middle of the area evenly.
+        Of the cameras, which stand around the middle of the area evenly; two of them a third of
+        the way around, see `radar_pose_ros.simulation.multiview.rig`.
     rate_hz, shutters, jitter_s
         See `radar_pose_ros.simulation.multiview.shutter_times`.
     motion, split : str

@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ from torch.utils.checkpoint import checkpoint
 from radar_pose_ros.models.heatmaps import soft_argmax
 from radar_pose_ros.models.ops.deformable_conv import deformable_conv
 from radar_pose_ros.models.pose_resnet import BasicBlock
+from radar_pose_ros.vision.alignment import ALIGNED, Alignment
 
 _KERNEL = 3  # of the deformable convolutions [code]
 _POINTS = _KERNEL * _KERNEL
@@ -56,10 +57,10 @@ class DenseWarperConfig:
     time_unit_s: float = 0.02  # choice: of that; paper: the step from slot to slot
     stride: int = 1  # choice: pixels of the heatmap per pixel of the features
     offset_kernel: int = 3  # code: of the convolutions that give offsets; 1 is our choice
-    # choice: the heatmaps of a stream are where so much of an even movement takes the joints
+    # choice, of a stream: see `Alignment`; by default each view has what it saw last
     extrapolation: float = 0.0
-    # choice: what views disagree by when none of them has to be guessed is taken off before
     reconciled: bool = False
+    fading_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("joints", "size", "blocks", "channels", "stride"):
@@ -71,10 +72,14 @@ class DenseWarperConfig:
             raise ValueError(f"views must be at least 2, got {self.views}")
         if self.offset_kernel not in (1, 3):
             raise ValueError(f"offset_kernel must be 1 or 3, got {self.offset_kernel}")
-        if not 0 <= self.extrapolation <= 1:
-            raise ValueError(f"extrapolation must be 0 to 1, got {self.extrapolation}")
+        _ = self.alignment  # says what is wrong with it
         if not (self.time_unit_s > 0 and math.isfinite(self.time_unit_s)):
             raise ValueError(f"time_unit_s must be positive, got {self.time_unit_s}")
+
+    @property
+    def alignment(self) -> Alignment:
+        """What makes of shots the keypoints that heatmaps are drawn of."""
+        return Alignment(self.extrapolation, self.reconciled, self.fading_s)
 
     @property
     def inputs(self) -> int:
@@ -103,8 +108,7 @@ PRESETS: dict[str, DenseWarperConfig] = {
         time_unit_s=1 / 60,
         stride=2,
         offset_kernel=1,
-        extrapolation=0.85,
-        reconciled=True,
+        **asdict(ALIGNED),
     ),
 }
 
@@ -149,8 +153,7 @@ class Warper(nn.Module):
             ``(pairs, joints, rows, columns)``: the view's heatmaps at its own slot, and these
             fused with those of the view that looked at the other slot.
         dt_s : Tensor, optional
-            ``(pairs,)``, seconds from the own slot to the other, as
-            `vision.alignment.distance_s` has it; for ``time_channels``.
+            ``(pairs,)``, seconds from the own slot to the other; for ``time_channels``.
 
         Returns
         -------

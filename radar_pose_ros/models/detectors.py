@@ -24,6 +24,7 @@ file does not. The file is one of:
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import math
 import pickle
@@ -167,7 +168,7 @@ class KeypointDetector:
         pixels, scores = [np.zeros((0, joints, 2))], [np.zeros((0, joints))]
         box: np.ndarray | None = None
         for image in images:
-            found, score = self._look(image, whole_box(image) if box is None else box)
+            found, score = self.look(image, whole_box(image) if box is None else box)
             box = self._box_of(found, score) if self.settings.box == "follow" else None
             pixels.append(found[None])
             scores.append(score[None])
@@ -176,8 +177,21 @@ class KeypointDetector:
             np.concatenate(scores).astype(np.float32),
         )
 
-    def _look(self, image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return keypoints (joints, 2) in pixels of the image, and confidences (joints,)."""
+    def look(self, image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the keypoints of a part of one image, as calling this does for several images.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (height, width, 3)
+        box : ndarray, shape (4,)
+            Left, top, right and bottom, pixels of the image; may reach beyond it.
+
+        Returns
+        -------
+        keypoints_px : ndarray of float64, shape (joints, 2)
+            In pixels of the whole image.
+        confidence : ndarray of float64, shape (joints,)
+        """
         settings = self.settings
         to_input = input_from_image(box, settings.input_size)
         values = normalised(cut_out(image, to_input, settings), settings)
@@ -360,6 +374,11 @@ def load(path: Path | str, skeleton: str = "") -> KeypointDetector:
     else:
         _try(network, settings, path)
     return KeypointDetector(network, settings)
+
+
+def name_of(path: Path) -> str:
+    """Return what poses call the detector of a file: its name and the start of its SHA-256."""
+    return f"{path.stem}@{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
 
 
 def _try(network: Network, settings: Settings, path: Path) -> None:

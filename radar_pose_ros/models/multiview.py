@@ -9,19 +9,15 @@ The detector is more exact than the heatmaps: a joint keeps its place in the ima
 much as the network has moved it in the heatmap [choice]. So whatever leaves heatmaps as they are
 gives what `vision.comparators.hold_last` gives.
 
-Unlike one image, a stream says more, of which a network's configuration may make use [choice]:
-
-* With ``extrapolation`` joints are drawn where that share of an even movement would have taken
-  them; where somebody waited for a view's next shot, on the line to that.
-* With ``reconciled`` views agree before they are compared: what they disagree by when none of them
-  has to be guessed is taken off. Else a network takes for movement what is the detector's or the
-  calibration's, and moves joints to where one view alone has them.
+Unlike one image, a stream says more, of which a network's configuration may make use: what it is
+shown is what `vision.alignment.Alignment` makes of the shots [choice]. Without that it takes for
+movement what is the detector's or the calibration's, and moves joints to where one view alone has
+them. Whoever can wait for each view's next shot needs no network: `vision.comparators.linear`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,14 +25,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from radar_pose_ros.models.densewarper import DenseWarper, DenseWarperConfig
+from radar_pose_ros.models.densewarper import DenseWarper
 from radar_pose_ros.models.heatmaps import render_heatmaps, soft_argmax
 from radar_pose_ros.models.ops.epipolar import fuse_slot, heatmap_projections
-from radar_pose_ros.vision.alignment import at_instant, disagreement_px, distance_s
+from radar_pose_ros.vision.alignment import Aligned
 from radar_pose_ros.vision.camera import PinholeCamera
 from radar_pose_ros.vision.comparators import LONGEST_S, Poses, Recording, windows_of
 from radar_pose_ros.vision.interleaving import Window
-from radar_pose_ros.vision.triangulation import triangulate
+from radar_pose_ros.vision.windows import triangulate_aligned
 
 MARGIN = 1.35
 """Side of the square that is cut out, over the longer side of the joints' box [choice]."""
@@ -59,8 +55,7 @@ class Views(NamedTuple):
     projections : Tensor
         float64 ``(windows, views, 3, 4)``, from the world in metres into the heatmaps.
     dt_s : Tensor
-        float32 ``(windows, views)``, from when the view looked to the slot, see
-        `vision.alignment.distance_s`; 0 where it did not.
+        float32 ``(windows, views)``, from when the view looked to the slot; 0 where it did not.
     slot : int
         Number of the view that looked last.
     """
@@ -70,50 +65,6 @@ class Views(NamedTuple):
     projections: Tensor
     dt_s: Tensor
     slot: int
-
-
-class Seen(NamedTuple):
-    """What a network is shown of windows.
-
-    Attributes
-    ----------
-    keypoints_px : ndarray, shape (windows, views, joints, 2)
-        Pixels of the images without distortion; NaN is unknown.
-    confidence : ndarray, shape (windows, views, joints)
-    distance_s : ndarray, shape (windows, views)
-        See `vision.alignment.distance_s`.
-    taken_off_px : ndarray, shape (windows, views, joints, 2)
-        What makes of ``keypoints_px`` again what views had said.
-    """
-
-    keypoints_px: np.ndarray
-    confidence: np.ndarray
-    distance_s: np.ndarray
-    taken_off_px: np.ndarray
-
-
-def seen_in(
-    windows: Sequence[Window], cameras: Sequence[PinholeCamera], config: DenseWarperConfig
-) -> Seen:
-    """Return what a network of this configuration is shown of windows.
-
-    Parameters
-    ----------
-    windows : sequence of Window
-        One or more, of the same views.
-    cameras : sequence of PinholeCamera
-        One per view.
-    config : DenseWarperConfig
-    """
-    found = [at_instant(window, config.extrapolation) for window in windows]
-    keypoints, confidence = (np.stack(part) for part in zip(*found, strict=True))
-    for view, camera in enumerate(cameras):
-        keypoints[:, view] = camera.undistort(keypoints[:, view])
-    taken_off = np.zeros(keypoints.shape)
-    if config.reconciled:
-        taken_off = disagreement_px(windows, cameras)
-    distances = np.stack([distance_s(window) for window in windows])
-    return Seen(keypoints - taken_off, confidence, distances, taken_off)
 
 
 def crop(keypoints_px: ArrayLike, size: int, margin: ArrayLike = MARGIN) -> np.ndarray:
@@ -169,7 +120,7 @@ def views_of(
         Pixels of the images without distortion.
     confidence : array_like, shape (windows, views, joints)
     dt_s : array_like, shape (windows, views)
-        See `vision.alignment.distance_s`; NaN where there is none.
+        From when the view looked to the slot; NaN where it did not.
     projections : array_like, shape (windows, views, 3, 4) or (views, 3, 4)
         From the world into the images.
     slot : int
@@ -265,21 +216,14 @@ class DenseWarperMethod:
         Of a recording's shots: a view whose newest shot is older is left out.
     batch : int
         Windows that the network is given at once.
-    wait : bool
-        Of a recording: whether a pose is made only when every view has had its next shot.
     """
 
     def __init__(
-        self,
-        network: DenseWarper,
-        longest_s: float = LONGEST_S,
-        batch: int = BATCH,
-        wait: bool = False,
+        self, network: DenseWarper, longest_s: float = LONGEST_S, batch: int = BATCH
     ) -> None:
         self.network = network.for_inference()
         self.longest_s = longest_s
         self.batch = batch
-        self.wait = wait
 
     def poses(self, windows: Sequence[Window], cameras: Sequence[PinholeCamera]) -> Poses:
         """Return a pose for each window, at its instant.
@@ -294,10 +238,7 @@ class DenseWarperMethod:
         Returns
         -------
         Poses
-            Joints in the cameras' world. ``errors_px`` are of images without distortion, between
-            joints that were moved and the pose, together with what was taken off them.
-            Confidences are the detector's: the covariance does not know how far the network may
-            be off.
+            As `triangulate_aligned`, of joints that were moved.
 
         Raises
         ------
@@ -312,11 +253,9 @@ class DenseWarperMethod:
                     f"this DenseWarper wants shots of {shape[0]} views with {shape[1]} joints, "
                     f"got {window.keypoints_px.shape[:2]}"
                 )
-        seen = (
-            seen_in(windows, cameras, config)
-            if windows
-            else Seen(*(np.zeros((0, *shape)[:n]) for n in (4, 3, 2, 4)))
-        )
+        if not windows:
+            return triangulate_aligned(windows, cameras, *_nothing(shape))
+        seen = config.alignment(windows, cameras)
         keypoints = seen.keypoints_px.copy()
         matrices = np.stack([camera.projection_matrix for camera in cameras])
         newest = np.array([window.view for window in windows])
@@ -328,20 +267,13 @@ class DenseWarperMethod:
                 config.size,
                 keypoints[chosen],
                 seen.confidence[chosen],
-                seen.distance_s[chosen],
+                seen.age_s[chosen],
                 matrices,
                 slot,
                 device=device,
                 batch=self.batch,
             )
-        perfect = [camera.with_perfect_lens for camera in cameras]
-        found = triangulate(keypoints.swapaxes(0, 1), seen.confidence.swapaxes(0, 1), perfect)
-        poses = Poses.of([window.stamp_s for window in windows], found)
-        points = np.stack([camera.project(found.points_m) for camera in perfect], axis=1)
-        errors = np.linalg.norm(keypoints + seen.taken_off_px - points, axis=-1)
-        return replace(
-            poses, errors_px=np.where(np.isfinite(poses.errors_px), errors, poses.errors_px)
-        )
+        return triangulate_aligned(windows, cameras, seen, keypoints)
 
     def __call__(self, recording: Recording) -> Poses:
         """Return a pose for each instant at which there is a shot of any view.
@@ -352,5 +284,11 @@ class DenseWarperMethod:
             As `poses`.
         """
         cameras = [view.camera for view in recording.views]
-        windows = windows_of(recording, self.longest_s, self.wait)
+        windows = windows_of(recording, self.longest_s)
         return self.poses(list(windows), cameras)
+
+
+def _nothing(shape: tuple[int, int, int]) -> tuple[Aligned, np.ndarray]:
+    """What views of (views, joints, 2) have in no windows."""
+    keypoints, confidence, ages = (np.zeros((0, *shape[:n])) for n in (3, 2, 1))
+    return Aligned(keypoints, confidence, ages, keypoints, confidence), keypoints

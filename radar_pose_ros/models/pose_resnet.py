@@ -19,13 +19,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
-"""Of red, green and blue from 0 to 1, in ImageNet; see `normalise_images`."""
+"""Of red, green and blue from 0 to 1, in ImageNet: to be taken out of images."""
 
 IMAGE_DEVIATION = (0.229, 0.224, 0.225)
 
@@ -182,13 +181,16 @@ class PoseResNet(nn.Module):
         Parameters
         ----------
         images : Tensor
-            ``(batch, 3, height, width)`` of any size; red, green, blue, see `normalise_images`.
+            ``(batch, 3, height, width)`` of any size; red, green and blue, without
+            `IMAGE_MEAN` and by `IMAGE_DEVIATION`.
 
         Returns
         -------
         Tensor
-            ``(batch, joints, *heatmap_size(height, width))``; about 0 to 1, nothing enforces it.
-            Pixel ``(u, v)`` of a heatmap lies at pixel ``(4 u, 4 v)`` of the image.
+            ``(batch, joints, rows, columns)``; about 0 to 1, nothing enforces it. A quarter of the
+            image where that is a multiple of 32, else of the next such size, and what lies outside
+            of the image there means nothing. Pixel ``(u, v)`` of a heatmap lies at pixel
+            ``(4 u, 4 v)`` of the image.
 
         Raises
         ------
@@ -212,24 +214,6 @@ def _stage(c: PoseResNetConfig, number: int) -> nn.Sequential:
     block = BasicBlock if c.expansion == 1 else Bottleneck
     first = block(inputs, width, 2 if number else 1)
     return nn.Sequential(first, *(block(outputs, width, 1) for _ in range(1, c.stages[number])))
-
-
-def heatmap_size(height: int, width: int) -> tuple[int, int]:
-    """Return height and width of the heatmaps of an image.
-
-    A quarter of the image where that is a multiple of 32, else of the next such size: what lies
-    outside of the image there means nothing.
-    """
-    return 8 * math.ceil(height / 32), 8 * math.ceil(width / 32)
-
-
-def normalise_images(images: Tensor) -> Tensor:
-    """Take ImageNet's mean and deviation out of images ``(..., 3, h, w)``, RGB from 0 to 1."""
-    mean, deviation = (
-        torch.tensor(values, dtype=images.dtype, device=images.device)[:, None, None]
-        for values in (IMAGE_MEAN, IMAGE_DEVIATION)
-    )
-    return (images - mean) / deviation
 
 
 def load_common(

@@ -19,29 +19,29 @@ from radar_pose_ros.datasets import pose2sim
 from radar_pose_ros.datasets.multiview import MultiViewRecording
 from radar_pose_ros.models import detectors, weights
 from radar_pose_ros.models.multiview import DenseWarperMethod
-from radar_pose_ros.multiview import inputs, pictures
+from radar_pose_ros.multiview import inputs, offsets, pictures
 from radar_pose_ros.multiview.inputs import Footage
 from radar_pose_ros.multiview.names import pair
 from radar_pose_ros.multiview.times import read_offsets
 from radar_pose_ros.skeleton import definitions, mapping
 from radar_pose_ros.skeleton.definitions import H36M17
 from radar_pose_ros.vision import calibration_files, comparators
-from radar_pose_ros.vision.agreement import stature_m
+from radar_pose_ros.vision.agreement import SHOTS, Agreement, stature_m
 from radar_pose_ros.vision.comparators import Method, Poses
+from radar_pose_ros.vision.windows import aligned
 
 DENSEWARPER = "densewarper"
+SHIPPED = "light"
 METHODS: dict[str, Method] = {
     "linear": comparators.linear,
     "hold_last": comparators.hold_last,
     "slerp": comparators.slerp,
+    "aligned": aligned,
     "synchronous": comparators.synchronous,
 }
 CSV_COLUMNS = ("stamp_s", "joint", "x_m", "y_m", "z_m", "sd_m", "views", "error_px")
 # Steps of time that differ by more from their median, relatively, are said to be uneven [choice].
 _EVEN = 0.05
-# Share of the instants at which a camera has a shot, from which on all have fired together: videos
-# end a few frames apart [choice].
-_TOGETHER = 0.9
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,18 @@ class Options:
     skeleton : str
         Whose joints the detector, or the keypoints, give, if they do not say it.
     method : str
-        `DENSEWARPER` or one of `METHODS`; by default DenseWarper if its weights are given, or if
-        there are some for these joints and the cameras did not fire together; else "linear".
+        `DENSEWARPER` or one of `METHODS`; by default DenseWarper if its weights are given, else
+        "linear", which knows each view's next shot.
     weights : str
-        Of DenseWarper; by default those that belong to the package.
+        Of DenseWarper; by default those of the preset `SHIPPED`.
     offsets : sequence of str
         See `times.read_offsets`.
     rate_hz : float, optional
         Frames per second, where neither video nor file says it.
+    unit_m : float
+        Length in metres of what the calibration counts in, 0.001 for millimetres.
+    find_offsets : bool
+        Whether to look for the cameras' offsets, near those that are given; see `offsets`.
     overlay : bool
         Whether to write ``overlay.mp4``.
     """
@@ -82,6 +86,8 @@ class Options:
     weights: str = ""
     offsets: Sequence[str] = ()
     rate_hz: float | None = None
+    unit_m: float = 1.0
+    find_offsets: bool = False
     overlay: bool = True
 
 
@@ -99,6 +105,8 @@ class Outcome:
         Where the keypoints were from.
     notes : list of str
         What was missing, a sentence each.
+    offsets_s : dict of str to float
+        By the camera's name, those that were given and found; empty if none were looked for.
     """
 
     recording: MultiViewRecording
@@ -106,6 +114,7 @@ class Outcome:
     method: str
     source: str
     notes: list[str]
+    offsets_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def known(self) -> float:
@@ -177,14 +186,21 @@ def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
     else:
         tracks = inputs.read_tracks(folder, videos, options.skeleton)
         method, method_name, learnt = _method(options.method, options.weights, tracks.skeleton)
-    footage = inputs.footage(folder, tracks, videos, calibration, options.offsets, options.rate_hz)
-    if not (options.method or options.weights) and _fired_together(footage.recording):
-        method, method_name, learnt = METHODS["linear"], "linear", tracks.skeleton
+    footage = inputs.footage(
+        folder, tracks, videos, calibration, options.offsets, options.rate_hz, options.unit_m
+    )
+    offsets_s: dict[str, float] = {}
+    if options.find_offsets:
+        found_s = offsets.find(footage.recording.views)
+        footage = inputs.later(footage, found_s)
+        offsets_s = read_offsets(options.offsets, list(tracks.by_name))
+        for view, found in zip(footage.recording.views, found_s, strict=True):
+            offsets_s[view.name] += float(found)
     if method_name == "synchronous":
         footage = inputs.together(footage)
     recording = footage.recording.converted(learnt)
     outcome = Outcome(
-        recording, method(recording), method_name, footage.source, list(footage.notes)
+        recording, method(recording), method_name, footage.source, list(footage.notes), offsets_s
     )
     outcome.notes.extend(_remarks(outcome, footage, options.overlay))
     out.mkdir(parents=True, exist_ok=True)
@@ -201,18 +217,13 @@ def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
 
 def _method(name: str, weights_name: str, skeleton: str) -> tuple[Method, str, str]:
     """Return the method that is meant, its name, and the skeleton in which it wants joints."""
-    if name and name != DENSEWARPER:
+    name = name or (DENSEWARPER if weights_name else "linear")
+    if name != DENSEWARPER:
         if name not in METHODS:
             allowed = ", ".join((DENSEWARPER, *METHODS))
             raise ValueError(f"method must be one of {allowed}, got {name!r}")
         return METHODS[name], name, skeleton
-    if not weights_name:
-        weights_name = _shipped(skeleton if not name else "")
-        if not weights_name and name:
-            raise ValueError(f"no weights of {DENSEWARPER} are shipped: say which with --weights")
-        if not weights_name:
-            return METHODS["linear"], "linear", skeleton
-    network, entry = weights.network(weights_name, DENSEWARPER)
+    network, entry = weights.network(weights_name or SHIPPED, DENSEWARPER)
     learnt = _learnt(entry)
     definitions.get(learnt)
     if not _convertible(skeleton, learnt):
@@ -220,30 +231,11 @@ def _method(name: str, weights_name: str, skeleton: str) -> tuple[Method, str, s
             f"{weights_name}: this {DENSEWARPER} knows the joints of {learnt}, which cannot be "
             f"made of {skeleton}: take another --method, such as linear"
         )
-    return DenseWarperMethod(network, wait=True), DENSEWARPER, learnt
-
-
-def _fired_together(recording: MultiViewRecording) -> bool:
-    """Return whether nothing is to be moved: all cameras have a shot at nearly all instants."""
-    count = _TOGETHER * len(comparators.instants(recording))
-    return all(len(view.stamps_s) >= count for view in recording.views)
+    return DenseWarperMethod(network), DENSEWARPER, learnt
 
 
 def _learnt(entry: dict[str, Any]) -> str:
     return str(entry.get("poses", {}).get("skeleton", H36M17.name))
-
-
-def _shipped(skeleton: str) -> str:
-    """Return the preset of DenseWarper's weights in the package that suit a skeleton, or any."""
-    try:
-        entries = weights.read_manifest(weights.weights_directory())
-    except weights.WeightsError:
-        return ""
-    for entry in entries:
-        fits = not skeleton or _convertible(skeleton, _learnt(entry))
-        if entry["model"] == DENSEWARPER and fits:
-            return str(entry["preset"])
-    return ""
 
 
 def _convertible(source: str, target: str) -> bool:
@@ -278,8 +270,34 @@ def _remarks(outcome: Outcome, footage: Footage, overlay: bool) -> list[str]:
             "lengths too much. The calibration's unit was not checked"
         )
     elif warning := calibration_files.check_scale(outcome.height_m):
-        found.append(warning)
-    return found
+        found.append(f"{warning} (--unit-m)")
+    doubt = "" if outcome.offsets_s else offsets.doubt(views)
+    return [*found, *([doubt] if doubt else []), *_disagreement(outcome)]
+
+
+def _disagreement(outcome: Outcome) -> list[str]:
+    """Return what `Agreement` complains of in any part of the recording, as one sentence."""
+    skeleton = outcome.recording.skeleton
+    if not _convertible(skeleton, H36M17.name):
+        return []
+    recording = outcome.recording.converted(H36M17.name)
+    joints_m = mapping.convert(outcome.poses.joints_m, skeleton, H36M17.name)
+    windows = list(comparators.windows_of(recording, wait=True))
+    names, cameras = [view.name for view in recording.views], recording.cameras
+    parts = np.array_split(np.arange(len(windows)), max(1, len(windows) // (SHOTS * len(names))))
+    said = []
+    for part in parts:
+        agreement = Agreement(names)
+        for row in part:
+            if np.isfinite(joints_m[row]).any():
+                errors_px = outcome.poses.errors_px[row]
+                agreement.add(windows[row], joints_m[row], errors_px, cameras)
+        said.append(agreement.complaint())
+    complaints = [sentence for sentence in said if sentence]
+    if not complaints:
+        return []
+    where = "" if len(parts) == 1 else f" (so in {len(complaints)} of {len(parts)} parts)"
+    return [f"{complaints[0]}{where}"]
 
 
 def write(outcome: Outcome, out: Path) -> None:
@@ -354,6 +372,9 @@ def table(outcome: Outcome) -> str:
             said = f"off by {middle:.1f} px in the middle, 90 % by less than {most:.1f} px"
             said += f"; {100 * outcome.left_out(number):.1f} % of its keypoints left out"
         entries[view.name] = f"{len(view.stamps_s)} frames, {said}"
+    if outcome.offsets_s:
+        pairs = (f"{name}={offset_s:.4f}" for name, offset_s in outcome.offsets_s.items())
+        entries["offsets"] = f"{' '.join(pairs)} s"
     if np.isfinite(outcome.height_m):
         entries["height"] = f"{outcome.height_m:.2f} m, ankles to crown"
     width = max(map(len, entries))
@@ -380,4 +401,6 @@ def results(outcome: Outcome) -> list[dict[str, Any]]:
         if len(errors):
             name = f"multiview.{view.name}.error_px"
             rows.append(measurements.result(name, float(np.median(errors)), "px", None, "median"))
+    for name, offset_s in outcome.offsets_s.items():
+        rows.append(measurements.result(f"multiview.{name}.offset_s", offset_s, "s"))
     return rows

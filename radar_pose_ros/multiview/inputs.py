@@ -320,6 +320,7 @@ def footage(
     calibration: Path,
     offsets: Sequence[str] = (),
     rate_hz: float | None = None,
+    unit_m: float = 1.0,
 ) -> Footage:
     """Return keypoints with their cameras and instants.
 
@@ -336,6 +337,8 @@ def footage(
     rate_hz : float, optional
         Frames per second of all cameras that have no file of times; by default what each video
         says or, without videos, the trial's .trc files.
+    unit_m : float
+        Length in metres of what the calibration counts in.
 
     Raises
     ------
@@ -343,7 +346,7 @@ def footage(
         If fewer than two cameras are left, or some do not belong together.
     """
     notes = list(tracks.notes)
-    cameras = calibration_files.read(calibration)
+    cameras = calibration_files.read(calibration, unit_m=unit_m)
     names = list(tracks.by_name)
     paired = pair(names, cameras, str(calibration), tracks.in_order)
     if any(plain(name) != plain(camera) for name, camera in paired.items()):
@@ -366,7 +369,9 @@ def footage(
         camera = cameras[paired[name]]
         if name in found:
             notes += _check_size(found[name], camera)
-        stamps = instants(folder, name, track.frames, found.get(name), rate_hz) + late_s[name]
+        stamps, said = instants(folder, name, track.frames, found.get(name), rate_hz)
+        notes += said
+        stamps = stamps + late_s[name]
         views.append(ViewShots(name, camera, stamps, track.keypoints_px, track.confidence))
         if not (views[-1].confidence > 0).any():
             notes.append(f"{name}: nobody was found in any of its {len(stamps)} frames")
@@ -379,6 +384,15 @@ def footage(
     )
     frames = {name: track.frames for name, track in tracks.by_name.items()}
     return Footage(recording, frames, found, tracks.source, notes)
+
+
+def later(footage: Footage, offsets_s: np.ndarray) -> Footage:
+    """Return footage of which each camera's frames were taken so much later, (views,)."""
+    views = tuple(
+        replace(view, stamps_s=view.stamps_s + offset_s)
+        for view, offset_s in zip(footage.recording.views, offsets_s, strict=True)
+    )
+    return replace(footage, recording=replace(footage.recording, views=views))
 
 
 def together(footage: Footage) -> Footage:

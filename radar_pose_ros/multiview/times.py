@@ -1,4 +1,4 @@
-"""When frames of videos were taken: by files of times, rates, and offsets of the cameras."""
+"""When frames of videos were taken: by files of times, videos, rates, and cameras' offsets."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from radar_pose_ros.multiview.names import plain
 
 STAMPS = (".csv", ".txt")
 _FASTEST_HZ = 1000.0  # beyond is what some files say instead of that they do not know it
+# Some containers round times to a millisecond: so near to even ones, they are even.
+_ROUNDED_S = 1.001e-3
 
 
 def instants(
     folder: Path, name: str, frames: np.ndarray, video: Path | None, rate_hz: float | None
-) -> np.ndarray:
-    """Return when a camera's shots were taken, on its own clock.
+) -> tuple[np.ndarray, list[str]]:
+    """Return when a camera's shots were taken, on its own clock, and notes on that.
 
     Parameters
     ----------
@@ -31,8 +33,8 @@ def instants(
     video : Path, optional
         Beside it a file of times is looked for; without one, in the folder.
     rate_hz : float, optional
-        Frames per second if there is no file of times; by default what the video or, without one,
-        the trial's .trc files say.
+        Frames per second if there is no file of times; by default what the video says of each
+        frame or, without one, what the trial's .trc files say.
 
     Raises
     ------
@@ -50,41 +52,61 @@ def instants(
         wanted = int(frames[-1]) + 1
         if len(stamps) != wanted:
             raise ValueError(f"{files[0]}: {len(stamps)} times, but {wanted} frames")
-        return stamps[frames]
+        return stamps[frames], []
+    if rate_hz is None and video is not None:
+        return video_times(video, frames)
     if rate_hz is None:
         try:
-            rate_hz = pose2sim.find_rate(folder) if video is None else frame_rate(video)
+            rate_hz = pose2sim.find_rate(folder)
         except ValueError as error:
-            if video is not None:
-                raise
             raise ValueError(
                 f"{folder}: say how many frames per second with --rate, or when each was taken in "
                 f"{name}.csv ({error})"
             ) from None
-    return frames / rate_hz
+    return frames / rate_hz, []
 
 
-def frame_rate(video: Path) -> float:
-    """Return the frames per second that a video says it has.
+def video_times(video: Path, frames: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return when frames were taken as their video says, from its first one on, and a note.
+
+    Phones do not take frames evenly: each has a time of its own. If these do not increase, the
+    frames are taken for even, which is what the note says.
+
+    Parameters
+    ----------
+    video : Path
+    frames : ndarray of int64, shape (shots,)
 
     Raises
     ------
     ValueError
-        If it cannot be read, or does not say it.
+        If it cannot be read, or the frames are even and it does not say their rate.
     """
     capture = cv2.VideoCapture(str(video))
     try:
-        rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
         if not capture.isOpened():
             raise ValueError(f"{video}: it cannot be read as a video")
+        rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
+        found: list[float] = []
+        while len(found) <= frames[-1] and capture.grab():
+            found.append(float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3)
     finally:
         capture.release()
-    if not 0 < rate_hz <= _FASTEST_HZ:
+    said = 0 < rate_hz <= _FASTEST_HZ
+    times = np.array(found)
+    if len(times) > frames[-1] and np.isfinite(times).all() and (np.diff(times) > 0).all():
+        times = times - times[0]
+        even = said and (abs(times - np.arange(len(times)) / rate_hz) <= _ROUNDED_S).all()
+        return (frames / rate_hz if even else times[frames]), []
+    if not said:
         raise ValueError(
             f"{video}: it does not say how many frames per second it has: give --rate, or "
             f"{video.stem}.csv with the time of each frame beside it"
         )
-    return rate_hz
+    why = "does not say when each frame was taken"
+    if len(times) <= frames[-1]:
+        why = f"has {len(times)} frames, but there are keypoints of {frames[-1] + 1}"
+    return frames / rate_hz, [f"{video}: it {why}; taken for even, {rate_hz:g} per second"]
 
 
 def read_stamps(path: Path) -> np.ndarray:

@@ -138,8 +138,7 @@ class ManagedNode(LifecycleNode):
             try:
                 callback(message)
             except InvalidMessageError as error:
-                self.health.drop(f"{topic}: {error.reason}")
-                self.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
+                self.refuse(topic, error)
             except Exception as error:  # one message must never end the node
                 self.health.drop(f"{topic}: not understood")
                 self.get_logger().error(
@@ -156,6 +155,11 @@ class ManagedNode(LifecycleNode):
         self._active_subscriptions.append(
             self.create_subscription(message_type, topic, numbered if lost else guarded, qos)
         )
+
+    def refuse(self, topic: str, error: InvalidMessageError) -> None:
+        """Count a message that is not valid, and say now and then what is wrong with it."""
+        self.health.drop(f"{topic}: {error.reason}")
+        self.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
 
     def drop_publishers(self, *names: str) -> None:
         """Destroy publishers held in attributes of these names and set the attributes to None."""

@@ -19,9 +19,11 @@ from radar_pose_ros.nodes.people import origins_are_known
 from radar_pose_ros.nodes.rig import (
     Due,
     Instants,
+    LastPose,
     PersonChoice,
-    Shot,
     ViewCamera,
+    ViewMessage,
+    clock_warning,
     joints_of,
     load_network,
     makes_pose,
@@ -39,7 +41,7 @@ from radar_pose_ros.vision.camera import PinholeCamera
 from radar_pose_ros.vision.comparators import Poses
 from radar_pose_ros.vision.frames import Placement
 from radar_pose_ros.vision.interleaving import Counts, Interleaver
-from radar_pose_ros.vision.windows import EXTRAPOLATIONS, WindowMethod, triangulate_windows
+from radar_pose_ros.vision.windows import METHODS, WindowMethod
 
 # Cameras that fire together send together, and late images come in bursts.
 POSES = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -58,7 +60,7 @@ class DenseWarperNode(ManagedNode):
         super().__init__("densewarper", **node_arguments)
         self._method: WindowMethod | None = None
         self._transforms: TransformReader | None = None
-        self._mailbox: Mailbox[Shot] = Mailbox(1)
+        self._mailbox: Mailbox[ViewMessage] = Mailbox(1)
         self._views: list[str] = []
 
     # -- transitions -------------------------------------------------------------------------
@@ -71,9 +73,8 @@ class DenseWarperNode(ManagedNode):
             raise ValueError(f"views must name two views or more, each once, got {v.views!r}")
         file = v.calibration_file
         self._fixed = read_cameras(file, v.unit_m, self._views) if file else None
-        if v.method in EXTRAPOLATIONS:
-            self._name = v.method
-            self._method = partial(triangulate_windows, extrapolation=EXTRAPOLATIONS[v.method])
+        if v.method in METHODS:
+            self._name, self._method = v.method, METHODS[v.method]
         else:
             self._name, self._method = load_network(v.weights, len(self._views), v.threads)
         self.health.show("model", self._name)
@@ -88,10 +89,13 @@ class DenseWarperNode(ManagedNode):
         self._counted = [Counts() for _ in self._views]
         self._instants = Instants()
         self._agreement = Agreement(self._views, v.max_disagreement)
+        self._last_pose = LastPose(v.max_age_s)
         self._restart()
         self._cameras: list[PinholeCamera | None] = [None] * len(self._views)
         self._models: dict[int, str] = {}
         self._refused: set[str] = set()  # views whose camera is not known
+        self._crowded: set[str] = set()  # views that see several people
+        self._left_out_s: dict[str, float] = {}  # views for their stamps, and when last
         self._mailbox = Mailbox(v.queue_size)
         self._judge_s = time.monotonic() + JUDGED_EVERY_S
         self._takes_s = 1e-3  # what a pose takes to compute, with a long memory for slow ones
@@ -115,9 +119,9 @@ class DenseWarperNode(ManagedNode):
         if transforms is not None:
             transforms.close()
         for view in self._views:
-            for about in ("camera", "people", "silence"):
+            for about in ("camera", "people", "silence", "clock"):
                 self.health.warn(f"{view} {about}", "")
-        for about in ("views", "agreement", "scale"):
+        for about in ("views", "people", "agreement", "scale"):
             self.health.warn(about, "")
         self.health.drop(NO_TIME, len(self._mailbox.take_all(0.0)))
 
@@ -155,41 +159,54 @@ class DenseWarperNode(ManagedNode):
             raise
         self._refused.discard(camera.name)
         self.health.warn(f"{camera.name} camera", "")
-        person, others = choice.choose(people)
+        expected_px = self._last_pose.seen_by(seen_by, stamp_ns / convert.NANOSECONDS)
+        person, others = choice.choose(people, name, expected_px)
         self.health.count("people left out", others)
         told = f"{camera.name} sees {others + 1} people, of whom one is taken" if others else ""
         self.health.warn(f"{camera.name} people", told)
-        shot = Shot(number, stamp_ns, arrived_s, *joints_of(person, name), seen_by, message.model)
-        self.health.drop(NO_TIME, self._mailbox.put(shot))
+        (self._crowded.add if others else self._crowded.discard)(camera.name)
+        seen = ViewMessage(
+            number, stamp_ns, arrived_s, *joints_of(person, name), seen_by, message.model
+        )
+        self.health.drop(NO_TIME, self._mailbox.put(seen))
 
     # -- output: the estimator's thread ------------------------------------------------------
 
     def _estimate(self, stop: threading.Event) -> None:
         while not stop.is_set():
             ready: list[Due] = []
-            for shot in self._mailbox.take_all(IDLE_S):
-                ready += self._add(shot)
+            for message in self._mailbox.take_all(IDLE_S):
+                ready += self._add(message)
             ready += self._instants.overdue(time.monotonic())
             ready = self._usable(ready)
             if ready:
                 self._compute(ready)
             self._judge()
 
-    def _add(self, shot: Shot) -> list[Due]:
-        self._cameras[shot.view] = shot.camera
-        window = self._interleaver.push(
-            shot.view, shot.stamp_ns / convert.NANOSECONDS, shot.keypoints_px, shot.confidence
-        )
+    def _add(self, message: ViewMessage) -> list[Due]:
+        view, stamp_s = message.view, message.stamp_ns / convert.NANOSECONDS
+        self._cameras[view] = message.camera
+        window = self._interleaver.push(view, stamp_s, message.keypoints_px, message.confidence)
         self._account()
-        if window is None:
+        offset = self._interleaver.offsets[view]
+        self._leave_out(self._views[view], clock_warning(self._views[view], offset, self._views))
+        if window is None or offset is not None:
             return []
-        self._models[shot.view] = shot.model
+        self._models[view] = message.model
         belated = self._instants.belated
-        ready = self._instants.add(Due(window, shot))
+        ready = self._instants.add(Due(window, message))
         self.health.count(
             "shots after the pose of their instant", self._instants.belated - belated
         )
         return ready
+
+    def _leave_out(self, view: str, reason: str) -> None:
+        """Say that a view is left out for its stamps, or, without a reason, no longer."""
+        self.health.warn(f"{view} clock", reason)
+        if reason:
+            self._left_out_s[view] = time.monotonic()
+        else:
+            self._left_out_s.pop(view, None)
 
     def _account(self) -> None:
         """Report what the interleaver has counted; begin anew where time went back."""
@@ -197,6 +214,7 @@ class DenseWarperNode(ManagedNode):
             self._views, self._interleaver.counts, self._counted, strict=True
         ):
             self.health.drop(f"{view}: shots that came too late", now.late - before.late)
+            self.health.drop(f"{view}: shots ahead of all others", now.ahead - before.ahead)
             self.health.drop(f"{view}: shots of the same instant", now.repeated - before.repeated)
             if now.resets > before.resets:
                 self.health.count("streams begun anew after a jump back in time")
@@ -204,12 +222,13 @@ class DenseWarperNode(ManagedNode):
                     f"{view}: time went back, a new stream begins", throttle_duration_sec=1.0
                 )
                 self._restart()
-            before.late, before.repeated, before.resets = now.late, now.repeated, now.resets
+            vars(before).update(vars(now))
 
     def _restart(self) -> None:
         """Forget what was published, but not what was counted."""
         self._instants.clear()
         self._agreement.clear()
+        self._last_pose.clear()
         self._chosen = EveryNth(self.values.every)
         self._number = 0
 
@@ -219,7 +238,7 @@ class DenseWarperNode(ManagedNode):
         for due in ready:
             missing = due.window.missing
             for number, view in enumerate(self._views):
-                silent = number in missing and view not in self._refused
+                silent = number in missing and view not in {*self._refused, *self._left_out_s}
                 self.health.warn(f"{view} silence", f"{view} is missing" if silent else "")
             alone = not makes_pose(due.window)
             self.health.warn("views", "no poses: they take two views or more" if alone else "")
@@ -243,6 +262,7 @@ class DenseWarperNode(ManagedNode):
         self.health.show("estimation_ms", f"{took_s * 1e3:.1f}")
         for number, due in enumerate(ready):
             self._publish(due, poses, number)
+            self._last_pose.take(poses, number, cameras)
             if np.isfinite(poses.joints_m[number]).any():
                 self._agreement.add(
                     due.window, poses.joints_m[number], poses.errors_px[number], cameras
@@ -255,7 +275,7 @@ class DenseWarperNode(ManagedNode):
         message = convert.people_to_message(
             msg.HumanPose3DArray,
             [] if person is None else [person],
-            convert.header(due.shot.stamp_ns, self.values.world_frame),
+            convert.header(due.message.stamp_ns, self.values.world_frame),
             skeleton=H36M17.name,
             model=f"{self._name} of {models}" if models else self._name,
             missing_sources=[self._views[view] for view in window.missing],
@@ -263,7 +283,7 @@ class DenseWarperNode(ManagedNode):
         self._poses.publish(message)
         self.health.tick("pose3d")
         self.health.count("instants without a person", person is None)
-        self.health.show("latency_ms", f"{(time.monotonic() - due.shot.arrived_s) * 1e3:.1f}")
+        self.health.show("latency_ms", f"{(time.monotonic() - due.message.arrived_s) * 1e3:.1f}")
         ages_s = window.age_s[poses.used[number].any(-1)]
         if ages_s.size:
             self.health.show("skew_ms", f"{ages_s.max() * 1e3:.1f}")
@@ -273,8 +293,16 @@ class DenseWarperNode(ManagedNode):
         now_s = time.monotonic()
         if now_s < self._judge_s:
             return
+        for view, since_s in [*self._left_out_s.items()]:
+            if now_s - since_s > self.values.max_age_s:
+                self._leave_out(view, "")  # it is silent now
         for view, error_px in zip(self._views, self._agreement.errors_px, strict=True):
             self.health.show(f"{view} error_px", f"{error_px:.1f}")
+        others = " and ".join(self._views[view] for view in self._agreement.strangers)
+        self.health.warn(
+            "people",
+            f"{others}: somebody else than in other views?" if others and self._crowded else "",
+        )
         complaint = self._agreement.complaint()
         height_m = self._agreement.stature_m
         judged = not complaint and np.isfinite(height_m)

@@ -15,11 +15,11 @@ from radar_pose_ros.skeleton import mapping
 from radar_pose_ros.skeleton.definitions import H36M17
 from radar_pose_ros.skeleton.placement import Intrinsics
 from radar_pose_ros.vision import calibration_files
+from radar_pose_ros.vision.agreement import agreeing
 from radar_pose_ros.vision.camera import PinholeCamera
 from radar_pose_ros.vision.comparators import Poses
 from radar_pose_ros.vision.frames import Placement
-from radar_pose_ros.vision.interleaving import Shot as InterleavedShot
-from radar_pose_ros.vision.interleaving import Window
+from radar_pose_ros.vision.interleaving import Offset, Shot, Window
 from radar_pose_ros.vision.windows import WindowMethod
 
 # Shots this close together are of one instant: cameras with one trigger stamp them so [choice].
@@ -28,7 +28,7 @@ TOGETHER_S = 0.002
 WAIT_S = 0.05
 
 
-class Shot(NamedTuple):
+class ViewMessage(NamedTuple):
     """A checked message: what one view saw of the person."""
 
     view: int
@@ -41,10 +41,10 @@ class Shot(NamedTuple):
 
 
 class Due(NamedTuple):
-    """A window to compute, and the shot that it is of."""
+    """A window to compute, and the message that it is of."""
 
     window: Window
-    shot: Shot
+    message: ViewMessage
 
 
 def load_network(weights: str, views: int, threads: int) -> tuple[str, WindowMethod]:
@@ -74,7 +74,7 @@ def load_network(weights: str, views: int, threads: int) -> tuple[str, WindowMet
     torch.set_num_threads(threads)
     trained, entry = network(weights, "densewarper")
     method = DenseWarperMethod(trained).poses
-    nobody = InterleavedShot(0.0, *joints_of(None, H36M17.name))
+    nobody = Shot(0.0, *joints_of(None, H36M17.name))
     camera = PinholeCamera((1.0, 1.0), (0.0, 0.0), (1, 1), np.eye(3), np.zeros(3))
     method([Window(0.0, 0, (nobody,) * views, (None,) * views)], [camera] * views)
     return f"densewarper/{entry['preset']}@{entry['sha256'][:8]}", method
@@ -142,21 +142,80 @@ def person_of(window: Window, poses: Poses, number: int) -> Person | None:
     )
 
 
+class LastPose:
+    """Where the person was a moment ago, as most views say.
+
+    Parameters
+    ----------
+    longest_s : float
+        For so long, by stamps, it says where the person is.
+    """
+
+    def __init__(self, longest_s: float) -> None:
+        self.longest_s = longest_s
+        self._pose: tuple[float, np.ndarray] | None = None
+
+    def clear(self) -> None:
+        """Forget it."""
+        self._pose = None
+
+    def take(self, poses: Poses, number: int, cameras: Sequence[PinholeCamera]) -> None:
+        """Take one of several poses; one that most views do not agree with is nobody's."""
+        agree = agreeing(poses.joints_m[number], poses.errors_px[number], cameras)
+        there = np.isfinite(poses.errors_px[number]).any(-1)
+        sure = 2 * agree.sum() > there.sum()
+        stamp_s = float(poses.stamps_s[number])
+        self._pose = (stamp_s, poses.joints_m[number]) if sure else None
+
+    def seen_by(self, camera: PinholeCamera, stamp_s: float) -> np.ndarray | None:
+        """Return where a camera sees it at an instant, (17, 2); None if that is not known."""
+        pose = self._pose  # another thread may take one meanwhile
+        if pose is None or abs(stamp_s - pose[0]) > self.longest_s:
+            return None
+        return camera.project(pose[1])
+
+
 class PersonChoice:
-    """Chooses one of the people that a view sees: the one it saw before, else the surest."""
+    """Chooses one of the people that a view sees.
+
+    The one it saw before, by number; else the one nearest to where the person is expected; else
+    the surest.
+    """
 
     def __init__(self) -> None:
         self._number = -1
 
-    def choose(self, people: Sequence[Person]) -> tuple[Person | None, int]:
-        """Return a person, None if there is nobody, and how many others are left out."""
+    def choose(
+        self, people: Sequence[Person], skeleton: str, expected_px: np.ndarray | None = None
+    ) -> tuple[Person | None, int]:
+        """Return a person, None if there is nobody, and how many others are left out.
+
+        Parameters
+        ----------
+        people : sequence of Person
+        skeleton : str
+            Theirs.
+        expected_px : ndarray, shape (17, 2), optional
+            Where the joints of H36M17 are expected; NaN is not known.
+        """
         there = [person for person in people if person.known.any()]
         if not there:
             return None, 0
         again = [person for person in there if person.number == self._number >= 0]
         chosen = again[0] if again else max(there, key=_sureness)
+        if not again and len(there) > 1 and expected_px is not None:
+            distances = [_distance_px(person, skeleton, expected_px) for person in there]
+            if np.isfinite(min(distances)):
+                chosen = there[int(np.argmin(distances))]
         self._number = chosen.number
         return chosen, len(there) - 1
+
+
+def _distance_px(person: Person, skeleton: str, expected_px: np.ndarray) -> float:
+    """Return the mean distance over the joints that both know; infinite if there is none."""
+    distances = np.linalg.norm(joints_of(person, skeleton)[0] - expected_px, axis=-1)
+    known = np.isfinite(distances)
+    return float(distances[known].mean()) if known.any() else np.inf
 
 
 def _sureness(person: Person) -> float:
@@ -280,7 +339,7 @@ class Instants:
 
     def add(self, due: Due) -> list[Due]:
         """Take the window of a shot; return what is to be computed now."""
-        stamp_s, view = due.window.stamp_s, due.shot.view
+        stamp_s, view = due.window.stamp_s, due.message.view
         ready: list[Due] = []
         if stamp_s - self._begin_s > TOGETHER_S:
             ready += self._give()
@@ -299,7 +358,7 @@ class Instants:
 
     def overdue(self, now_s: float) -> list[Due]:
         """Return what has waited for too long, by the steady clock."""
-        late = self._waiting is not None and now_s - self._waiting.shot.arrived_s > WAIT_S
+        late = self._waiting is not None and now_s - self._waiting.message.arrived_s > WAIT_S
         return self._give() if late else []
 
     def _give(self) -> list[Due]:
@@ -309,6 +368,22 @@ class Instants:
         if makes_pose(waiting.window):  # else the instant may still have one
             self._given_s = max(self._begin_s, waiting.window.stamp_s)
         return [waiting]
+
+
+def clock_warning(view: str, offset: Offset | None, views: Sequence[str]) -> str:
+    """Say why a view's shots are left out, for the diagnostics; empty if they are not."""
+    if offset is None:
+        return ""
+    apart = f"{abs(offset.by_s):.1f} s"
+    if offset.by_s > 0:
+        return f"{view}'s stamps are {apart} ahead of the others': it is left out"
+    if len(offset.others) > 1:
+        return f"{view}'s shots are {apart} late, or its clock is behind: they are left out"
+    other = views[offset.others[0]]
+    return (
+        f"{view}'s stamps are {apart} behind {other}'s and left out: one of two clocks is wrong, "
+        "or shots are late, and of two views nobody can tell which"
+    )
 
 
 def makes_pose(window: Window) -> bool:

@@ -35,7 +35,7 @@ MODEL = "simulation"
 LATEST_S = 0.5  # shots that a busy machine delays by more are not sent
 
 
-class Shot(NamedTuple):
+class EmulatedShot(NamedTuple):
     """What a view sees at an instant."""
 
     due_s: float  # since the beginning
@@ -149,7 +149,7 @@ class RigEmulator(ManagedNode):
             if stop.is_set():
                 return
 
-    def _shots(self, stop: threading.Event) -> Iterator[Shot]:
+    def _shots(self, stop: threading.Event) -> Iterator[EmulatedShot]:
         """Yield all shots in the order of time."""
         begin_s = 0.0
         while not stop.is_set():
@@ -161,7 +161,7 @@ class RigEmulator(ManagedNode):
             joints = recording.joints_at(stamps)
             for stamp, view, shot, truth in zip(stamps, views, shots, joints, strict=True):
                 seen = recording.views[view]
-                yield Shot(
+                yield EmulatedShot(
                     begin_s + float(stamp),
                     int(view),
                     seen.keypoints_px[shot],
@@ -218,14 +218,14 @@ class RigEmulator(ManagedNode):
             return view
         return exchanged[1 - exchanged.index(view)]
 
-    def _publish_truth(self, shot: Shot, stamp_ns: int) -> None:
+    def _publish_truth(self, shot: EmulatedShot, stamp_ns: int) -> None:
         if np.isfinite(shot.joints_m).any():
             head = convert.header(stamp_ns, self.values.world_frame)
             skeleton = self._first.skeleton
             truth = convert.pose3d_to_message(shot.joints_m, head, skeleton, MODEL)
             self._truths.publish(truth)
 
-    def _send(self, view: int, shot: Shot, stamp_ns: int) -> None:
+    def _send(self, view: int, shot: EmulatedShot, stamp_ns: int) -> None:
         """Publish a shot on a view's topics: what the camera is, and what it sees."""
         infos, poses = self._outputs[view]
         info = self._infos[view]

@@ -69,7 +69,26 @@ def random_camera(
     if not len(joints):
         raise ValueError("a camera cannot be aimed at a person of whom no joint is known")
     target = joints.mean(axis=0)
-    azimuth, distance_m = rng.uniform(*ranges.azimuth), rng.uniform(*ranges.distance_m)
+    return camera_around(target, rng.uniform(*ranges.azimuth), rng, ranges)
+
+
+def camera_around(
+    target_m: ArrayLike, azimuth: float, rng: np.random.Generator, ranges: CameraRanges
+) -> PinholeCamera:
+    """Put a camera on one side of a place, aimed at it.
+
+    Parameters
+    ----------
+    target_m : array_like, shape (3,)
+        z is up, the floor is at 0.
+    azimuth : float
+        Radians, in place of those of the ranges.
+    rng : numpy.random.Generator
+        Source of all other choices.
+    ranges : CameraRanges
+    """
+    target = np.asarray(target_m, np.float64)
+    distance_m = rng.uniform(*ranges.distance_m)
     place = target[:2] + distance_m * np.array([np.cos(azimuth), np.sin(azimuth)])
     return PinholeCamera.looking_at(
         position_m=[*place, rng.uniform(*ranges.height_m)],

@@ -12,16 +12,17 @@ Radii of limbs and all of `DETECTOR` are choices; `OPENPOSE` is partly measured.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from radar_pose_ros.simulation.cameras import CameraRanges, PinholeCamera
+from radar_pose_ros.simulation.cameras import CameraRanges, PinholeCamera, camera_around
 from radar_pose_ros.simulation.detector_noise import IMAGE_NOISE_PX, DetectorNoise
 from radar_pose_ros.skeleton.definitions import Skeleton
 
 SHUTTERS = ("synchronous", "interleaved", "random")
+ARC_OF_TWO = 2 * np.pi / 3  # about a place: two cameras on it are 30 to 90 degrees apart [choice]
 
 # Half the thickness, in metres, of what is around a joint: a detector sees the skin before it.
 _JOINT_RADII_M = {
@@ -163,6 +164,8 @@ def rig(
         Source of all choices: in each sector a camera stands anywhere in its middle half.
     ranges : CameraRanges, optional
         As for `radar_pose_ros.simulation.cameras.random_camera`; the sectors divide its azimuths.
+        By default these are all around; of two cameras, which would face each other and tell
+        little of where the person is between them, `ARC_OF_TWO` somewhere.
 
     Raises
     ------
@@ -171,24 +174,21 @@ def rig(
     """
     if count < 1:
         raise ValueError(f"a rig has at least one camera, got {count}")
-    ranges = CameraRanges() if ranges is None else ranges
-    target = np.asarray(target_m, np.float64)
+    if ranges is None:
+        ranges = CameraRanges()
+        if count == 2:
+            begin = rng.uniform(*ranges.azimuth)
+            ranges = replace(ranges, azimuth=(begin, begin + ARC_OF_TWO))
     sector = (ranges.azimuth[1] - ranges.azimuth[0]) / count
-    cameras = []
-    for number in range(count):
-        azimuth = ranges.azimuth[0] + sector * (number + rng.uniform(0.25, 0.75))
-        distance_m = rng.uniform(*ranges.distance_m)
-        place = target[:2] + distance_m * np.array([np.cos(azimuth), np.sin(azimuth)])
-        cameras.append(
-            PinholeCamera.looking_at(
-                position_m=[*place, rng.uniform(*ranges.height_m)],
-                target_m=target + rng.uniform(-ranges.aim_m, ranges.aim_m, 3),
-                focal_px=ranges.size_px[0] * rng.uniform(*ranges.focal_to_width),
-                size_px=ranges.size_px,
-                roll=rng.uniform(-ranges.roll, ranges.roll),
-            )
+    return [
+        camera_around(
+            target_m,
+            ranges.azimuth[0] + sector * (number + rng.uniform(0.25, 0.75)),
+            rng,
+            ranges,
         )
-    return cameras
+        for number in range(count)
+    ]
 
 
 def shutter_times(

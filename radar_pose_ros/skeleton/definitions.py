@@ -614,6 +614,59 @@ BODY25B = Skeleton(
     oks_sigmas=(_UNPUBLISHED,) * 25,
 )
 
+HALPE26 = Skeleton(
+    # Halpe's 26 joints, as RTMPose's body models have them: COCO's 17, crown, upper end of the
+    # neck, middle of the hips, and feet.
+    name="halpe26",
+    joints=(
+        *BODY25B.joints[:17],
+        "head_top",
+        "upper_neck",
+        "pelvis",
+        "left_big_toe",
+        "right_big_toe",
+        "left_small_toe",
+        "right_small_toe",
+        "left_heel",
+        "right_heel",
+    ),
+    edges=(
+        (18, 17),
+        (18, 0),
+        (0, 1),
+        (0, 2),
+        (1, 3),
+        (2, 4),
+        (18, 5),
+        (18, 6),
+        (5, 7),
+        (7, 9),
+        (6, 8),
+        (8, 10),
+        (19, 18),
+        (19, 11),
+        (19, 12),
+        (11, 13),
+        (13, 15),
+        (12, 14),
+        (14, 16),
+        (15, 20),
+        (20, 22),
+        (15, 24),
+        (16, 21),
+        (21, 23),
+        (16, 25),
+    ),
+    left_right=(
+        *BODY25B.left_right[:8],
+        (20, 21),
+        (22, 23),
+        (24, 25),
+    ),
+    oks_sigmas=(_UNPUBLISHED,) * 26,
+    root=19,
+)
+
 MPI17 = Skeleton(
     # The 17 joints of MPI-INF-3DHP in which it is evaluated; "head" is the middle of the head.
     name="mpi17",
@@ -713,7 +766,7 @@ SKELETONS: dict[str, Skeleton] = {
     skeleton.name: skeleton
     for skeleton in (
         *(HUPR14, H36M17, LSP14, JHMDB15, CMU23, KINECT25, SMPL24),
-        *(BODY25, BODY25B, MPI17, COCO17),
+        *(BODY25, BODY25B, HALPE26, MPI17, COCO17),
     )
 }
 

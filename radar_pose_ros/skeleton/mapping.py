@@ -9,9 +9,9 @@ The formulas are choices. They put every joint where Human3.6M has it as far as 
 tell, and the same way for all sources, so that a network sees one kind of body:
 
 * pelvis: middle of the hips;
-* thorax, the base of the neck: the source's neck, for Kinect its "SpineShoulder"; for BODY_25B,
-  whose neck is the upper end, the middle between that and the shoulders; for COCO, which has no
-  neck, the middle of the shoulders;
+* thorax, the base of the neck: the source's neck, for Kinect its "SpineShoulder"; for BODY_25B and
+  Halpe, whose neck is the upper end, the middle between that and the shoulders; for COCO, which
+  has no neck, the middle of the shoulders;
 * spine: middle of pelvis and thorax where the source has no joint in the trunk;
 * head, the crown: the last joint of CMU's and Kinect's head, and as far again above it as it is
   above the joint before; for BODY_25 and COCO, which have nothing above the ears, 1.6 times as far
@@ -53,6 +53,16 @@ _COCO_HEAD: Formula = {
 }
 _LOWER_NECK: Formula = {"left_shoulder": 0.25, "right_shoulder": 0.25, "upper_neck": 0.5}
 _TOP: Formula = {"head_top": 1.0}
+_UPPER_NECK_TO_17: dict[str, Formula] = {
+    "pelvis": _PELVIS,
+    "spine": {
+        **{"left_hip": 0.25, "right_hip": 0.25},
+        **{"left_shoulder": 0.125, "right_shoulder": 0.125, "upper_neck": 0.25},
+    },
+    "thorax": _LOWER_NECK,
+    "head": _TOP,
+}
+_UPPER_NECK_TO_14: dict[str, Formula] = {"neck": _LOWER_NECK, "head": _TOP}
 
 # (source, target) -> what is not simply taken over
 _FORMULAS: dict[tuple[str, str], dict[str, Formula]] = {
@@ -84,16 +94,10 @@ _FORMULAS: dict[tuple[str, str], dict[str, Formula]] = {
         "head": _BODY25_HEAD,
     },
     ("body25", "hupr14"): {"head": _BODY25_HEAD},
-    ("body25b", "h36m17"): {
-        "pelvis": _PELVIS,
-        "spine": {
-            **{"left_hip": 0.25, "right_hip": 0.25},
-            **{"left_shoulder": 0.125, "right_shoulder": 0.125, "upper_neck": 0.25},
-        },
-        "thorax": _LOWER_NECK,
-        "head": _TOP,
-    },
-    ("body25b", "hupr14"): {"neck": _LOWER_NECK, "head": _TOP},
+    ("body25b", "h36m17"): _UPPER_NECK_TO_17,
+    ("body25b", "hupr14"): _UPPER_NECK_TO_14,
+    ("halpe26", "h36m17"): _UPPER_NECK_TO_17,
+    ("halpe26", "hupr14"): _UPPER_NECK_TO_14,
     ("coco17", "h36m17"): {
         "pelvis": _PELVIS,
         "spine": {

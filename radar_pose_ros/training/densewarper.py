@@ -48,12 +48,12 @@ from radar_pose_ros.training.recipe import count
 from radar_pose_ros.vision.alignment import at_instant
 
 RECIPES = recipes.RECIPES / "densewarper"
-# What is maximised on validation: with which distance from what all views together would give.
-SCORE = "validation_minus_from_together_mm"
+# What is maximised on validation.
+SCORE = "validation_minus_mpjpe_mm"
 # Seconds between two shots of a camera, at which networks are measured.
 INTERVALS_S = (1 / 15, 2 / 15, 4 / 15)
 
-# Keypoints of all views at a window's instant, and their confidence.
+# Keypoints of all views at a window's instant, and how much they count.
 Seen = tuple[np.ndarray, np.ndarray]
 
 
@@ -154,9 +154,9 @@ def linear(windows: Sequence[RigWindow]) -> list[Seen]:
 
 
 def unmoved(windows: Sequence[RigWindow], network: DenseWarperConfig) -> list[Seen]:
-    """Return for each window what heatmaps are drawn of, see `multiview.seen_in`."""
+    """Return for each window what heatmaps are drawn of."""
     seen = [shown([one], network) for one in windows]
-    return [(one.keypoints_px[0], one.confidence[0]) for one in seen]
+    return [(one.keypoints_px[0], one.weight[0]) for one in seen]
 
 
 def moved(
@@ -184,7 +184,7 @@ def moved(
         seen = shown([windows[n] for n in places], network)
         matrices = np.stack([windows[n].projections for n in places])
         pixels = multiview.move(warp, network.size, *seen[:3], matrices, slot, device=device)
-        found |= {n: (pixels[i], seen.confidence[i]) for i, n in enumerate(places)}
+        found |= {n: (pixels[i], seen.weight[i]) for i, n in enumerate(places)}
     return [found[n] for n in range(len(windows))]
 
 
@@ -226,7 +226,7 @@ def validation_scores(
     for what, right in (("mpjpe", None), ("from_together", together(windows))):
         found = mean_errors_mm(windows, methods, right)
         named |= {f"validation_{name}{what}_mm": value for name, value in found.items()}
-    return {SCORE: -named["validation_from_together_mm"], **named}
+    return {SCORE: -named["validation_mpjpe_mm"], **named}
 
 
 def fit_recipe(
@@ -363,7 +363,11 @@ def train(arguments: argparse.Namespace) -> int:
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``radar-pose evaluate densewarper``."""
     _add_common_arguments(parser)
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors file")
+    parser.add_argument(
+        "--weights",
+        default="light",
+        help="safetensors file, or a preset whose weights are shipped (default: %(default)s)",
+    )
     parser.add_argument(
         "--windows",
         type=count,
@@ -377,6 +381,13 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure on a recorded trial in Pose2Sim's layout, most of whose shots are taken "
         "away, in place of simulated people",
     )
+    parser.add_argument(
+        "--every",
+        type=count,
+        default=multiview_evaluation.EVERY,
+        help="of a recorded trial: one frame of so many is left to each camera "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
 
 
@@ -385,7 +396,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     network, entry = weights.network(arguments.weights, "densewarper")
     if arguments.pose2sim:
-        results = recording_rows(network, pose2sim.load(arguments.pose2sim))
+        trial = pose2sim.load(arguments.pose2sim)
+        results = recording_rows(network, trial, arguments.every)
     else:
         recipe = Recipe.load(RECIPES / f"{entry['preset']}.yaml")
         test = multiview_windows.load(recipe.data, "test", arguments.mocap)
@@ -406,7 +418,7 @@ def rows(
     network : DenseWarper
     test : sequence of PoseSequence
     data : RigData
-        But for the intervals, which are `INTERVALS_S`, and whether next shots are known.
+        But for the intervals, which are `INTERVALS_S`.
     most : int
         Windows of each.
 
@@ -415,26 +427,22 @@ def rows(
     list of dict
         Rows of `radar_pose_ros.measurements`: ``views_N.interval_M_ms.<method>.mpjpe_mm``, the
         error at the newest shot's instant over the joints that all methods have, and
-        ``views_N.interval_M_ms.later.<method>.mpjpe_mm`` where they know every view's next shot;
-        ``.from_together_mm`` is the distance from "together", what all views give at once.
+        ``.from_together_mm``, the distance from "together", what all views give at once.
         "unmoved" is what the network begins with.
     """
     network.eval()
     found = []
-    for views, interval_s, wait in product(
-        range(data.views[1], data.views[0] - 1, -1), INTERVALS_S, (False, True)
-    ):
-        some = replace(data, interval_s=(interval_s, interval_s), wait_share=float(wait))
+    for views, interval_s in product(range(data.views[1], data.views[0] - 1, -1), INTERVALS_S):
+        some = replace(data, interval_s=(interval_s, interval_s))
         windows = fixed_windows(test, some, most, views)
         methods = {
             "densewarper": moved_by(network, windows),
             "unmoved": unmoved(windows, network.config),
             "linear": linear(windows),
+            "hold_last": hold_last(windows),
             "together": together(windows),
         }
-        if not wait:
-            methods["hold_last"] = hold_last(windows)
-        name = f"views_{views}.interval_{1e3 * interval_s:.0f}_ms" + (".later" if wait else "")
+        name = f"views_{views}.interval_{1e3 * interval_s:.0f}_ms"
         for what, right in (("mpjpe", None), ("from_together", methods["together"])):
             found += [
                 measurements.result(f"{name}.{method}.{what}_mm", value, "mm")
@@ -443,18 +451,16 @@ def rows(
     return found
 
 
-def recording_rows(network: DenseWarper, recording: MultiViewRecording) -> list[dict[str, Any]]:
+def recording_rows(
+    network: DenseWarper, recording: MultiViewRecording, every: int = multiview_evaluation.EVERY
+) -> list[dict[str, Any]]:
     """Return errors on a recording whose cameras fire together, as `multiview_evaluation` has it.
 
-    The network's rows are called "densewarper" and, where it waits for every view's next shot,
-    "densewarper_later".
+    The network's rows are called "densewarper".
     """
     seen = recording.converted(H36M17.name)
-    methods = {
-        "densewarper": DenseWarperMethod(network),
-        "densewarper_later": DenseWarperMethod(network, wait=True),
-    }
-    return multiview_evaluation.results_of(seen, methods)
+    methods = {"densewarper": DenseWarperMethod(network)}
+    return multiview_evaluation.results_of(seen, methods, every)
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:

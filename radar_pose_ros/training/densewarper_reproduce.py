@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,6 @@ ABLATIONS = RECIPES / "ablations"
 MEASURES = {
     "mpjpe_mm": Measure("all intervals"),
     **{f"mpjpe_mm_{round(1e3 * s)}": Measure(f"{round(1e3 * s)} ms") for s in INTERVALS_S},
-    "mpjpe_mm_later": Measure("all, next shots known"),
     "from_together_mm": Measure("all, from all views at once"),
 }
 # Of each test movement, for each interval.
@@ -55,7 +53,7 @@ _SHORTEST_S = 1.0  # of recorded movements that are measured on
 
 def _fused(windows: Sequence[RigWindow], network: DenseWarperConfig) -> list[Seen]:
     """Take the fused heatmaps of what each view saw last as they are."""
-    held = replace(network, extrapolation=0.0, reconciled=False)
+    held = replace(network, extrapolation=0.0, reconciled=False, fading_s=0.0)
     return densewarper.moved(lambda own, fused, slot, dt_s: fused, held, windows)
 
 
@@ -120,32 +118,25 @@ def measure_all(
     test : sequence of PoseSequence
         One for each recording, each longer than two of the longest `INTERVALS_S`.
     data : RigData
-        But for the intervals, and whether next shots are known.
+        But for the intervals.
     method : callable
         From windows to the keypoints of each.
     """
-    found: dict[float, dict[float, list[float]]] = {0.0: {}, 1.0: {}}
-    from_together: list[np.ndarray] = []
-    for wait, interval_s in product(found, INTERVALS_S):
-        some = replace(data, interval_s=(interval_s, interval_s), wait_share=wait)
+    found: dict[str, list[list[float]]] = {"mpjpe_mm": [], "from_together_mm": []}
+    for interval_s in INTERVALS_S:
+        some = replace(data, interval_s=(interval_s, interval_s))
         windows = [  # each movement by itself, so that it has as many as the others
             window
             for number, one in enumerate(test)
             for window in fixed_windows([one], replace(some, seed=number), WINDOWS)
         ]
         seen = method(windows)
-        errors = errors_mm(windows, seen).reshape(len(test), -1)
-        found[wait][interval_s] = np.nanmean(errors, axis=1).tolist()
-        if not wait:
-            errors = errors_mm(windows, seen, together(windows)).reshape(len(test), -1)
-            from_together.append(np.nanmean(errors, axis=1))
-    at_once, later = (np.mean([*values.values()], axis=0).tolist() for values in found.values())
-    by_recording = {
-        "mpjpe_mm": at_once,
-        **{f"mpjpe_mm_{round(1e3 * s)}": values for s, values in found[0.0].items()},
-        "mpjpe_mm_later": later,
-        "from_together_mm": np.mean(from_together, axis=0).tolist(),
-    }
+        for name, right in (("mpjpe_mm", None), ("from_together_mm", together(windows))):
+            errors = errors_mm(windows, seen, right).reshape(len(test), -1)
+            found[name].append(np.nanmean(errors, axis=1).tolist())
+    by_recording = {name: np.mean(values, axis=0).tolist() for name, values in found.items()}
+    for interval_s, values in zip(INTERVALS_S, found["mpjpe_mm"], strict=True):
+        by_recording[f"mpjpe_mm_{round(1e3 * interval_s)}"] = values
     return {
         "by_recording": by_recording,
         "whole": {name: float(np.mean(values)) for name, values in by_recording.items()},

@@ -10,8 +10,9 @@ What is right is the recording's truth or, where there is none, the triangulatio
 the full rate: a joint then counts at the instants at which every camera has it with a confidence
 of `SEEN_WELL` or more and the triangulation left none out. No method is measured before every view
 has had its first shot, and all are compared over the joints of which each of them has a pose.
-Without a truth the error is only the part that comes of the shutters: the detector's errors are in
-both, and all cameras at the full rate have none by definition.
+Without a truth the detector's errors are in both, and all cameras at the full rate have none by
+definition; with fewer cameras most of the error is theirs. What comes of the shutters alone is
+given beside it: the distance from the same cameras at the full rate.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from radar_pose_ros import measurements
 from radar_pose_ros.datasets.multiview import MultiViewRecording, random_shutters
 from radar_pose_ros.vision import comparators
 from radar_pose_ros.vision.comparators import Method, Poses
+from radar_pose_ros.vision.windows import aligned
 
 SEEN_WELL = 0.3  # confidence; three of four detections in the balancing trial have it [choice]
 EVERY = 4  # frames per shot of a camera: four cameras in turn have one each
@@ -38,6 +40,7 @@ METHODS: dict[str, Method] = {
     "linear_causal": partial(comparators.linear, causal=True),
     "linear": comparators.linear,
     "slerp": comparators.slerp,
+    "aligned": aligned,
 }
 
 
@@ -99,11 +102,12 @@ def results_of(
     Returns
     -------
     list of dict
-        Rows of `radar_pose_ros.measurements`: ``<case>.<method>.mpjpe_mm``, and
-        ``<case>.<method>.known``, the share of the joints that count of which the method has a
-        pose. Beside the methods there are "synchronous", the same cameras at the full rate, and,
-        of interleaved cameras, "slerp_together": all fire at once, as seldom as each does in
-        turn, and `comparators.slerp` does the rest.
+        Rows of `radar_pose_ros.measurements`: ``<case>.<method>.mpjpe_mm``;
+        ``<case>.<method>.from_synchronous_mm``, the distance from the same cameras at the full
+        rate, over the same joints; and ``<case>.<method>.known``, the share of the joints that
+        count of which the method has a pose. Beside the methods there are "synchronous", the same
+        cameras at the full rate, and, of interleaved cameras, "slerp_together": all fire at once,
+        as seldom as each does in turn, and `comparators.slerp` does the rest.
 
     Raises
     ------
@@ -183,6 +187,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """Return the rows of some cases together, each joint of each instant weighing the same."""
     measured: dict[str, list[np.ndarray]] = {}
+    apart: dict[str, list[np.ndarray]] = {}
     counted = []
     for case in cases:
         stamps = comparators.instants(case.thinned)
@@ -190,21 +195,29 @@ def _rows(
         found = {method: make(case.thinned) for method, make in methods.items()}
         if case.together is not None:
             found["slerp_together"] = comparators.slerp(case.together, stamps)
-        found["synchronous"] = comparators.synchronous(case.full)
+        found["synchronous"] = best = comparators.synchronous(case.full)
+        same = Reference(best.stamps_s, best.joints_m, "the same cameras")
         for method, poses in found.items():
             measured.setdefault(method, []).append(errors_mm(poses, right, stamps))
+            apart.setdefault(method, []).append(errors_mm(poses, same, stamps))
         here = comparators.rows_at(right.stamps_s, stamps)
         counted.append(~np.isnan(right.joints_m[here]).any(-1))
     errors = {method: np.concatenate(parts) for method, parts in measured.items()}
     counts = np.concatenate(counted)
     common = counts & ~np.isnan(np.stack([*errors.values()])).any(0)
-    against = f"{right.against}, {common.sum()} joints"
+    joints = f"{common.sum()} joints"
     rows = []
     for method, values in errors.items():
-        mean_mm = float(values[common].mean()) if common.any() else float("nan")
+        for what, among, against in (
+            ("mpjpe", values, right.against),
+            ("from_synchronous", np.concatenate(apart[method]), "the same cameras"),
+        ):
+            mean_mm = float(among[common].mean()) if common.any() else float("nan")
+            rows.append(
+                measurements.result(
+                    f"{name}.{method}.{what}_mm", mean_mm, "mm", against=f"{against}, {joints}"
+                )
+            )
         share = float((~np.isnan(values[counts])).mean()) if counts.any() else float("nan")
-        rows.append(
-            measurements.result(f"{name}.{method}.mpjpe_mm", mean_mm, "mm", against=against)
-        )
         rows.append(measurements.result(f"{name}.{method}.known", share))
     return rows

@@ -25,13 +25,14 @@ from torch import Tensor
 from radar_pose_ros.datasets import cmu_mocap, simulated_poses
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.models.densewarper import DenseWarperConfig, slot_targets
-from radar_pose_ros.models.multiview import Seen, Views, crop, in_heatmaps, seen_in, views_of
+from radar_pose_ros.models.multiview import Views, crop, in_heatmaps, views_of
 from radar_pose_ros.simulation.cameras import CameraRanges, PinholeCamera
 from radar_pose_ros.simulation.detector_noise import DetectorNoise
 from radar_pose_ros.simulation.multiview import Detector, observe, rig
 from radar_pose_ros.skeleton.definitions import H36M17
 from radar_pose_ros.training import recipe
 from radar_pose_ros.training.movements import MovementData, check_split, of_split
+from radar_pose_ros.vision.alignment import Aligned
 from radar_pose_ros.vision.interleaving import Shot, Window
 from radar_pose_ros.vision.triangulation import triangulate
 
@@ -67,8 +68,6 @@ class RigData(MovementData):
         Range of what training cuts out around a person, see `crop`.
     sureness : (float, float)
         Range of a factor on the detector's confidences.
-    wait_share : float
-        Of the windows that know every view's next shot.
     learn_truth : bool
         Whether a warper is to move joints to where they really are, instead of to where the
         view's detector would have them.
@@ -84,7 +83,6 @@ class RigData(MovementData):
     noise_factor: tuple[float, float] = (1.0, 1.0)
     margin: tuple[float, float] = (1.2, 1.6)
     sureness: tuple[float, float] = (1.0, 1.0)
-    wait_share: float = 0.5
     learn_truth: bool = False
 
     def __post_init__(self) -> None:
@@ -95,9 +93,8 @@ class RigData(MovementData):
             ends = getattr(self, name)
             if len(ends) != 2 or not least <= ends[0] <= ends[1] < np.inf:
                 raise ValueError(f"data: {name} must be a range from {least} up, got {ends}")
-        for name in ("random_share", "wait_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"data: {name} must be 0 to 1, got {getattr(self, name)}")
+        if not 0 <= self.random_share <= 1:
+            raise ValueError(f"data: random_share must be 0 to 1, got {self.random_share}")
 
     @classmethod
     def of(cls, entries: Mapping[str, Any]) -> RigData:
@@ -163,7 +160,7 @@ class RigWindow:
     cameras : tuple of PinholeCamera
         Without distortion.
     window : Window
-        Of every view the newest shot and the one before, and perhaps the next one.
+        Of every view the newest shot and the one before.
     together : tuple of Shot
         What every view would report of the window's instant.
     joints_m : ndarray, shape (joints, 3)
@@ -197,8 +194,7 @@ def draw(
     source : PoseSequence
         Without gaps, at ``data.rate_hz``.
     instant_s : float
-        Of the newest shot; twice the longest interval after the first frame at least, and the
-        longest interval before the last one.
+        Of the newest shot; twice the longest interval after the first frame at least.
     views, slot : int
         How many cameras there are, and which of them fires last.
     data : RigData
@@ -218,24 +214,23 @@ def draw(
     near = source.joints_m[max(frame - around, 0) : frame + around]
     ranges = replace(data.cameras, azimuth=(begin, begin + arc))
     cameras = rig(views, near.mean((0, 1)), rng, ranges)
-    joints_at = _movement(source, instant_s - 2 * interval_s, instant_s + interval_s)
+    joints_at = _movement(source, instant_s - 2 * interval_s, instant_s)
     stamps = [
-        np.unique([*(instant_s - age + interval_s * np.array([-1, 0, 1])), instant_s])
+        np.unique([instant_s - age - interval_s, instant_s - age, instant_s])
         for age in ages.tolist()
     ]
     seen = observe(joints_at, H36M17, cameras, stamps, rng, data.disturbing(rng))
-    # what is not its own stands third, and the view's own instant is that of its second shot
-    before, newest, together, after = (
+    # of the view that fires at the instant itself the newest shot is the last one
+    before, newest, together = (
         tuple(
             Shot(float(view.stamps_s[shot]), view.keypoints_px[shot], view.score[shot])
             for view in seen
-            for shot in [place - (place > 1 and len(view.stamps_s) == 3)]
+            for shot in [min(place, len(view.stamps_s) - 1)]
         )
-        for place in range(4)
+        for place in range(3)
     )
-    waited = rng.random() < data.wait_share
     truth = joints_at(np.array([instant_s]))[0]
-    window = Window(instant_s, slot, newest, before, after if waited else ())
+    window = Window(instant_s, slot, newest, before)
     name = source.name.partition("@")[0]
     return RigWindow(name, tuple(cameras), window, together, truth)
 
@@ -323,13 +318,12 @@ class _Places:
     """Where in which movement the newest shot may be."""
 
     def __init__(self, sources: Sequence[PoseSequence], data: RigData) -> None:
-        longest_s = data.interval_s[1]
-        self.first_s = 2 * longest_s
+        self.first_s = 2 * data.interval_s[1]
         # the last frame is at duration_s - 1 / rate_hz
-        self.sources = [s for s in sources if s.duration_s - 1 / s.rate_hz > 3 * longest_s]
+        self.sources = [s for s in sources if s.duration_s - 1 / s.rate_hz > self.first_s]
         if not self.sources:
-            raise ValueError(f"no movement is longer than three intervals, {3 * longest_s:g} s")
-        spans = [s.duration_s - 1 / s.rate_hz - 3 * longest_s for s in self.sources]
+            raise ValueError(f"no movement is longer than two intervals, {self.first_s:g} s")
+        spans = [s.duration_s - 1 / s.rate_hz - self.first_s for s in self.sources]
         self._ends = np.cumsum(spans)
 
     def draw(self, rng: np.random.Generator) -> tuple[PoseSequence, float]:
@@ -343,10 +337,10 @@ class _Places:
         return self.sources[number], self.first_s + float(place) - before
 
 
-def shown(windows: Sequence[RigWindow], network: DenseWarperConfig) -> Seen:
+def shown(windows: Sequence[RigWindow], network: DenseWarperConfig) -> Aligned:
     """Return what a network is shown of windows of as many views, each of a rig of its own."""
-    seen = [seen_in([one.window], one.cameras, network) for one in windows]
-    return Seen(*(np.concatenate(part) for part in zip(*seen, strict=True)))
+    seen = [network.alignment([one.window], one.cameras) for one in windows]
+    return Aligned(*(np.concatenate(part) for part in zip(*seen, strict=True)))
 
 
 def stack(
@@ -361,7 +355,7 @@ def stack(
     ----------
     windows : sequence of RigWindow
     network : DenseWarperConfig
-        What is shown the windows, see `seen_in`.
+        What is shown the windows.
     margins : ndarray, shape (windows, views)
         See `crop`.
     learn_truth : bool

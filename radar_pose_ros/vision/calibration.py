@@ -478,7 +478,7 @@ def place_camera(
             raise ValueError(
                 f"{name}: two places fit equally well, {np.degrees(between):.0f} degrees apart "
                 f"({best.error_px:.2f} px and {other.error_px:.2f} px): bring the board nearer or "
-                "tilt it"
+                "tilt it, or take points that are not in one plane"
             )
     return best
 

@@ -221,14 +221,17 @@ class PinholeCamera:
         Returns
         -------
         ndarray, shape (..., 2)
-            u to the right, v downwards; NaN for points that are not in front of the camera and for
-            NaN points. Points outside of the image keep their true coordinates.
+            u to the right, v downwards; NaN for NaN points, for points that are not in front of
+            the camera, and for those so far off its axis that the formula of its lens folds back,
+            into the image or anywhere. Points outside of the image keep their true coordinates.
         """
         points = self.to_camera(points_m)
         depth = np.where(points[..., 2:] > 0, points[..., 2:], np.nan)
         seen = points[..., :2] / depth
         if any(self.distortion):
-            seen, _ = _distort(seen, self.distortion)
+            with np.errstate(all="ignore"):  # what overflows is folded back, too
+                seen, slopes = _distort(seen, self.distortion)
+                seen = np.where(_unfolded(slopes)[..., None], seen, np.nan)
         return seen * self.focal_px + self.centre_px
 
     def undistort(self, pixels: ArrayLike) -> np.ndarray:
@@ -260,8 +263,7 @@ class PinholeCamera:
                     break
             bent, slopes = _distort(flat, self.distortion)
             left_px = np.abs((wanted - bent) * self.focal_px).max(-1)
-            unfolded = (slopes[..., 0, 0] > 0) & (_determinant(slopes) > 0)
-            good = (left_px <= LARGEST_ERROR_PX) & unfolded
+            good = (left_px <= LARGEST_ERROR_PX) & _unfolded(slopes)
         return np.where(good[..., None], flat, np.nan) * self.focal_px + self.centre_px
 
     def ray(self, pixels: ArrayLike) -> np.ndarray:
@@ -312,6 +314,11 @@ def _distort(points: np.ndarray, distortion: tuple[float, ...]) -> tuple[np.ndar
     slopes[..., 1, 1] = radial + 2 * y**2 * growth + 6 * p1 * y + 2 * p2 * x
     slopes[..., 0, 1] = slopes[..., 1, 0] = across
     return np.stack([u, v], axis=-1), slopes
+
+
+def _unfolded(slopes: np.ndarray) -> np.ndarray:
+    """Return where the lens keeps left, right, up and down as they are, shape (...)."""
+    return np.asarray((slopes[..., 0, 0] > 0) & (_determinant(slopes) > 0))
 
 
 def _determinant(slopes: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 MOST_FRAMES = 4096  # names may be without end
@@ -72,16 +71,9 @@ def placement(translation_m: Sequence[float], quaternion: Sequence[float]) -> Pl
 
 
 class FrameTree:
-    """Frames and their parents.
-
-    Attributes
-    ----------
-    changes : int
-        How often something was told that was not known before.
-    """
+    """Frames and their parents."""
 
     def __init__(self) -> None:
-        self.changes = 0
         self._parents: dict[str, tuple[str, Placement]] = {}
 
     def put(self, parent: str, child: str, where: Placement) -> None:
@@ -96,15 +88,11 @@ class FrameTree:
         parent, child = parent.lstrip("/"), child.lstrip("/")
         if not parent or not child or parent == child:
             raise ValueError(f"want two different frames, got {parent!r} and {child!r}")
-        before = self._parents.get(child)
-        if before is not None and before[0] == parent and _equal(before[1], where):
-            return
         if child in self._up(parent):
             raise ValueError(f"{child!r} cannot be in {parent!r}, which is in it")
-        if before is None and len(self._parents) >= MOST_FRAMES:
+        if child not in self._parents and len(self._parents) >= MOST_FRAMES:
             raise ValueError(f"more than {MOST_FRAMES} frames")
         self._parents[child] = parent, where
-        self.changes += 1
 
     def where(self, frame: str, other: str) -> Placement:
         """Return where a frame is in another one.
@@ -143,12 +131,3 @@ class FrameTree:
             name, step = self._parents[name]
             found[name] = here = here.then(step)
         return found
-
-
-def _equal(one: Placement, other: Placement) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-def points_in(where: Placement, points_m: ArrayLike) -> np.ndarray:
-    """Return points, shape ``(..., 3)``, of a frame in the frame that it is placed in."""
-    return np.asarray(points_m, np.float64) @ where.rotation.T + where.translation_m

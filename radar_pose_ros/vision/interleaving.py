@@ -11,6 +11,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -95,16 +97,32 @@ class Counts:
 
     Attributes
     ----------
-    taken, late, repeated : int
-        Of these the last two were refused.
+    taken, late, ahead, repeated : int
+        Of these only the first are in windows.
     resets : int
-        How often one of them showed that time went back; these were taken.
+        How often one of them, which was taken, showed that time went back.
     """
 
     taken: int = 0
     late: int = 0
+    ahead: int = 0
     repeated: int = 0
     resets: int = 0
+
+
+class Offset(NamedTuple):
+    """How far the stamps of a view are from those of the others that go on meanwhile.
+
+    Attributes
+    ----------
+    by_s : float
+        Ahead; what is late is less than 0.
+    others : tuple of int
+        These views. If it is one, nobody can tell which of the two is wrong.
+    """
+
+    by_s: float
+    others: tuple[int, ...]
 
 
 class Interleaver:
@@ -113,10 +131,16 @@ class Interleaver:
     A shot may arrive after younger ones of other views, or of its own: up to ``late_s`` it is
     sorted in, and its window is the one it would have had in time, but for what comes later still.
 
-    Time went back, as when a recording is played again, if a view's shot is older than that
-    view's newest by more than ``longest_s``: everything before is forgotten. So it is if a view's
-    late shots go on for longer than ``longest_s`` while no view has one in time: then what they
-    are measured by was itself wrong. A camera whose images always come very late is only late.
+    Lateness is measured from the newest shot that no other view contradicts: one of another view
+    is not older by more than ``longest_s``. So no view alone makes the others late; where no two
+    agree, it is measured from the newest shot of all. Views count while they go on: not those
+    that have not fired while another one's stamps rose by ``longest_s``. A view alone that is
+    ahead by more is left out: its shots are withdrawn as soon as one of another view is taken.
+
+    Time went back, as when a recording is played again, if a shot is older than its view's newest
+    by more than ``longest_s``, and so is the one after it, of whatever view, without another one
+    in time between: everything before is forgotten, the first of the two as well. One such shot
+    is only late. Time went back, too, if shots turn out to be ahead that were in windows.
 
     Parameters
     ----------
@@ -125,13 +149,14 @@ class Interleaver:
     longest_s : float
         A shot that is older is not in a window any more, and no two further apart belong together.
     late_s : float, optional
-        A shot that is older than the newest of all views by more is refused; at most
-        ``longest_s``, which it is by default.
+        A shot that is late by more is refused; at most ``longest_s``, which it is by default.
 
     Attributes
     ----------
     counts : tuple of Counts
         By view, since the beginning.
+    offsets : list of (Offset or None)
+        By view, why its last shot was refused as late or will be withdrawn; None if neither.
 
     Raises
     ------
@@ -163,7 +188,13 @@ class Interleaver:
         """Forget all shots, not what was counted."""
         self._shots: list[list[Shot]] = [[] for _ in self.cameras]
         self._newest_s = -np.inf
-        self._late_since_s = [np.inf] * len(self.cameras)
+        views = range(len(self.cameras))
+        self.offsets: list[Offset | None] = [None for _ in views]
+        self._last_s: list[float | None] = [None for _ in views]
+        # Of each view, and each other one: the stamp of its first shot since that one fired.
+        self._since_s: list[list[float | None]] = [[None for _ in views] for _ in views]
+        self._ahead_s = [np.inf for _ in views]  # the first shot that was too far ahead
+        self._straggler: tuple[int, float] | None = None
 
     def push(
         self, view: int, stamp_s: float, keypoints_px: ArrayLike, confidence: ArrayLike
@@ -184,7 +215,8 @@ class Interleaver:
         Returns
         -------
         Window or None
-            None if the shot came too late, or is a second one of this view and stamp.
+            None if the shot came too late, or is a second one of this view and stamp. That of a
+            shot that is too far ahead is worth nothing; see ``offsets``.
 
         Raises
         ------
@@ -193,14 +225,10 @@ class Interleaver:
             or than before.
         """
         shot = self._checked(view, stamp_s, keypoints_px, confidence)
-        counts, mine = self.counts[view], self._shots[view]
-        if mine and mine[-1].stamp_s - shot.stamp_s > self.longest_s + _ROUNDED_S:
-            counts.resets += 1
-            self.clear()
-        elif self._newest_s - shot.stamp_s > self.late_s + _ROUNDED_S:
-            since_s = min(self._late_since_s[view], shot.stamp_s)
-            if shot.stamp_s - since_s <= self.longest_s + _ROUNDED_S:
-                self._late_since_s[view] = since_s
+        counts = self.counts[view]
+        newest_s = self._shots[view][-1].stamp_s if self._shots[view] else -np.inf
+        if newest_s - shot.stamp_s > self.longest_s + _ROUNDED_S:
+            if not self._goes_on_from_straggler(view, shot.stamp_s):
                 counts.late += 1
                 return None
             counts.resets += 1
@@ -210,12 +238,72 @@ class Interleaver:
         if place < len(mine) and mine[place].stamp_s == shot.stamp_s:
             counts.repeated += 1
             return None
+        others = self._note(view, shot.stamp_s)
+        reference_s = self._reference_s(shot.stamp_s, others)
+        by_s = shot.stamp_s - reference_s
+        late = by_s < -self.late_s - _ROUNDED_S
+        ahead = by_s > self.longest_s + _ROUNDED_S
+        self.offsets[view] = Offset(by_s, others) if late or ahead else None
+        if late:
+            counts.late += 1
+            return None
         mine.insert(place, shot)
         counts.taken += 1
-        self._late_since_s = [np.inf] * len(self.cameras)
-        self._newest_s = max(self._newest_s, shot.stamp_s)
+        self._straggler = None
+        self._ahead_s[view] = min(self._ahead_s[view], shot.stamp_s) if ahead else np.inf
+        self._newest_s = max(self._newest_s, reference_s)
+        if not ahead:
+            self._withdraw(view, reference_s)
         self._forget()
         return self._window(view, shot.stamp_s)
+
+    def _goes_on_from_straggler(self, view: int, stamp_s: float) -> bool:
+        """Whether this is the second shot in a row from long ago; note it."""
+        before, self._straggler = self._straggler, (view, stamp_s)
+        if before is None or abs(stamp_s - before[1]) > self.longest_s + _ROUNDED_S:
+            return False
+        return view != before[0] or stamp_s > before[1]
+
+    def _note(self, view: int, stamp_s: float) -> tuple[int, ...]:
+        """Note that a view fired; return which others go on meanwhile."""
+        shots, mine = self._shots[view], self._since_s[view]
+        self._last_s[view] = max(stamp_s, shots[-1].stamp_s) if shots else stamp_s
+        for other, theirs in enumerate(self._since_s):
+            theirs[view] = None
+            since_s = mine[other]
+            mine[other] = stamp_s if since_s is None else since_s
+        return tuple(
+            other
+            for other, since_s in enumerate(mine)
+            if other != view
+            and self._last_s[other] is not None
+            and since_s is not None
+            and stamp_s - since_s <= self.longest_s + _ROUNDED_S
+        )
+
+    def _reference_s(self, stamp_s: float, others: Sequence[int]) -> float:
+        """Return from what lateness is measured: the newest stamp that another one is near."""
+        known = [last_s for other in others if (last_s := self._last_s[other]) is not None]
+        stamps = sorted([stamp_s, *known], reverse=True)
+        for newer_s, older_s in pairwise(stamps):
+            if newer_s - older_s <= self.longest_s + _ROUNDED_S:
+                return newer_s
+        return stamps[0]
+
+    def _withdraw(self, view: int, reference_s: float) -> None:
+        """Drop what is too far ahead, as a shot of this view shows."""
+        limit_s = reference_s + self.longest_s + _ROUNDED_S
+        back = False
+        for counts, shots, ahead_s in zip(self.counts, self._shots, self._ahead_s, strict=True):
+            first = bisect_right(shots, limit_s, key=_stamp)
+            dropped = shots[first:]
+            back |= bool(dropped) and dropped[0].stamp_s < ahead_s
+            counts.taken -= len(dropped)
+            counts.ahead += len(dropped)
+            del shots[first:]
+        if back:
+            self.counts[view].resets += 1
+            self._newest_s = reference_s
 
     def _checked(
         self, view: int, stamp_s: float, keypoints_px: ArrayLike, confidence: ArrayLike

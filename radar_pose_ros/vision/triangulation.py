@@ -15,12 +15,15 @@ two views, and that of all that agree with it, is compared with all views. Those
 agree with the best of these points. Its cost is the sum over the views of the squared error times
 c^2, each no larger than at the threshold (MSAC: Torr and Zisserman, CVIU 2000, with all pairs
 instead of random ones).
+
+All of it is computed from the middle of the cameras: in the coordinates of a map, which begin
+thousands of kilometres away, the equations would say nothing of metres.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -68,11 +71,6 @@ class Triangulation:
     errors_px: np.ndarray
     used: np.ndarray
     suspect: np.ndarray
-
-    @property
-    def views(self) -> np.ndarray:
-        """How many views each point is made of, (...)."""
-        return np.asarray(self.used.sum(axis=0))
 
 
 def triangulate(
@@ -140,7 +138,9 @@ def triangulate(
     known = np.isfinite(flat).all(-1) & np.isfinite(weights) & (weights > 0)
     flat = np.where(known[..., None], flat, 0.0)
     weights = np.where(known, weights, 0.0)
-    matrices = np.stack([camera.projection_matrix for camera in cameras])
+    middle_m = np.mean([camera.position_m for camera in cameras], axis=0)
+    near = [replace(camera, position_m=camera.position_m - middle_m) for camera in cameras]
+    matrices = np.stack([camera.projection_matrix for camera in near])
 
     points = _linear(flat, weights, matrices)
     errors = _errors(points, flat, matrices)
@@ -158,7 +158,7 @@ def triangulate(
     covariance = _covariance(points, flat, weights, matrices, noise_px)
     views = (len(cameras), *shape)
     return Triangulation(
-        points_m=points.reshape(*shape, 3),
+        points_m=(points + middle_m).reshape(*shape, 3),
         covariance_m2=covariance.reshape(*shape, 3, 3),
         errors_px=errors.T.reshape(views),
         used=used.T.reshape(views),

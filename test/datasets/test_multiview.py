@@ -15,7 +15,6 @@ from radar_pose_ros.datasets.multiview import (
     interleaved,
     random_shutters,
     simulate,
-    with_dropped,
 )
 from radar_pose_ros.datasets.simulated_poses import simulate_sequence
 from radar_pose_ros.simulation.cameras import PinholeCamera
@@ -78,18 +77,6 @@ def test_random_shutters_keep_the_nearest_shots(rng: np.random.Generator) -> Non
     assert len(random_shutters(whole, 500.0, rng).views[0].stamps_s) == 500
     with pytest.raises(ValueError, match="rate must be positive"):
         random_shutters(whole, 0.0, rng)
-
-
-def test_dropped_shots(rng: np.random.Generator) -> None:
-    whole = synchronous(2, 2000)
-    thinned = with_dropped(whole, 0.25, rng)
-    for view in thinned.views:
-        assert len(view.stamps_s) == pytest.approx(1500, abs=60)
-        assert_close(view.stamps_s, 5.0 + view.keypoints_px[:, 0, 0].astype(float) / 50)
-    assert len(with_dropped(whole, 1.0, rng).views[0].stamps_s) == 0
-    assert len(with_dropped(whole, 0.0, rng).views[1].stamps_s) == 2000
-    with pytest.raises(ValueError, match="want a share from 0 to 1, got -1"):
-        with_dropped(whole, -1, rng)
 
 
 def test_truth_between_frames_is_a_cubic() -> None:

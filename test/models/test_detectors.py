@@ -17,7 +17,7 @@ from radar_pose_ros.models import detectors, weights
 from radar_pose_ros.models.detector_outputs import decode
 from radar_pose_ros.models.detectors import KeypointDetector, Settings, load
 from radar_pose_ros.models.heatmaps import soft_argmax
-from radar_pose_ros.models.pose_resnet import PoseResNet, PoseResNetConfig, normalise_images
+from radar_pose_ros.models.pose_resnet import PoseResNet, PoseResNetConfig
 from radar_pose_ros.skeleton.definitions import HUPR14
 
 pytest.importorskip("onnx", reason="needs onnx, which makes the files to test with")
@@ -151,8 +151,9 @@ def test_pose_resnet_from_a_file_is_the_network(
     image = np.random.default_rng(0).integers(0, 255, (68, 96, 3), np.uint8)
     keypoints, confidence = load(path)([image])
     rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
     with torch.inference_mode():
-        maps = network(normalise_images(rgb))[..., :17, :24]
+        maps = network((rgb - mean) / deviation)[..., :17, :24]
     expected = (4 * soft_argmax(maps)).numpy()
     expected[(expected < 0).any(-1) | (expected > (95.5, 67.5)).any(-1)] = np.nan
     found = np.isfinite(expected).all(-1)

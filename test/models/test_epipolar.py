@@ -194,6 +194,32 @@ def test_cameras_in_the_same_place(form: None) -> None:
             assert_close(fused[:, v, s], heatmaps[:, v] * (1.0 if v == s else 0.5))
 
 
+# [m] from the world's origin to the middle of a rig, as of one on a map.
+FAR = torch.tensor([5e6, -4e5, 30.0], dtype=torch.float64)
+
+
+def moved(cameras: Tensor, by_m: Tensor) -> Tensor:
+    made = cameras.clone()
+    made[..., 3] -= cameras[..., :3] @ by_m
+    return made
+
+
+@pytest.mark.parametrize("apart_m", [5.0, 0.01])
+def test_lines_do_not_depend_on_the_world_s_origin(apart_m: float) -> None:
+    """5000 km away cameras 1 cm apart are still two, with the same lines."""
+    one = camera(torch.tensor([3.0, -2, 1.5]).double(), FAR.new_tensor([0.0, 0, 1]), 40.0, 16.0)
+    other = camera(
+        torch.tensor([3.0, apart_m - 2, 1.5]).double(), FAR.new_tensor([0.0, 0.5, 1]), 40.0, 16.0
+    )
+    expected = fundamental_matrices(one, other)
+    got = fundamental_matrices(moved(one, FAR), moved(other, FAR))
+    assert expected.abs().max() > 0
+    assert (got - expected).abs().max() < 1e-6 / apart_m * expected.abs().max()
+    turned = camera(torch.tensor([3.0, -2, 1.5]).double(), FAR, 40.0, 16.0)
+    for by_m in (0 * FAR, FAR):
+        assert not fundamental_matrices(moved(one, by_m), moved(turned, by_m)).any()
+
+
 def test_nothing_negative(form: None) -> None:
     """Around the image is 0, and every line leaves it."""
     cameras = rig(2)

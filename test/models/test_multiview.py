@@ -12,20 +12,22 @@ from tolerances import assert_close
 from radar_pose_ros.datasets.multiview import simulate
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.datasets.simulated_poses import simulate_sequence
-from radar_pose_ros.models import multiview
+from radar_pose_ros.models import multiview, weights
 from radar_pose_ros.models.densewarper import PRESETS, DenseWarper, DenseWarperConfig
-from radar_pose_ros.models.multiview import DenseWarperMethod, crop, move, seen_in, views_of
+from radar_pose_ros.models.multiview import DenseWarperMethod, crop, move, views_of
 from radar_pose_ros.simulation.multiview import rig, shutter_times
 from radar_pose_ros.vision.camera import PinholeCamera
 from radar_pose_ros.vision.comparators import hold_last, instants, windows_of
 from radar_pose_ros.vision.interleaving import Shot, Window
+from radar_pose_ros.vision.triangulation import triangulate
+from radar_pose_ros.vision.windows import aligned
 
 SMALL = DenseWarperConfig(joints=17, size=48, blocks=1, channels=4, dilations=(1,))
 
 
-def recording(still: bool, views: int = 3, distortion: tuple[float, ...] = ()):
+def recording(still: bool, views: int = 3, distortion: tuple[float, ...] = (), seed: int = 0):
     """Somebody seen for half a second by cameras that fire in turn, perfectly."""
-    person = simulate_sequence(0, 1.0, 60.0, "train")
+    person = simulate_sequence(seed, 1.0, 60.0, "train")
     joints = np.repeat(person.joints_m[:1], 60, axis=0) if still else person.joints_m
     moving = PoseSequence("one", "one", "", 60.0, "h36m17", joints, "")
     cameras = [
@@ -93,7 +95,7 @@ def test_the_heatmaps_alone_are_good_to_five_millimetres() -> None:
     own, _ = multiview.heatmaps_of(views, 64)
     read = multiview.soft_argmax(own)[0].double().numpy() - to_heatmap[0, :, None, :, 2]
     read /= to_heatmap[0, :, None, 0, :1]
-    found = multiview.triangulate(read, None, seen.cameras).points_m
+    found = triangulate(read, None, seen.cameras).points_m
     truth = seen.joints_at(np.zeros(1))[0]
     assert np.linalg.norm(found - truth, axis=-1).max() < 0.005
 
@@ -106,23 +108,51 @@ def test_untrained_it_holds_what_was_seen_last() -> None:
     np.testing.assert_array_equal(poses.used, held.used)
 
 
+def test_the_preset_begins_with_what_needs_no_network() -> None:
+    seen = recording(still=False)
+    poses, expected = DenseWarperMethod(DenseWarper(PRESETS["light"]))(seen), aligned(seen)
+    np.testing.assert_allclose(poses.joints_m, expected.joints_m, atol=1e-6)
+    np.testing.assert_allclose(poses.errors_px, expected.errors_px, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_shipped_network_hardly_moves_who_stands_still(seed: int) -> None:
+    """By 2 mm in the mean, where before training it is nothing."""
+    network, _ = weights.network("light", "densewarper")
+    seen = recording(still=True, views=4, seed=seed)
+    moved, expected = DenseWarperMethod(network)(seen).joints_m, aligned(seen).joints_m
+    distance_m = np.linalg.norm(moved - expected, axis=-1)[8:]
+    assert distance_m.mean() < 0.003 and distance_m.max() < 0.008
+
+
 def test_joints_go_on_by_a_share_of_an_even_movement() -> None:
     """Seen at 0.1 s and 0.3 s, 20 px apart: 5 px further 0.1 s later, half of 10."""
     shots = [Shot(t, np.full((3, 2), 100 * t), np.ones(3)) for t in (0.1, 0.3)]
     newest = Shot(0.4, np.full((3, 2), 7.0), np.full(3, 0.8))
     window = Window(0.4, 1, (shots[1], newest), (shots[0], None))
     cameras = recording(still=True, views=2).cameras
-    shown = seen_in([window], cameras, replace(SMALL, extrapolation=0.5))
+    shown = replace(SMALL, extrapolation=0.5).alignment([window], cameras)
     np.testing.assert_allclose(shown.keypoints_px[0, 0], 35.0)
     np.testing.assert_allclose(shown.keypoints_px[0, 1], 7.0)
     assert_close(shown.confidence[0, :, 0], [1.0, 0.8])
-    np.testing.assert_allclose(shown.distance_s, [[0.1, 0.0]], atol=1e-9)
+    np.testing.assert_allclose(shown.age_s, [[0.1, 0.0]], atol=1e-9)
     assert (shown.taken_off_px == 0).all()
-    np.testing.assert_allclose(seen_in([window], cameras, SMALL).keypoints_px[0, 0], 30.0)
+    np.testing.assert_allclose(SMALL.alignment([window], cameras).keypoints_px[0, 0], 30.0)
 
 
-@pytest.mark.parametrize("wait", [False, True])
-def test_views_that_always_disagree_are_reconciled_and_say_so(wait: bool) -> None:
+def test_an_old_shot_counts_less_where_it_is_triangulated() -> None:
+    """A tenth of a second old: a half. Its heatmap is as high as before."""
+    shots = Shot(0.3, np.full((3, 2), 30.0), np.full(3, 0.8))
+    newest = Shot(0.4, np.full((3, 2), 7.0), np.full(3, 0.8))
+    window = Window(0.4, 1, (shots, newest, None), (None, None, None))
+    cameras = recording(still=True).cameras
+    shown = replace(SMALL, fading_s=0.1).alignment([window], cameras)
+    np.testing.assert_allclose(shown.weight[0, :, 0], [0.4, 0.8, 0.0])
+    assert_close(shown.confidence[0, :, 0], [0.8, 0.8, 0.0])
+    np.testing.assert_array_equal(SMALL.alignment([window], cameras).weight, shown.confidence)
+
+
+def test_views_that_always_disagree_are_reconciled_and_say_so() -> None:
     """Of who stands still, seen by views that are always off: the pose of all, and the errors."""
     seen = recording(still=True, distortion=(-0.1, 0.01, 0.001, -0.001))
     rng = np.random.default_rng(5)
@@ -132,15 +162,14 @@ def test_views_that_always_disagree_are_reconciled_and_say_so(wait: bool) -> Non
     )
     seen = replace(seen, views=views)
     network = DenseWarper(replace(SMALL, reconciled=True))
-    poses, held = DenseWarperMethod(network, wait=wait)(seen), hold_last(seen)
+    poses, held = DenseWarperMethod(network)(seen), hold_last(seen)
     together = np.stack([view.keypoints_px[1] for view in seen.views])
-    shown = seen_in(
-        list(windows_of(seen, wait=wait))[-6:-3], seen.cameras, replace(SMALL, reconciled=True)
-    )
+    windows = list(windows_of(seen))[-6:-3]
+    shown = replace(SMALL, reconciled=True).alignment(windows, seen.cameras)
     agreed = shown.keypoints_px[0]
     perfect = [camera.with_perfect_lens for camera in seen.cameras]
-    assert multiview.triangulate(together, None, seen.cameras).errors_px.max() > 3
-    assert multiview.triangulate(agreed, None, perfect).errors_px.max() < 0.01
+    assert triangulate(together, None, seen.cameras).errors_px.max() > 3
+    assert triangulate(agreed, None, perfect).errors_px.max() < 0.01
     np.testing.assert_allclose(poses.joints_m[-5], held.joints_m[-5], atol=0.002)
     np.testing.assert_allclose(poses.errors_px[-5], held.errors_px[-5], atol=0.5)
 

@@ -130,7 +130,7 @@ def test_live_emulated_rig(live: LiveGraph) -> None:
     assert slots.min() == pytest.approx(1, abs=0.01)
     for message in whole[::20]:
         assert (message.header.frame_id, message.skeleton) == ("map", "h36m17")
-        assert message.model == "linear of simulation"
+        assert message.model == "aligned of simulation"
         (person,) = message.poses
         known = np.isfinite(joints(message)).all(-1)
         trust = np.array([keypoint.confidence for keypoint in person.keypoints])
@@ -158,8 +158,9 @@ def test_live_emulated_rig(live: LiveGraph) -> None:
 
 
 def test_live_wrong_and_missing_calibration(live: LiveGraph) -> None:
-    """A camera said to be 10 cm higher is named; one that was never calibrated is left out."""
-    live.start(EMULATOR, seed=3, displaced="camera_1", uncalibrated="camera_3", clip_s=600.0)
+    """A camera said to be 20 cm higher is named; one that was never calibrated is left out."""
+    wrong = {"displaced": "camera_1", "displacement_m": [0.0, 0.0, 0.2]}
+    live.start(EMULATOR, seed=3, uncalibrated="camera_3", clip_s=600.0, **wrong)
     live.start(NODE, input_timeout_s=20.0)
     live.diagnostics()
     stream = Stream(live)
@@ -168,7 +169,7 @@ def test_live_wrong_and_missing_calibration(live: LiveGraph) -> None:
     assert "K is all zero" in message_of(live) and "is missing" not in message_of(live)
     wait_for(live, "without camera_1 it is")
     poses = stream.next(live, 60, lambda message: message.missing_sources == ["camera_3"])
-    assert stream.error_m(poses) < 0.12
+    assert stream.error_m(poses) < 0.16
 
 
 def test_live_recording_is_played_again_and_again(live: LiveGraph, shared_data: Path) -> None:
@@ -320,7 +321,7 @@ def test_live_faults_one_by_one(live: LiveGraph) -> None:
 
     expected = made.joints_m @ WORLD_TURN.T + WORLD_AT
     three = round_at(1.0)
-    assert three.missing_sources == ["camera_3"] and three.model == "linear of test"
+    assert three.missing_sources == ["camera_3"] and three.model == "aligned of test"
     np.testing.assert_allclose(joints(three), expected, atol=1e-3)
     made.publish_transforms(VIEWS)
     time.sleep(0.5)
@@ -361,11 +362,107 @@ def test_live_faults_one_by_one(live: LiveGraph) -> None:
         lambda: value(live, "dropped: camera_0/pose2d: skeleton cannot be used"), what="a refusal"
     )
 
-    # Time goes back by an hour: a new stream, as exact as the old one.
+    # Time goes back by an hour: a new stream but for its first shot, as exact as the old one.
+    assert fire("camera_0", -3600.1) is None
     back = round_at(-3600.0, "camera_2")
     np.testing.assert_allclose(joints(back), expected, atol=1e-3)
     live.wait(lambda: value(live, "streams begun anew after a jump back in time"), what="a count")
     assert "time went back, a new stream begins" in live.printed()
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_live_camera_with_a_clock_of_its_own(live: LiveGraph, count: int) -> None:
+    """A second ahead: it alone is left out, by name, and back when its clock is right."""
+    views = VIEWS[:count]
+    wrong = views[-1]
+    made = HandMadeRig(live, views)
+    live.start(NODE, views=" ".join(views), input_timeout_s=20.0)
+    live.diagnostics()
+    stream = Stream(live)
+    made.wait()
+    made.publish_cameras()
+    made.publish_transforms(views)
+    time.sleep(0.5)
+    fired = iter(range(10000))
+
+    def play(shots: int, ahead_s: float) -> list[Any]:
+        """Let views fire in turn, evenly; return the poses of these shots."""
+        begin = len(stream.poses)
+        for _ in range(shots):
+            number = next(fired)
+            view = views[number % count]
+            made.fire(view, number / 50 + (ahead_s if view == wrong else 0.0))
+            time.sleep(0.01)
+        time.sleep(0.3)
+        return stream.poses[begin:]
+
+    def play_until(sentence: str, ahead_s: float) -> str:
+        for _ in range(20):
+            play(count * 10, ahead_s)
+            if sentence in message_of(live):
+                return message_of(live)
+        pytest.fail(f"no {sentence!r}: {message_of(live)}\n{live.printed()}")
+
+    expected = made.joints_m @ WORLD_TURN.T + WORLD_AT
+    poses = play(count * 30, 1.0)
+    if count == 2:
+        said = play_until("camera_0's stamps are 1.0 s behind camera_1's and left out", 1.0)
+        assert "of two views nobody can tell which" in said and not poses
+    else:
+        said = play_until(f"{wrong}'s stamps are 1.0 s ahead of the others'", 1.0)
+        assert len(poses) > 0.8 * 30 * (count - 1)
+        assert all(message.missing_sources == [wrong] for message in poses[count:])
+        np.testing.assert_allclose(joints(poses[-1]), expected, atol=1e-3)
+        assert value(live, f"dropped: {wrong}: shots ahead of all others")
+    assert "is missing" not in said
+
+    poses = play(count * 30, 0.0)
+    assert poses[-1].missing_sources == []
+    np.testing.assert_allclose(joints(poses[-1]), expected, atol=1e-3)
+    wait_for(live, "stamps are", there=False)
+
+
+def test_live_rig_of_two_with_one_unplugged(live: LiveGraph) -> None:
+    """No poses, the reason and the view by name; and again as before when it is back."""
+    live.start(EMULATOR, seed=3, views="camera_0 camera_1")
+    live.start(NODE, views="camera_0 camera_1", input_timeout_s=20.0)
+    live.diagnostics()
+    stream = Stream(live)
+    stream.begin()
+    assert live.set(EMULATOR, "silent", "camera_1")[0]
+    wait_for(live, "no poses: they take two views or more")
+    assert "camera_1 is missing" in message_of(live)
+    count = len(stream.poses)
+    time.sleep(1.0)
+    assert len(stream.poses) == count
+    assert live.set(EMULATOR, "silent", "")[0]
+    stream.next(live, 20, lambda message: not message.missing_sources)
+    wait_for(live, "no poses", there=False)
+
+
+def test_live_network_with_views_that_fail(live: LiveGraph) -> None:
+    """One never calibrated, one unplugged and back: poses of what is left, near the truth."""
+    presets = {
+        (entry["model"], entry["preset"])
+        for entry in weights.read_manifest(weights.weights_directory())
+    }
+    if ("densewarper", "light") not in presets:
+        pytest.skip("weights/manifest.json has no weights light of densewarper yet")
+    live.start(EMULATOR, seed=3, uncalibrated="camera_3", clip_s=600.0)
+    live.start(NODE, method="densewarper", weights="light", every=4, input_timeout_s=20.0)
+    live.diagnostics()
+    stream = Stream(live)
+    live.wait(lambda: len(stream.poses) > 5, 90.0, "poses")
+    wait_for(live, "camera_3 is left out: camera not known: camera_info: camera not calibrated")
+    three = stream.next(live, 10, lambda message: message.missing_sources == ["camera_3"])
+    assert stream.error_m(three) < 0.12
+    assert live.set(EMULATOR, "silent", "camera_1")[0]
+    both = ["camera_1", "camera_3"]
+    stream.next(live, 10, lambda message: message.missing_sources == both)
+    wait_for(live, "camera_1 is missing")
+    assert live.set(EMULATOR, "silent", "")[0]
+    stream.next(live, 10, lambda message: message.missing_sources == ["camera_3"])
+    wait_for(live, "is missing", there=False)
 
 
 def save_identity(folder: Path) -> Path:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from radar_pose_ros.datasets.simulated_rigs import SimulatedRig
 from radar_pose_ros.skeleton.definitions import BODY25B, H36M17
 from radar_pose_ros.vision.camera import PinholeCamera
 from radar_pose_ros.vision.comparators import Poses
 from radar_pose_ros.vision.frames import placement
-from radar_pose_ros.vision.interleaving import Interleaver
+from radar_pose_ros.vision.interleaving import Interleaver, Offset
 
 if TYPE_CHECKING:
     from radar_pose_ros.nodes.people import Person
@@ -35,17 +36,123 @@ def test_the_same_person_is_taken_as_long_as_there() -> None:
 
     choice = PersonChoice()
     tracked = [person(7, 0.4), person(8, 0.9), person(9, 1.0, known=False)]
-    chosen, others = choice.choose(tracked)
+    chosen, others = choice.choose(tracked, "h36m17")
     assert chosen is tracked[1] and others == 1
     later = [person(7, 0.99), person(8, 0.1)]
-    assert choice.choose(later)[0] is later[1]
+    assert choice.choose(later, "h36m17")[0] is later[1]
     gone = [person(7, 0.2), person(10, 0.3)]
-    assert choice.choose(gone)[0] is gone[1]
-    assert choice.choose([]) == (None, 0)
+    assert choice.choose(gone, "h36m17")[0] is gone[1]
+    assert choice.choose([], "h36m17") == (None, 0)
     # detectors that do not track: always the surest; and those that state no confidence
     unknown = [person(-1, 0.2), person(-1, 0.6)]
-    assert choice.choose(unknown)[0] is unknown[1]
-    assert choice.choose([unknown[0], unknown[1], person(-1, np.nan)])[0] is unknown[1]
+    assert choice.choose(unknown, "h36m17")[0] is unknown[1]
+    more = [*unknown, person(-1, np.nan)]
+    assert choice.choose(more, "h36m17")[0] is unknown[1]
+
+
+def test_without_ids_the_person_nearest_to_the_last_pose_is_taken() -> None:
+    """By the joints that both know; else the surest."""
+    from radar_pose_ros.nodes.people import Person
+    from radar_pose_ros.nodes.rig import PersonChoice
+
+    def standing(u_px: float, confidence: float, known: slice) -> Person:
+        keypoints = np.full((17, 2), np.nan)
+        keypoints[known] = [u_px, 300.0]
+        return Person(keypoints, np.full(17, confidence), confidence)
+
+    near, far = standing(210.0, 0.2, slice(0, 9)), standing(400.0, 0.9, slice(0, 17))
+    expected = np.full((17, 2), np.nan)
+    expected[:9] = [200.0, 300.0]
+    choice = PersonChoice()
+    assert choice.choose([far, near], "h36m17", expected) == (near, 1)
+    assert choice.choose([far, near], "h36m17")[0] is far
+    expected[:9], expected[9:] = np.nan, [200.0, 300.0]  # of the near one nothing is known there
+    assert choice.choose([far, near], "h36m17", expected)[0] is far
+    assert choice.choose([far, near], "h36m17", np.full((17, 2), np.nan))[0] is far
+
+
+def test_two_people_whose_confidences_alternate_are_not_mixed() -> None:
+    """Four cameras, two people 1.5 m apart: every pose is of one of them, and of the same one."""
+    from radar_pose_ros.nodes.people import Person
+    from radar_pose_ros.nodes.rig import LastPose, PersonChoice
+    from radar_pose_ros.vision.windows import METHODS
+
+    rig = SimulatedRig(("a", "b", "c", "d"), clip_s=3.0, seed=1, motion="walk")
+    one = rig.recording(0)
+    apart_m = np.array([0.9, 1.2, 0.0])
+    cameras = list(one.cameras)
+    stamps, views, _ = one.in_order()
+    truth_m = one.joints_at(stamps)
+
+    def errors_m(follow: bool) -> np.ndarray:
+        """Return how far each pose's joints are, on the median, from the first person."""
+        interleaver, last, choice = Interleaver("abcd", 0.5), LastPose(0.5), PersonChoice()
+        found = []
+        for number, (stamp_s, view) in enumerate(zip(stamps, views, strict=True)):
+            seen = (cameras[view].project(truth_m[number] + k * apart_m) for k in range(2))
+            # One is surer in each view's every third shot, but never in all views.
+            sure = (0.5, 0.9) if number >= 8 and (number // 4 + view) % 3 == 0 else (0.7, 0.6)
+            people = [
+                Person(pixels, np.full(17, trust), trust)
+                for pixels, trust in zip(seen, sure, strict=True)
+            ]
+            expected = last.seen_by(cameras[view], stamp_s) if follow else None
+            person, others = choice.choose(people, "h36m17", expected)
+            assert person is not None and others == 1
+            window = interleaver.push(view, stamp_s, person.keypoints, person.joint_confidence)
+            assert window is not None
+            if len(window.missing) <= 2:
+                poses = METHODS["linear"]([window], cameras)
+                last.take(poses, 0, cameras)
+                away_m = np.linalg.norm(poses.joints_m[0] - truth_m[number], axis=-1)
+                found.append(np.nanmedian(away_m))
+        return np.array(found)
+
+    assert errors_m(follow=True).max() < 0.1
+    assert (errors_m(follow=False) > 0.3).mean() > 0.1
+
+
+def test_a_pose_that_most_views_do_not_agree_with_is_not_followed() -> None:
+    from radar_pose_ros.nodes.rig import LastPose
+
+    joints_m = np.random.default_rng(0).uniform((-0.3, -0.3, 0.0), (0.3, 0.3, 1.7), (17, 3))
+    cameras = [
+        PinholeCamera.looking_at((x, y, 1.0), (0.0, 0.0, 0.9), 600.0, SIZE_PX)
+        for x, y in ((4.0, 0.0), (0.0, 4.0), (-4.0, 0.0), (0.0, -4.0))
+    ]
+
+    def poses(*errors_px: float) -> Poses:
+        errors = np.broadcast_to(np.array(errors_px)[None, :, None], (1, 4, 17))
+        nothing = np.full((1, 17, 3, 3), np.nan)
+        return Poses(np.array([5.0]), joints_m[None], nothing, errors, errors < 30)
+
+    last = LastPose(0.5)
+    assert last.seen_by(cameras[0], 5.1) is None
+    last.take(poses(3, 9, 12, 90), 0, cameras)  # of a person of 250 px
+    expected = last.seen_by(cameras[0], 5.4)
+    assert expected is not None
+    np.testing.assert_allclose(expected, cameras[0].project(joints_m))
+    assert last.seen_by(cameras[0], 5.6) is None  # too long ago
+    last.take(poses(3, 9, 80, 90), 0, cameras)  # two of four
+    assert last.seen_by(cameras[0], 5.1) is None
+    last.take(poses(3, 9, np.nan, 90), 0, cameras)  # two of three
+    assert last.seen_by(cameras[0], 5.1) is not None
+    last.clear()
+    assert last.seen_by(cameras[0], 5.1) is None
+
+
+def test_what_is_said_of_clocks() -> None:
+    from radar_pose_ros.nodes.rig import clock_warning
+
+    views = ("a", "b", "c")
+    assert clock_warning("b", None, views) == ""
+    ahead = clock_warning("b", Offset(1.02, (0, 2)), views)
+    assert ahead == "b's stamps are 1.0 s ahead of the others': it is left out"
+    late = clock_warning("b", Offset(-0.84, (0, 2)), views)
+    assert late == "b's shots are 0.8 s late, or its clock is behind: they are left out"
+    two = clock_warning("b", Offset(-2.0, (2,)), views)
+    assert two.startswith("b's stamps are 2.0 s behind c's and left out: one of two clocks")
+    assert two.endswith("of two views nobody can tell which")
 
 
 def test_other_skeletons_are_converted_with_their_confidence() -> None:
@@ -145,13 +252,13 @@ class Stream:
         self._interleaver = Interleaver(["a", "b", "c"], 0.5)
 
     def push(self, view: int, stamp_s: float) -> list[tuple[float, int]]:
-        from radar_pose_ros.nodes.rig import Due, Shot
+        from radar_pose_ros.nodes.rig import Due, ViewMessage
 
         nothing = np.zeros((17, 2)), np.ones(17)
         window = self._interleaver.push(view, stamp_s, *nothing)
         assert window is not None
-        shot = Shot(view, round(stamp_s * 1e9), stamp_s, *nothing, None, "")
-        return self.told(self.instants.add(Due(window, shot)))
+        message = ViewMessage(view, round(stamp_s * 1e9), stamp_s, *nothing, None, "")
+        return self.told(self.instants.add(Due(window, message)))
 
     @staticmethod
     def told(ready: list[Due]) -> list[tuple[float, int]]:

@@ -152,6 +152,26 @@ def test_rig_stands_all_around(rng: np.random.Generator) -> None:
         rig(0, [0, 0, 1], rng)
 
 
+def test_a_rig_of_two_does_not_face_itself() -> None:
+    """Their rays are 30 to 90 degrees apart on the floor, unless a range is said."""
+    target = np.array([1.0, 2.0, 1.0])
+
+    def between(ranges: CameraRanges | None, seed: int) -> float:
+        rays = [
+            target[:2] - camera.position_m[:2]
+            for camera in rig(2, target, np.random.default_rng(seed), ranges)
+        ]
+        cosine = rays[0] @ rays[1] / np.linalg.norm(rays[0]) / np.linalg.norm(rays[1])
+        return float(np.degrees(np.arccos(cosine)))
+
+    angles = [between(None, seed) for seed in range(200)]
+    assert 30 <= min(angles) < 40 and 80 < max(angles) <= 90
+    assert max(between(CameraRanges(), seed) for seed in range(50)) > 150
+    first = [rig(2, target, np.random.default_rng(seed))[0].position_m for seed in range(200)]
+    around = np.arctan2(*(np.array(first) - target)[:, 1::-1].T)
+    assert np.histogram(around, 4, (-np.pi, np.pi))[0].min() > 30  # to all sides
+
+
 def walking(stamps_s: np.ndarray) -> np.ndarray:
     """A metre per second along y, in H36M17."""
     joints = mapping.convert(standing(), "hupr14", "h36m17")

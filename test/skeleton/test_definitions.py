@@ -12,6 +12,7 @@ from radar_pose_ros.skeleton.definitions import (
     BODY25B,
     COCO17,
     H36M17,
+    HALPE26,
     HUPR14,
     MPI17,
     SKELETONS,
@@ -63,6 +64,10 @@ def test_openpose_and_mpi_are_published_orders() -> None:
     assert [BODY25B.index(name) for name in wrists] == [9, 10, 21, 24, 0]
     assert (BODY25.index("neck"), BODY25.index("pelvis"), BODY25.root) == (1, 8, 8)
     assert (BODY25B.index("upper_neck"), BODY25B.index("head_top")) == (17, 18)
+    assert HALPE26.joints[:17] == COCO17.joints  # the rest as in Halpe-FullBody and Pose2Sim
+    extra = ("head_top", "upper_neck", "pelvis", "left_big_toe", "right_big_toe")
+    extra += ("left_small_toe", "right_small_toe", "left_heel", "right_heel")
+    assert [HALPE26.index(name) for name in extra] == [*range(17, 26)] and HALPE26.root == 19
     parents = (-1, 16, 15, 2, 3, 4, 2, 6, 7, 0, 9, 10, 0, 12, 13, 0, 2)
     assert MPI17.parents() == parents and MPI17.index("left_wrist") == 8
 

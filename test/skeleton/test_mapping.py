@@ -14,6 +14,7 @@ from radar_pose_ros.skeleton.definitions import (
     CMU23,
     COCO17,
     H36M17,
+    HALPE26,
     HUPR14,
     KINECT25,
     LSP14,
@@ -142,6 +143,11 @@ def test_kinect_s_head_is_no_crown() -> None:
         (
             BODY25B,
             {"upper_neck": 1.5, "head_top": 1.75, "nose": 1.58},
+            {"pelvis": 1.0, "thorax": 1.45, "spine": 1.225, "head": 1.75, "nose": 1.58},
+        ),
+        (
+            HALPE26,
+            {"upper_neck": 1.5, "head_top": 1.75, "nose": 1.58, "pelvis": 0.96},
             {"pelvis": 1.0, "thorax": 1.45, "spine": 1.225, "head": 1.75, "nose": 1.58},
         ),
         (

@@ -105,6 +105,24 @@ def test_no_ray_where_the_lens_does_not_reach() -> None:
     assert np.isnan(camera.ray(pixels)).any(-1).tolist() == [False, True, True, False]
 
 
+def test_what_a_lens_folds_back_is_not_seen() -> None:
+    """x (1 - 0.3 x^2) is largest at x = 1 / sqrt(0.9), 46.5 degrees off the axis.
+
+    At 60 degrees it is 0.1 sqrt(3): it would be back in the image, at 673 px.
+    """
+    camera = PinholeCamera(
+        (1000.0, 1000.0), (500.0, 500.0), (1000, 1000), np.eye(3), np.zeros(3), (-0.3, 0, 0, 0)
+    )
+    angles = np.radians([20.0, 46.0, 47.0, 60.0, 75.0])
+    for axis in ([1.0, 0, 0], [0, -1.0, 0], [0.6, 0.8, 0]):
+        points = np.cos(angles)[:, None] * [0, 0, 1] + np.sin(angles)[:, None] * np.array(axis)
+        seen = np.isfinite(camera.project(points)).all(-1)
+        assert seen.tolist() == [True, True, False, False, False]
+        assert camera.sees(points).tolist() == [True, False, False, False, False]
+    back = camera.undistort(camera.project(points[:2]))
+    np.testing.assert_allclose(back, camera.with_perfect_lens.project(points[:2]), atol=1e-5)
+
+
 @pytest.mark.parametrize("lens", LENSES.values(), ids=LENSES)
 def test_rays_lead_to_the_points(lens: tuple[float, ...], rng: np.random.Generator) -> None:
     camera = lens_camera(lens)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from radar_pose_ros.vision.frames import HERE, FrameTree, Placement, placement, points_in
+from radar_pose_ros.vision.frames import HERE, FrameTree, Placement, placement
 
 HALF = np.sqrt(0.5)
 LEFT = (0.0, 0.0, HALF, HALF)  # a quarter turn about z: x becomes y
@@ -25,9 +25,9 @@ def test_a_quarter_turn_on_paper() -> None:
     tree.put("cart", "camera", placement((2.0, 0.0, 1.0), (0.0, 0.0, 0.0, 1.0)))
     found = tree.where("camera", "map")
     np.testing.assert_allclose(found.translation_m, [10.0, 2.0, 1.0], atol=1e-12)
-    np.testing.assert_allclose(points_in(found, [1.0, 0.0, 0.0]), [10.0, 3.0, 1.0], atol=1e-12)
-    back = tree.where("map", "camera")
-    np.testing.assert_allclose(points_in(back, [10.0, 3.0, 1.0]), [1.0, 0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(matrix(found) @ [1, 0, 0, 1], [10.0, 3.0, 1.0, 1], atol=1e-12)
+    back = matrix(tree.where("map", "camera"))
+    np.testing.assert_allclose(back @ [10, 3, 1, 1], [1.0, 0.0, 0.0, 1], atol=1e-12)
     np.testing.assert_array_equal(matrix(tree.where("cart", "cart")), np.eye(4))
 
 
@@ -47,13 +47,10 @@ def test_chains_are_products_of_matrices(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(matrix(tree.where("e", "b")), np.linalg.inv(expected), atol=1e-12)
 
 
-def test_the_newest_counts_and_only_news_is_a_change() -> None:
+def test_the_newest_counts() -> None:
     tree = FrameTree()
     tree.put("map", "camera", placement((1.0, 0.0, 0.0), LEFT))
-    tree.put("map", "camera", placement((1.0, 0.0, 0.0), LEFT))
-    assert tree.changes == 1
     tree.put("map", "camera", placement((2.0, 0.0, 0.0), LEFT))
-    assert tree.changes == 2
     assert tree.where("camera", "map").translation_m[0] == 2.0
 
 

@@ -23,8 +23,8 @@ def taken(interleaver: Interleaver, view: int, stamp_s: float, value: float = 0.
     return window
 
 
-def counted(interleaver: Interleaver) -> list[tuple[int, int, int, int]]:
-    return [(c.taken, c.late, c.repeated, c.resets) for c in interleaver.counts]
+def counted(interleaver: Interleaver) -> list[tuple[int, int, int, int, int]]:
+    return [(c.taken, c.late, c.ahead, c.repeated, c.resets) for c in interleaver.counts]
 
 
 def test_three_cameras_in_turn() -> None:
@@ -82,7 +82,7 @@ def test_what_arrives_out_of_order_is_sorted_in() -> None:
     before = newest.before[0]
     assert before is not None and before.stamp_s == 0.03
     assert push(interleaver, 2, 0.0199) is None
-    assert counted(interleaver) == [(3, 0, 0, 0), (2, 0, 0, 0), (1, 1, 0, 0)]
+    assert counted(interleaver) == [(3, 0, 0, 0, 0), (2, 0, 0, 0, 0), (1, 1, 0, 0, 0)]
 
 
 def test_the_order_of_arrival_does_not_matter_in_the_end(rng: np.random.Generator) -> None:
@@ -104,19 +104,46 @@ def test_a_second_shot_of_the_same_stamp_is_refused() -> None:
     taken(interleaver, 0, 1.0, value=5.0)
     assert push(interleaver, 0, 1.0, value=6.0) is None
     assert_close(taken(interleaver, 1, 1.0).keypoints_px[0, 0, 0], 5.0)
-    assert counted(interleaver) == [(1, 0, 1, 0), (1, 0, 0, 0), (0, 0, 0, 0)]
+    assert counted(interleaver) == [(1, 0, 0, 1, 0), (1, 0, 0, 0, 0), (0, 0, 0, 0, 0)]
 
 
 def test_a_jump_back_in_time_empties_it() -> None:
     interleaver = Interleaver(CAMERAS, longest_s=0.1)
     for view in range(3):
         taken(interleaver, view, 100.0 + 0.01 * view)
-    start = taken(interleaver, 1, 5.0)
-    assert start.missing == (0, 2)
-    assert taken(interleaver, 0, 5.01).missing == (2,)
-    assert [count.resets for count in interleaver.counts] == [0, 1, 0]
+    assert push(interleaver, 1, 5.0) is None  # it may be a straggler
+    assert taken(interleaver, 0, 5.01).missing == (1, 2)
+    assert taken(interleaver, 2, 5.02).missing == (1,)
+    assert taken(interleaver, 1, 5.03).missing == ()
+    assert [count.resets for count in interleaver.counts] == [1, 0, 0]
+    assert [count.late for count in interleaver.counts] == [0, 1, 0]
     interleaver.clear()
     assert taken(interleaver, 2, 1.0).missing == (0, 1)
+
+
+@pytest.mark.parametrize("cameras", [CAMERAS[:1], CAMERAS[:2], CAMERAS])
+def test_a_recording_that_is_played_again_loses_one_shot(cameras: tuple[str, ...]) -> None:
+    interleaver = Interleaver(cameras, longest_s=0.1)
+    steps = [(number % len(cameras), 50 + number / 50) for number in range(60)]
+    for _ in range(3):
+        refused = [push(interleaver, *step) is None for step in steps]
+        assert not any(refused[2:])
+    assert sum(count.resets for count in interleaver.counts) == 2
+    assert sum(count.late for count in interleaver.counts) == 2
+
+
+def test_one_straggler_empties_nothing() -> None:
+    """Nor do others after it, each with one in time between."""
+    interleaver = Interleaver(CAMERAS, longest_s=0.1)
+    for number in range(30):
+        window = taken(interleaver, number % 3, 50 + number / 50)
+        assert window.missing == tuple(view for view in (0, 1, 2) if view > number)
+        if number > 10 and number % 3 == 1:
+            assert push(interleaver, 1, 48 + number / 50) is None
+    # Two in a row, but the second is not later than the first.
+    assert push(interleaver, 0, 49.0) is None and push(interleaver, 0, 48.9) is None
+    assert [count.late for count in interleaver.counts] == [2, 6, 0]
+    assert not any(count.resets for count in interleaver.counts)
 
 
 def test_a_camera_that_is_always_late_empties_nothing() -> None:
@@ -125,7 +152,88 @@ def test_a_camera_that_is_always_late_empties_nothing() -> None:
         taken(interleaver, 0, stamp)
         assert taken(interleaver, 1, stamp + 0.01).missing == (2,)
         assert push(interleaver, 2, stamp - 2) is None
-    assert counted(interleaver) == [(100, 0, 0, 0), (100, 0, 0, 0), (0, 100, 0, 0)]
+    assert counted(interleaver) == [(100, 0, 0, 0, 0), (100, 0, 0, 0, 0), (0, 100, 0, 0, 0)]
+    offset = interleaver.offsets[2]
+    assert offset is not None and offset.others == (0, 1)
+    assert_close(offset.by_s, -2.01)  # from view 1
+
+
+@pytest.mark.parametrize("views", [3, 4])
+@pytest.mark.parametrize("first", [0, 2])
+def test_one_view_that_is_ahead_is_left_out(views: int, first: int) -> None:
+    """From the second round on; whichever fires first, and it is back when its clock is right."""
+    interleaver = Interleaver([f"camera_{number}" for number in range(views)], longest_s=0.5)
+    wrong = views - 1
+    others = tuple(range(wrong))
+    for number in range(200):
+        view = (number + first) % views
+        window = push(interleaver, view, 10 + number / 60 + (view == wrong))
+        offset = interleaver.offsets[view]
+        if number < 2 * views:
+            continue
+        assert window is not None
+        if view == wrong:
+            assert offset is not None and offset.others == others
+            assert_close(offset.by_s, 1 + 1 / 60)
+        else:
+            assert offset is None and window.missing == (wrong,)
+    counts = interleaver.counts
+    assert sum(count.late for count in counts) <= 1  # of two that have begun, nobody can tell
+    assert sum(count.resets for count in counts) <= 2
+    assert counts[wrong].ahead >= 200 // views - 1
+    for number in range(200, 200 + 2 * views):
+        last = taken(interleaver, (number + first) % views, 10 + number / 60)
+    assert last.missing == () and interleaver.offsets == [None] * views
+
+
+def test_where_no_two_agree_the_newest_is_right() -> None:
+    """After a break of all but two, and with three clocks of their own."""
+    interleaver = Interleaver(CAMERAS, longest_s=0.5)
+    for number in range(9):
+        taken(interleaver, number % 3, number / 30)
+    taken(interleaver, 0, 12.0)
+    assert push(interleaver, 1, 11.49) is None
+    assert [count.resets for count in interleaver.counts] == [0, 0, 0]
+    apart = Interleaver(CAMERAS, longest_s=0.5)
+    refused = [push(apart, n % 3, n / 30 + n % 3) is None for n in range(60)]
+    assert refused[6:] == [True, True, False] * 18
+
+
+def test_with_two_views_nobody_can_tell_who_is_wrong() -> None:
+    """The older one is late; both say by how much they differ, and it ends with the fault."""
+    interleaver = Interleaver(CAMERAS[:2], longest_s=0.5)
+    for number in range(60):
+        window = push(interleaver, number % 2, 10 + number / 60 + number % 2)
+        assert (window is None) is (number % 2 == 0 and number > 0)
+    assert interleaver.offsets[1] is None
+    offset = interleaver.offsets[0]
+    assert offset is not None and offset.others == (1,)
+    assert_close(offset.by_s, -1 + 1 / 60)
+    windows = [push(interleaver, number % 2, 10 + number / 60) for number in range(60, 70)]
+    assert windows[-1] is not None and windows[-1].missing == ()
+
+
+def test_a_view_that_goes_on_alone_is_not_ahead() -> None:
+    interleaver = Interleaver(CAMERAS, longest_s=0.1)
+    for number in range(9):
+        taken(interleaver, number % 3, number / 30)
+    offsets = []
+    for stamp in np.arange(10, 40) / 30:
+        taken(interleaver, 0, stamp)
+        offsets.append(interleaver.offsets[0])
+    # Two shots after 0.1 s, until it is clear that the others have stopped.
+    assert sum(offset is not None for offset in offsets) <= 2 and offsets[-20:] == [None] * 20
+    assert interleaver.counts[0].ahead == 0
+
+
+def test_after_a_break_of_all_no_shot_is_lost() -> None:
+    interleaver = Interleaver(CAMERAS, longest_s=0.1)
+    for number in range(9):
+        taken(interleaver, number % 3, number / 30)
+    for number, view in enumerate((2, 0, 1)):
+        window = taken(interleaver, view, 10 + number / 30)
+    assert window.missing == ()
+    assert counted(interleaver) == [(4, 0, 0, 0, 0)] * 3
 
 
 def test_one_stamp_from_the_future_does_not_silence_the_others_for_ever() -> None:
@@ -133,11 +241,19 @@ def test_one_stamp_from_the_future_does_not_silence_the_others_for_ever() -> Non
     taken(interleaver, 0, 1.0)
     taken(interleaver, 2, 5000.0)
     stamps = 1.02 + np.arange(20) / 50
-    windows = [push(interleaver, 0 if n % 2 else 1, stamp) for n, stamp in enumerate(stamps)]
-    refused = [window is None for window in windows]
+    windows = [taken(interleaver, (n + 1) % 2, stamp) for n, stamp in enumerate(stamps)]
+    assert windows[1].missing == (2,)
+    assert counted(interleaver) == [(11, 0, 0, 0, 0), (10, 0, 0, 0, 1), (0, 0, 1, 0, 0)]
+
+
+def test_nor_does_it_with_two_views() -> None:
+    interleaver = Interleaver(CAMERAS[:2], longest_s=0.1)
+    taken(interleaver, 0, 1.0)
+    taken(interleaver, 1, 5000.0)
+    refused = [push(interleaver, 0, 1.02 + number / 50) is None for number in range(20)]
     # From 1.02 s to 1.12 s they are only late, then it is the stamp of 5000 s that was wrong.
     assert sum(refused) == 6 and not any(refused[6:])
-    assert windows[7] is not None and windows[7].missing == (2,)
+    assert counted(interleaver) == [(15, 6, 0, 0, 1), (0, 0, 1, 0, 0)]
 
 
 def test_what_is_held_does_not_grow() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pose2sim_selection
 import pytest
 from tolerances import assert_close
 
@@ -20,11 +21,6 @@ BODY_25B = [
     "Nose", "LEye", "REye", "LEar", "REar", "LShoulder", "RShoulder", "LElbow", "RElbow",
     "LWrist", "RWrist", "LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle", "Neck", "Head",
     "LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel",
-]
-# Of these Pose2Sim kept all four cameras in more than half of the frames.
-WHOLE = [
-    "RAnkle", "RBigToe", "RSmallToe", "RHeel", "LAnkle", "LBigToe", "LSmallToe", "LHeel", "Neck",
-    "RWrist", "LShoulder", "LElbow", "LWrist",
 ]
 # fmt: on
 
@@ -68,14 +64,32 @@ def test_exact_views_give_exact_points(views: int, steps: int, rng: np.random.Ge
         found = triangulate(pixels, None, cameras, steps=steps)
         np.testing.assert_allclose(found.points_m, points, atol=1e-6)
         assert found.errors_px.shape == (views, 7, 17) and found.errors_px.max() < 1e-5
-        assert (found.views == views).all() and not found.suspect.any()
+        assert found.used.all() and not found.suspect.any()
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_rig_far_from_the_world_s_origin(steps: int, rng: np.random.Generator) -> None:
+    """5000 km, as a map has it: where float64 knows a nanometre, points are known as well."""
+    far_m = np.array([5e6, -4e5, 30.0])
+    cameras, points = rig(rng, 4), person(rng, 60)
+    pixels = np.stack([camera.project(points) for camera in cameras])
+    pixels += rng.normal(0.0, 2.0, pixels.shape)
+    pixels[1, :20] += 200.0
+    expected = triangulate(pixels, None, cameras, steps=steps)
+    there = [replace(camera, position_m=camera.position_m + far_m) for camera in cameras]
+    found = triangulate(pixels, None, there, steps=steps)
+    np.testing.assert_allclose(found.points_m - far_m, expected.points_m, atol=1e-8)
+    np.testing.assert_allclose(found.covariance_m2, expected.covariance_m2, rtol=1e-6)
+    np.testing.assert_allclose(found.errors_px, expected.errors_px, atol=1e-5)
+    np.testing.assert_array_equal(found.used, expected.used)
+    assert not found.used[1, :20].any() and found.used.mean() > 0.9
 
 
 def test_one_point_without_other_axes(rng: np.random.Generator) -> None:
     cameras = rig(rng, 3)
     found = triangulate([c.project([0.1, 0.2, 1.0]) for c in cameras], [1, 0.5, 0.2], cameras)
     np.testing.assert_allclose(found.points_m, [0.1, 0.2, 1.0], atol=1e-6)
-    assert found.covariance_m2.shape == (3, 3) and found.views == 3 and not found.suspect
+    assert found.covariance_m2.shape == (3, 3) and found.used.all() and not found.suspect
 
 
 def test_weights_as_by_hand() -> None:
@@ -154,14 +168,14 @@ def test_one_wrong_view_is_left_out(views: int, rng: np.random.Generator) -> Non
     errors_m = np.linalg.norm(found.points_m - points, axis=-1)
     right = errors_m < 1e-6
     assert right.mean() > 0.9 if views == 3 else right.all()
-    assert (found.views[right] == views - 1).all() and not found.suspect[right].any()
+    assert (found.used.sum(0)[right] == views - 1).all() and not found.suspect[right].any()
     assert (~found.used[wrong, np.arange(60)][right]).all()
     assert (found.errors_px[wrong, np.arange(60)][right] > 30.0).all()
     # With all kept, the points are spoilt and said to be.
     spoilt = triangulate(pixels, None, cameras, threshold_px=np.inf)
     known = np.isfinite(spoilt.points_m).all(-1)  # some would be behind a camera
     assert np.median(np.linalg.norm(spoilt.points_m - points, axis=-1)[known]) > 0.02
-    assert (spoilt.views == views * known).all() and known.mean() > 0.9
+    assert (spoilt.used == known).all() and known.mean() > 0.9
 
 
 def test_two_wrong_views_of_five(rng: np.random.Generator) -> None:
@@ -180,7 +194,7 @@ def test_of_two_views_a_wrong_one_is_only_flagged() -> None:
     pixels = np.array([[[625.0, 500.0]] * 2, [[375.0, 500.0], [375.0, 600.0]]])
     found = triangulate(pixels, None, cameras, threshold_px=20.0)
     assert found.suspect.tolist() == [False, True]
-    assert found.views.tolist() == [2, 2]
+    assert found.used.all()
     assert_close(found.errors_px[:, 1], [50.0, 50.0])  # each takes half of it
 
 
@@ -196,7 +210,7 @@ def test_unknown_views_are_left_out(rng: np.random.Generator) -> None:
     confidence[:3, 4] = 0.0
     found = triangulate(pixels, confidence, cameras)
     np.testing.assert_allclose(found.points_m[:4], points[:4], atol=1e-6)
-    assert found.views.tolist() == [3, 3, 3, 3, 0]
+    assert found.used.sum(0).tolist() == [3, 3, 3, 3, 0]
     assert np.isnan(found.points_m[4]).all() and np.isnan(found.covariance_m2[4]).all()
     assert np.isnan(found.errors_px[:, 4]).all() and not found.suspect[4]
     unknown = [found.errors_px[0, 0], found.errors_px[1, 1], found.errors_px[2, 2]]
@@ -208,7 +222,7 @@ def test_rays_that_do_not_meet_give_no_point() -> None:
     cameras = side_by_side()
     pixels = np.array([[[500.0, 500.0], [400.0, 500.0]], [[500.0, 500.0], [600.0, 500.0]]])
     found = triangulate(pixels, None, cameras)
-    assert np.isnan(found.points_m).all() and (found.views == 0).all()
+    assert np.isnan(found.points_m).all() and not found.used.any()
     same = triangulate(pixels[[0, 0]], None, [cameras[0], cameras[0]])
     assert np.isnan(same.points_m).all()
 
@@ -263,26 +277,40 @@ def trial(recording: Path) -> tuple[list[PinholeCamera], np.ndarray, list[str], 
 def test_pose2sim_s_markers(
     trial: tuple[list[PinholeCamera], np.ndarray, list[str], np.ndarray],
 ) -> None:
-    """Its points are linear ones of the views it kept; the remaining few it interpolated."""
-    cameras, keypoints, names, points = trial
-    nearest_m = np.full(points.shape[:2], np.inf)
-    for count in (4, 3, 2):
-        for views in combinations(range(4), count):
-            found = triangulate(
-                keypoints[list(views), ..., :2],
-                keypoints[list(views), ..., 2],
-                [cameras[view] for view in views],
-                steps=0,
-                threshold_px=np.inf,
-            )
-            distance_m = np.linalg.norm(found.points_m - points, axis=-1)
-            nearest_m = np.fmin(nearest_m, distance_m)
-            if count == 4:
-                medians_m = dict(zip(names, np.nanmedian(distance_m, axis=0), strict=True))
-    assert max(medians_m[name] for name in WHOLE) < 1e-4
-    assert len(WHOLE) == 13 and min(v for k, v in medians_m.items() if k not in WHOLE) > 4e-3
-    assert (nearest_m < 5e-4).mean() > 0.995
-    assert np.median(nearest_m) < 1e-4
+    """All markers in all frames of its file before filtering, with Pose2Sim's selection of views.
+
+    Where it kept all cameras, our linear points are its own within 2 mm. They are not the same:
+    Pose2Sim's equations begin at the calibration's origin, ours amid the cameras, and views
+    disagree by 12 px.
+    """
+    cameras, keypoints, _, points = trial
+    pixels, score = keypoints[..., :2], keypoints[..., 2]
+    matrices = np.stack([camera.projection_matrix for camera in cameras])
+    theirs, kept = pose2sim_selection.select(matrices, pixels, score)
+    count = kept.sum(0)
+    assert count.shape == (100, 21) and (count == 0).sum() == 6  # these it interpolates
+    assert np.linalg.norm(theirs - points, axis=-1)[count > 0].max() < 1e-4  # its selection indeed
+    found = triangulate(pixels, np.where(kept, score, 0.0), cameras, steps=0, threshold_px=np.inf)
+    off_m = np.linalg.norm(found.points_m - points, axis=-1)
+    for cameras_kept in (4, 3, 2):
+        chosen = count == cameras_kept
+        print(
+            f"{100 * chosen.mean():.1f} % of {count.size} points are of {cameras_kept} cameras: "
+            f"median {1e3 * np.median(off_m[chosen]):.2f} mm, most {1e3 * off_m[chosen].max():.2f}"
+        )
+    assert (count == 4).mean() == pytest.approx(0.512, abs=0.001)
+    assert off_m[count == 4].max() < 0.002
+
+
+def test_as_they_are_used_points_are_others_than_pose2sim_s(
+    trial: tuple[list[PinholeCamera], np.ndarray, list[str], np.ndarray],
+) -> None:
+    """We keep more views, and make errors in pixels the smallest: 5.6 mm in the middle."""
+    cameras, keypoints, _, points = trial
+    found = triangulate(keypoints[..., :2], keypoints[..., 2], cameras)
+    off_m = np.linalg.norm(found.points_m - points, axis=-1)
+    assert np.nanmedian(off_m) == pytest.approx(0.0056, abs=0.0003)
+    assert np.nanpercentile(off_m, 90) == pytest.approx(0.052, abs=0.003)
 
 
 def test_a_person_on_that_recording(

@@ -17,9 +17,9 @@ from radar_pose_ros.models.ops import native
 OWN_SHARE = 0.5
 """Of a view's own heatmap in a fused one [DenseWarper's code]."""
 
-# Cameras nearer to each other than this share of their distance from the origin count as one
-# [choice]: 5 micrometres at 5 m.
-_SAME_PLACE = 1e-6
+# Of what a camera's place is the sum of: cameras that are nearer to each other are kept apart by
+# nothing but rounding [choice]. Some 1e-11 m at 5 m from the world's origin, 1e-5 m at 5000 km.
+_SAME_PLACE = 1e-12
 # Below this share of what it is the sum of, a number of a line is what rounding left [choice].
 _TOLERANCE = 1e-12
 
@@ -63,8 +63,8 @@ def fundamental_matrices(target: Tensor, source: Tensor) -> Tensor:
     -------
     Tensor
         float64, ``(..., 3, 3)``: ``F (u, v, 1) = (a, b, c)`` for the pixel in column u and row v
-        is the line ``a x + b y + c = 0``. 0 for cameras in the same place (nearer than a
-        millionth of their distance from the world's origin), which have no such lines.
+        is the line ``a x + b y + c = 0``. 0 for cameras in the same place, as far as float64 can
+        tell, which have no such lines.
 
     Raises
     ------
@@ -74,11 +74,10 @@ def fundamental_matrices(target: Tensor, source: Tensor) -> Tensor:
     _check_matrices("target", target, (3, 4))
     _check_matrices("source", source, (3, 4))
     target, source = target.double(), source.double()
-    inverse, centre = _inverse(target)
-    _, source_centre = _inverse(source)
+    inverse, centre, size = _inverse(target)
+    _, source_centre, source_size = _inverse(source)
     baseline = centre - source_centre  # (..., 3)
-    distance = torch.maximum(centre.norm(dim=-1), source_centre.norm(dim=-1))
-    apart = baseline.norm(dim=-1) > _SAME_PLACE * distance
+    apart = baseline.norm(dim=-1) > _SAME_PLACE * torch.maximum(size, source_size)
     # the image of the target's centre, and that of the infinite end of a pixel's ray
     epipole = torch.where(apart[..., None], _apply(source[..., :3], baseline), 0)
     far_end = source[..., :3] @ inverse
@@ -246,13 +245,14 @@ def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
     return (matrix @ vector[..., None]).squeeze(-1)
 
 
-def _inverse(projection: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the inverse of the left 3x3 part, and the camera's centre (..., 3)."""
+def _inverse(projection: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the inverse of the left 3x3 part, the camera's centre (..., 3), and the size (...)
+    of the numbers that this is the sum of, to which its rounding is proportional."""
     inverse, info = torch.linalg.inv_ex(projection[..., :3])
     centre = -_apply(inverse, projection[..., 3])
     if info.any() or not (inverse.isfinite().all() and centre.isfinite().all()):
         raise ValueError("a projection is not that of a camera: its first three columns vanish")
-    return inverse, centre
+    return inverse, centre, _apply(inverse.abs(), projection[..., 3].abs()).norm(dim=-1)
 
 
 def _check_matrices(name: str, matrices: Tensor, shape: tuple[int, int]) -> None:
