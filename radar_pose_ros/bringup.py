@@ -149,10 +149,15 @@ def check_parameters(node: NodeSpec) -> None:
 
 def check_parameter_file(
     path: str, of: Graph, given: Mapping[str, str | bool | int | float] | None = None
-) -> None:
+) -> list[str]:
     """Check the names in a ROS parameter file, which ROS ignores if they are misspelt.
 
     Nodes that the graph has with other arguments than those given may be named, too.
+
+    Returns
+    -------
+    list of str
+        The names in the file of nodes that are not started.
 
     Raises
     ------
@@ -170,10 +175,14 @@ def check_parameter_file(
     filled = {a.name: "any" for a in of.arguments if a.default == ""}
     all_nodes = [node for some in (switched, filled, given or {}) for node in of.nodes(some)]
     nodes = {f"/{node.label}": node for node in all_nodes}
+    started = [f"/{node.label}" for node in of.nodes(given or {})]
+    idle = []
     for name, values in sections:
         named = [nodes[label] for label in nodes if re.fullmatch(_pattern(name), label)]
         if not named:
             raise BringupError(f"{path}: there is no node {name}: {nearest(name, nodes)}")
+        if not any(re.fullmatch(_pattern(name), label) for label in started):
+            idle.append(name)
         known = {key: None for node in named for key in declared.load(node.executable)}
         for parameter in _names(values):
             ours = parameter in known or parameter in _OF_RCLPY
@@ -181,6 +190,7 @@ def check_parameter_file(
                 raise BringupError(
                     f"{path}: {name} has no parameter {parameter!r}: {nearest(parameter, known)}"
                 )
+    return idle
 
 
 def _sections(content: Any, name: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -626,7 +636,8 @@ def up(
     try:
         nodes = graph(graph_name).nodes(arguments)
         for path in parameter_files:
-            check_parameter_file(path, graph(graph_name), arguments)
+            for name in check_parameter_file(path, graph(graph_name), arguments):
+                print(f"note: {path}: {name} is not started by these arguments", file=sys.stderr)
     except (BringupError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -129,7 +129,8 @@ def test_parameters_of_a_view_s_detector_are_checked(tmp_path: Path) -> None:
     with pytest.raises(BringupError, match="there is no node /left/keypoint_detector: did you"):
         bringup.check_parameter_file(path, rig)
     path = file_of(tmp_path, "/*/keypoint_detector: {ros__parameters: {every: 2}}")
-    bringup.check_parameter_file(path, rig)
+    assert bringup.check_parameter_file(path, rig) == ["/*/keypoint_detector"]  # not started
+    assert bringup.check_parameter_file(path, rig, {"detector": "mine.onnx"}) == []
     bringup.check_parameter_file(path, rig, {"emulated": "true"})
 
 

@@ -210,8 +210,8 @@ class WindowLifter:
     ) -> LiftedWindows:
         """Lift windows.
 
-        Joints far outside the image are not known (`plausible.near_image`), nor are frames in
-        which all are about one point (`plausible.has_shape`).
+        Joints far outside the image are not known (`plausible.near_image`), nor are frames of
+        people too small or too far outside (`plausible.can_be_lifted`).
 
         Parameters
         ----------
@@ -241,7 +241,7 @@ class WindowLifter:
         )
         check_size(size_px)
         values = plausible.near_image(values, size_px)
-        values[~plausible.has_shape(values, size_px)] = np.nan
+        values[~plausible.can_be_lifted(values, size_px)] = np.nan
         keypoints = torch.from_numpy(network_input(values, size_px))
         found = self._lifter.lift(keypoints, self._generator, stop).double().numpy()
         poses = found.transpose(1, 0, 4, 3, 2)  # (hypotheses, windows, frames, joints, 3)

@@ -95,10 +95,12 @@ class Allowance:
     per_s : float
     in_a_row : int
         After a pause.
+    share : float
+        Of the time it may take, above 0: what takes long happens less often.
     """
 
-    def __init__(self, per_s: float, in_a_row: int) -> None:
-        self.per_s, self.in_a_row = per_s, in_a_row
+    def __init__(self, per_s: float, in_a_row: int, share: float = 1.0) -> None:
+        self.per_s, self.in_a_row, self.share = per_s, in_a_row, share
         self._left = float(in_a_row)
         self._at_s = -math.inf
 
@@ -110,6 +112,10 @@ class Allowance:
             return False
         self._left -= 1
         return True
+
+    def spend(self, took_s: float) -> None:
+        """Say how long what was allowed last took."""
+        self._left -= max(0.0, took_s * self.per_s / self.share - 1)
 
 
 class StreamClock:

@@ -98,18 +98,18 @@ def without_strays(
     return result, strays
 
 
-def with_shape(people: Sequence[Person], size_px: tuple[int, int]) -> tuple[list[Person], int]:
-    """Return people in an image, of whom those who are too small know no joint; and their number.
+def liftable(people: Sequence[Person], size_px: tuple[int, int]) -> tuple[list[Person], int]:
+    """Return people in an image, without the joints of those who cannot be lifted; their number.
 
-    See `plausible.has_shape`; somebody of whom no joint is known is not counted.
+    See `plausible.can_be_lifted`; somebody of whom no joint is known is not counted.
     """
-    result, small = [], 0
+    result, others = [], 0
     for person in people:
-        if person.known.any() and not plausible.has_shape(person.keypoints, size_px):
+        if person.known.any() and not plausible.can_be_lifted(person.keypoints, size_px):
             person = replace(person, keypoints=np.full_like(person.keypoints, np.nan))
-            small += 1
+            others += 1
         result.append(person)
-    return result, small
+    return result, others
 
 
 class Sightings:

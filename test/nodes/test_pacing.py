@@ -200,3 +200,19 @@ def test_an_allowance_is_a_rate_and_a_few_in_a_row() -> None:
     taken = [allowance.take(k / 8) for k in range(25)]
     assert np.flatnonzero(taken).tolist() == [0, 1, 2, 4, 8, 12, 16, 20, 24]
     assert [allowance.take(100.0) for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_what_takes_long_may_happen_less_often() -> None:
+    """Half a second each, of a quarter of the time: one in two seconds; short ones cost as one."""
+    allowance = Allowance(2.0, 3, 0.25)
+    taken = []
+    for now_s in np.arange(0, 10, 0.25).tolist():
+        if allowance.take(now_s):
+            taken.append(now_s)
+            allowance.spend(0.5)
+    assert taken[:2] == [0.0, 1.0] and np.diff(taken[1:]).tolist() == [2.0] * 4
+    short = Allowance(2.0, 3, 0.25)
+    for _ in range(3):
+        assert short.take(0.0)
+        short.spend(0.1)
+    assert not short.take(0.4) and short.take(0.5)

@@ -15,8 +15,8 @@ from radar_pose_ros.nodes.people import (
     Sightings,
     by_key,
     doubles,
+    liftable,
     origins_are_known,
-    with_shape,
     without_strays,
 )
 
@@ -136,8 +136,8 @@ def test_joints_far_from_the_others_are_nobody_s() -> None:
     np.testing.assert_array_equal(found[0].known, [True, True, False, True, True])
 
 
-def test_who_has_no_shape_keeps_the_place() -> None:
-    wide = Person(np.array([[10.0, 10.0], [10.0, 16.0]]), np.ones(2), 0.7)
-    found, small = with_shape([person(True, True), person(False), wide], (256, 256))
-    assert small == 1
+def test_who_cannot_be_lifted_keeps_the_place() -> None:
+    wide = Person(np.array([[10.0, 10.0], [10.0, 46.0]]), np.ones(2), 0.7)
+    found, beyond = liftable([person(True, True), person(False), wide], (256, 256))
+    assert beyond == 1
     assert by_key(found) == {-3: wide}

@@ -339,7 +339,9 @@ def test_live_what_cannot_be_lifted_is_nobody(live: LiveGraph, tmp_path: Path) -
         what="the end",
     )
     assert values["dropped: joints far outside the image"] == str(2 * 14 + 6)
-    assert values["dropped: people too small in the image to be lifted"] == "1"
+    assert (
+        values["dropped: people too small, or too far outside of the image, to be lifted"] == "1"
+    )
 
     # Each older than the last: a few are lifted, the others counted.
     source.received.clear()

@@ -42,11 +42,13 @@ def test_three_metres_from_the_middle_joint() -> None:
     assert np.isnan(plausible.within_reach(np.full((6, 3), 10_001.0))).all()
 
 
-def test_a_shape_is_two_percent_of_the_image() -> None:
-    pixels = np.full((5, 3, 2), 50.0)
-    pixels[1, 2, 0] += 12.7
-    pixels[2, 2, 0] += 12.9
+def test_who_is_lifted_fills_an_eighth_of_the_image_and_is_in_it() -> None:
+    pixels = np.full((7, 4, 2), 50.0)
+    pixels[1, 2, 0] += 76.7
+    pixels[2, 2, 0] += 76.9
     pixels[3, 1:] = NAN
     pixels[4] = NAN
-    found = plausible.has_shape(pixels, (640, 480))
-    np.testing.assert_array_equal(found, [False, False, True, False, False])
+    pixels[5, :, 1] = [-10.0, 100.0, 200.0, 300.0]
+    pixels[6, :, 1] = [-10.0, -20.0, 200.0, 300.0]
+    found = plausible.can_be_lifted(pixels, (640, 480))
+    np.testing.assert_array_equal(found, [False, False, True, False, False, True, False])
