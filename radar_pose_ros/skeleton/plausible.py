@@ -20,8 +20,8 @@ OUTSIDE = 1.0
 # No joint is farther from the middle one of somebody's [choice]: the tallest person is 2.7 m.
 REACH_M = 3.0
 # Whom a network lifts that has learnt people in the whole of an image [choice]. There nobody was
-# smaller than an eighth of its longer side, crouching before the farthest camera: of people half as
-# tall the 90 % ellipsoids held 47 % of the joints, and with every second joint outside 48 %.
+# smaller than an eighth of its longer side, crouching before the farthest camera: of people half
+# as tall the 90 % ellipsoids held 47 % of the joints, and with every second joint outside 48 %.
 SMALLEST = 0.12
 INSIDE = 0.75  # of the joints
 
