@@ -7,7 +7,7 @@ in `inputs`, what is drawn in `pictures`.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from radar_pose_ros import drawing, measurements
 from radar_pose_ros.datasets import pose2sim
-from radar_pose_ros.datasets.multiview import MultiViewRecording
+from radar_pose_ros.datasets.multiview import MultiViewRecording, ViewShots
 from radar_pose_ros.models import detectors, weights
 from radar_pose_ros.models.multiview import DenseWarperMethod
 from radar_pose_ros.multiview import inputs, offsets, pictures
@@ -40,6 +40,10 @@ METHODS: dict[str, Method] = {
     "synchronous": comparators.synchronous,
 }
 CSV_COLUMNS = ("stamp_s", "joint", "x_m", "y_m", "z_m", "sd_m", "views", "error_px")
+# Poses per second beside which times are likely to be in another unit; shares of a camera's
+# keypoints that may lie outside of its image, and that may be left out, without a word [choice].
+_USUAL_HZ = (1.0, 2000.0)
+_OUTSIDE, _LEFT_OUT = 0.1, 0.4
 # Steps of time that differ by more from their median, relatively, are said to be uneven [choice].
 _EVEN = 0.05
 
@@ -259,6 +263,10 @@ def _remarks(outcome: Outcome, footage: Footage, overlay: bool) -> list[str]:
             f"the poses' times are uneven, {1e3 * steps.min():.1f} to {1e3 * steps.max():.1f} ms "
             "apart; poses.trc lists them as they are"
         )
+    if len(steps) and not _USUAL_HZ[0] <= outcome.rate_hz <= _USUAL_HZ[1]:
+        found.append(f"{outcome.rate_hz:.3g} poses per second: are times given in seconds?")
+    for number, view in enumerate(views):
+        found += _odd_view(outcome, number, view)
     first, last = (np.array([view.stamps_s[end] for view in views]) for end in (0, -1))
     if first.max() > last.min():
         found.append("there is no time at which all cameras saw the person: right offsets?")
@@ -273,6 +281,24 @@ def _remarks(outcome: Outcome, footage: Footage, overlay: bool) -> list[str]:
         found.append(f"{warning} (--unit-m)")
     doubt = "" if outcome.offsets_s else offsets.doubt(views)
     return [*found, *([doubt] if doubt else []), *_disagreement(outcome)]
+
+
+def _odd_view(outcome: Outcome, number: int, view: ViewShots) -> Iterator[str]:
+    """Yield what does not fit about one view."""
+    known = view.confidence > 0
+    size = np.asarray(view.camera.size_px)
+    inside = (view.keypoints_px >= 0) & (view.keypoints_px <= size)
+    outside = ~inside[known].all(-1)
+    if outside.size and outside.mean() > _OUTSIDE:
+        yield (
+            f"{view.name}: {outside.mean():.0%} of its keypoints lie outside of an image of "
+            f"{size[0]} x {size[1]} px: is the calibration for another size?"
+        )
+    if outcome.left_out(number) > _LEFT_OUT:
+        yield (
+            f"{view.name}: {outcome.left_out(number):.0%} of its keypoints were left out, as the "
+            "other cameras do not agree with them: is it this camera's calibration, or its clock?"
+        )
 
 
 def _disagreement(outcome: Outcome) -> list[str]:

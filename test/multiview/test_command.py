@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -388,6 +390,39 @@ def test_clocks_that_are_wrong_are_noticed_and_found(
     assert rows["multiview.cam_1.offset_s"] == 0.2
     assert rows["multiview.cam_2.offset_s"] == pytest.approx(0.5, abs=0.01)
     assert rows["multiview.cam_4.offset_s"] == pytest.approx(0.1, abs=0.01)
+
+
+def spoilt(folder: Path, **changes: Any) -> None:
+    """Change what the calibration says of cam_2."""
+    path = folder / "cameras.toml"
+    cameras = calibration_files.read(path)
+    cameras["cam_2"] = replace(cameras["cam_2"], **changes)
+    calibration_files.write(cameras, path, "pose2sim")
+
+
+def test_a_camera_that_fits_nothing_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Elsewhere than was said; for another size; times in ms. As it should be it gets no word."""
+    options = ["--method", "linear", "--no-overlay"]
+    folder, out = tmp_path / "rig", tmp_path / "out"
+    made = rig_folder(folder, {})
+    assert cli.main(arguments(folder, out, *options)) == 0
+    assert "of its keypoints were" not in capsys.readouterr().out
+    camera = made.recording(0).views[1].camera
+    spoilt(folder, position_m=camera.position_m + [0.0, 0.0, 0.5])
+    assert cli.main(arguments(folder, out, *options)) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"note: cam_2: \d+% of its keypoints were left out", said)
+    assert not re.search(r"note: cam_[134]: ", said)
+    spoilt(folder, position_m=camera.position_m, size_px=tuple(n // 2 for n in camera.size_px))
+    assert cli.main(arguments(folder, out, *options)) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"note: cam_2: \d+% of its keypoints lie outside of an image of 500 x", said)
+    for path in folder.glob("*.csv"):
+        path.write_text("\n".join(str(1e3 * float(line)) for line in path.read_text().split()))
+    assert cli.main(arguments(folder, out, *options)) == 1  # no two shots are near each other
+    assert "poses per second: are times given in seconds?" in capsys.readouterr().out
 
 
 def test_somebody_who_stands_still_tells_no_time(
