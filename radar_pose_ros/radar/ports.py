@@ -354,7 +354,7 @@ class DcaUdpSource(_Closing):
                 self._command(Command.RECORD_STOP, b"", deadline_s)
                 # The card sends what it still holds and then says so.
                 if self._assembler.statistics.epochs:
-                    self._record_completed.wait(0.5)
+                    self._record_completed.wait(1.0)
         finally:
             with self._assembling:
                 with suppress(OSError):  # told by the reader thread
