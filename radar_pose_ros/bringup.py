@@ -372,7 +372,7 @@ MULTIVIEW_ARGUMENTS = (
     Argument("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
     Argument("split", "test", "Emulator: bodies and motions of train, validation or test."),
     Argument("seed", 0, "Emulator: seed of cameras, body, motion and errors."),
-    Argument("recording", "", "Emulator: a trial in Pose2Sim's layout to play instead."),
+    Argument("recording", "", "Emulator: Pose2Sim's trial to play; `views` may name its cameras."),
 )
 
 

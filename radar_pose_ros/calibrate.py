@@ -7,7 +7,8 @@ from points whose places are known, such as marks on the floor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from radar_pose_ros.vision.calibration import (
     Checkerboard,
     Placed,
 )
+from radar_pose_ros.vision.camera import PinholeCamera
 
 LARGEST_ERROR_PX = 1.0  # root of the mean square; good pictures leave a few tenths [choice]
 BOARDS = "checkerboard:COLUMNSxROWS:SQUARE_M or charuco:COLUMNSxROWS:SQUARE_M:MARKER_M:DICT"
@@ -38,8 +40,8 @@ class Options:
     Parameters
     ----------
     images : sequence of str
-        A folder of pictures, or a video, for each camera, called like the camera; or
-        ``NAME=FOLDER``.
+        A folder of pictures, or a video, for each camera, called like the camera, see
+        `camera_name`; or ``NAME=FOLDER``.
     board : str
         See `read_board`.
     extrinsics : str
@@ -91,7 +93,7 @@ def run(options: Options) -> Outcome:
     ------
     ValueError
         If the board, a folder or a picture is none, or some cannot be calibrated: says which
-        camera. Then nothing is written.
+        camera. Then nothing is written. If only a camera's place cannot be found, the lenses are.
     """
     board = read_board(options.board)
     folders = folders_by_name(options.images)
@@ -112,16 +114,38 @@ def run(options: Options) -> Outcome:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     cameras = {name: lens.camera for name, lens in lenses.items()}
-    placed = {}
-    if pictures:
-        images = {name: next(calibration.views(path))[1] for name, path in pictures.items()}
-        placed = calibration.calibrate_extrinsics(images, cameras, board)
-    elif points is not None:
-        placed = calibration.calibrate_extrinsics_by_points(*points, cameras)
+    placed: dict[str, Placed] = {}
+    failure = ""
+    try:
+        if pictures:
+            placed = _placed_by_board(pictures, cameras, board)
+        elif points is not None:
+            placed = calibration.calibrate_extrinsics_by_points(*points, cameras)
+    except ValueError as error:
+        failure = str(error)
     cameras |= {name: place.camera for name, place in placed.items()}
     Path(options.out).parent.mkdir(parents=True, exist_ok=True)
     calibration_files.write(cameras, options.out, options.format, placed=bool(placed))
+    if failure:
+        raise ValueError(
+            f"{failure}; the lenses alone are written to {options.out}, as with --extrinsics "
+            f"{UNPLACED}"
+        )
     return Outcome(lenses, placed)
+
+
+def _placed_by_board(
+    pictures: Mapping[str, Path], cameras: Mapping[str, PinholeCamera], board: Board
+) -> dict[str, Placed]:
+    """Return the cameras in the world of the board; an error says in which picture."""
+    placed: dict[str, Placed] = {}
+    for name, path in pictures.items():
+        _, image = next(calibration.views(path))
+        try:
+            placed |= calibration.calibrate_extrinsics({name: image}, {name: cameras[name]}, board)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return placed
 
 
 def read_board(text: str) -> Board:
@@ -171,7 +195,7 @@ def folders_by_name(images: Sequence[str]) -> dict[str, Path]:
         name, given, rest = text.partition("=")
         path = Path(rest if given else text)
         if not given:
-            name = path.resolve().name if path.is_dir() else path.stem
+            name = camera_name(path.resolve().name if path.is_dir() else path.stem)
         if not name or Path(name).name != name:
             raise ValueError(f"a camera's name becomes a file's: not {name!r} of {text!r}")
         if name in found:
@@ -182,6 +206,12 @@ def folders_by_name(images: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+def camera_name(called: str) -> str:
+    """Return the camera of a folder or picture; ``int_NAME_img`` is Pose2Sim's, as with "ext"."""
+    found = re.fullmatch("(?:int|ext)_(.+)_img", called)
+    return found[1] if found else called
+
+
 def common_pictures(folder: Path | str, names: Sequence[str]) -> dict[str, Path]:
     """Return each camera's picture of the board that lies still.
 
@@ -189,7 +219,7 @@ def common_pictures(folder: Path | str, names: Sequence[str]) -> dict[str, Path]
     ----------
     folder : Path or str
         In it is, for each camera, a picture called like it (``NAME.png``) or a folder called like
-        it with one picture in it.
+        it, see `camera_name`, with one picture in it.
     names : sequence of str
         The cameras'.
 
@@ -202,14 +232,13 @@ def common_pictures(folder: Path | str, names: Sequence[str]) -> dict[str, Path]
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder")
     found = {}
+    entries = sorted(folder.iterdir())
     for name in names:
-        within = folder / name
-        candidates = sorted(within.iterdir()) if within.is_dir() else sorted(folder.iterdir())
-        pictures = [
-            path
-            for path in candidates
-            if path.suffix.lower() in calibration.IMAGES and (within.is_dir() or path.stem == name)
-        ]
+        within = [path for path in entries if path.is_dir() and camera_name(path.name) == name]
+        candidates = [inside for path in within for inside in sorted(path.iterdir())]
+        if not within:
+            candidates = [path for path in entries if camera_name(path.stem) == name]
+        pictures = [path for path in candidates if path.suffix.lower() in calibration.IMAGES]
         if len(pictures) != 1:
             raise ValueError(
                 f"{folder}: want one picture of {name}, {name}.png or {name}/*.png, got "

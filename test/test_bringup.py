@@ -105,6 +105,13 @@ def test_a_rig_is_emulated_if_asked_for() -> None:
     assert nodes["visualizer"].environment["OMP_NUM_THREADS"] == "1"
 
 
+def test_a_recording_is_played_by_some_of_its_cameras() -> None:
+    nodes = specs("multiview", emulated=True, recording="trial", views="cam01 cam03")
+    for label in ("rig_emulator", "densewarper"):
+        assert nodes[label].parameters["views"] == "cam01 cam03"
+    assert nodes["rig_emulator"].parameters["recording"] == "trial"
+
+
 def test_every_view_has_a_detector_if_one_is_named() -> None:
     nodes = specs("multiview", views="left right", detector="mine.onnx")
     assert set(nodes) == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,6 +179,41 @@ def test_names_of_cameras(tmp_path: Path) -> None:
             calibrate.folders_by_name(given)
 
 
+def test_folders_of_pose2sim_name_their_cameras(tmp_path: Path) -> None:
+    """For lenses and for places, whether there are folders of pictures or pictures."""
+    for name in ("int_cam01_img", "int_cam02_img", "int_left", "ext/ext_cam01_img"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "ext" / "ext_cam01_img" / "any.png").touch()
+    (tmp_path / "ext" / "ext_cam02_img.png").touch()
+    images = [str(tmp_path / name) for name in ("int_cam01_img", "int_cam02_img", "int_left")]
+    assert list(calibrate.folders_by_name(images)) == ["cam01", "cam02", "int_left"]
+    found = calibrate.common_pictures(tmp_path / "ext", ["cam01", "cam02"])
+    assert {name: path.name for name, path in found.items()} == {
+        "cam01": "any.png",
+        "cam02": "ext_cam02_img.png",
+    }
+
+
+def test_lenses_are_kept_if_a_place_is_not_found(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pictures / "common", tmp_path / "common")
+    blank = tmp_path / "common" / "right.png"
+    cv2.imwrite(str(blank), np.full(SIZE[::-1], 128, np.uint8))
+    out = tmp_path / "cameras.toml"
+    arguments = command(pictures, "--out", str(out))
+    arguments[arguments.index("--extrinsics") + 1] = str(tmp_path / "common")
+    assert cli.main(arguments) == cli.USAGE_ERROR
+    said = capsys.readouterr().err
+    assert f"{blank}: right: the board was not found in its image" in said
+    assert f"the lenses alone are written to {out}, as with --extrinsics none" in said
+    found = calibration_files.read(out, placed=False)
+    for name in ("left", "right"):
+        np.testing.assert_allclose(found[name].focal_px, 700.0, rtol=0.01)
+    with pytest.raises(ValueError, match="it says nothing of where the camera is"):
+        calibration_files.read(out)
+
+
 def test_pictures_of_the_common_board(tmp_path: Path) -> None:
     (tmp_path / "left.PNG").touch()
     (tmp_path / "right").mkdir()
@@ -200,11 +236,14 @@ def test_mistakes_get_one_sentence(
     out = str(tmp_path / "cameras.toml")
     few = tmp_path / "few"
     few.mkdir()
+    empty = tmp_path / "empty"
+    empty.mkdir()
     cv2.imwrite(str(few / "blank.png"), np.full(SIZE[::-1], 128, np.uint8))
     base = ["--out", out, "--extrinsics", "none"]
     for arguments, words in (
         (["--images", str(few), "--board", BOARD, *base], "few: a lens needs 3 views"),
         (["--images", str(few), "--board", BOARD, *base], "no board in blank.png"),
+        (["--images", str(empty), "--board", BOARD, *base], f"{empty}: no image (.bmp, "),
         (["--images", str(few), "--board", "chess", *base], "a board is checkerboard:"),
         (["--images", str(few), "--board", BOARD, *base, "--format", "cad"], "invalid choice"),
         (

@@ -12,8 +12,9 @@ frames, people, joints, 3)``, x, y and score, NaN where there is no such person;
 ``model``.
 
 26 joints are those of RTMPose, `halpe26`. OpenPose has two sets of 25, BODY_25 and BODY_25B, and
-its files do not say which is in them. Axes of a .trc are y, z and x of the calibration, so that y
-is up.
+its files do not say which is in them. A score is what a detector's network says; of what is above
+1, as of some of RTMPose's joints, 1 is taken. Axes of a .trc are y, z and x of the calibration, so
+that y is up.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Detections:
     keypoints_px : ndarray of float32, shape (shots, people, joints, 2)
         NaN where there is no such person, or a joint was not found.
     confidence : ndarray of float32, shape (shots, people, joints)
-        The score, 0 where the keypoint is NaN.
+        The score, 1 at most, and where none is stated (NaN); 0 where the keypoint is NaN.
     """
 
     name: str
@@ -118,12 +119,11 @@ def load(
     there = [k for k in kinds if (trial / f"{k}.npz").is_file() or (trial / k).is_dir()]
     if not there:
         raise FileNotFoundError(f"{trial}: no keypoints in {' or '.join(kinds)}")
-    detections, model = read_detections(trial / there[0])
-    skeleton = model if skeleton is None else skeleton
-    if skeleton not in SKELETONS:
-        raise ValueError(
-            f"{trial}: say whose joints these are: {' or '.join(SKELETONS)}, got {skeleton}"
-        )
+    detections, said = read_detections(trial / there[0])
+    try:
+        skeleton = skeleton_of(detections, said, skeleton)
+    except ValueError as error:
+        raise ValueError(f"{trial}: {error}") from None
     path = find_calibration(trial) if calibration is None else Path(calibration)
     cameras = calibration_files.read(path, "pose2sim")
     if len(cameras) != len(detections):
@@ -274,9 +274,36 @@ def _detections(name: str, frames: np.ndarray, values: np.ndarray) -> Detections
     """Split x, y and score; a joint of score 0 was not found."""
     keypoints = np.array(values[..., :2], np.float32)
     score = np.asarray(values[..., 2], np.float32)
-    absent = ~(score > 0) | ~np.isfinite(keypoints).all(-1)
+    absent = (score <= 0) | ~np.isfinite(keypoints).all(-1)
     keypoints[absent] = np.nan
-    return Detections(name, frames.astype(np.int64), keypoints, np.where(absent, 0, score))
+    confidence = np.where(absent, np.float32(0), np.fmin(score, np.float32(1)))
+    return Detections(name, frames.astype(np.int64), keypoints, confidence)
+
+
+def skeleton_of(detections: Sequence[Detections], said: str | None, given: str | None) -> str:
+    """Return whose joints detections are.
+
+    Parameters
+    ----------
+    detections, said
+        As from `read_detections`.
+    given : str, optional
+        What the user says.
+
+    Raises
+    ------
+    ValueError
+        If nobody says it, or what is given is not what the files say.
+    """
+    skeleton = said if given is None else given
+    if skeleton not in SKELETONS:
+        raise ValueError(f"say whose joints these are: {' or '.join(SKELETONS)}, got {skeleton}")
+    if said not in (None, skeleton):
+        raise ValueError(f"keypoints of {said}, not of {skeleton}")
+    joints, wanted = detections[0].keypoints_px.shape[2], len(definitions.get(skeleton).joints)
+    if joints != wanted:
+        raise ValueError(f"keypoints of {joints} joints, not of the {wanted} of {skeleton}")
+    return skeleton
 
 
 def find_calibration(trial: Path) -> Path:
@@ -299,8 +326,14 @@ def find_calibration(trial: Path) -> Path:
     raise FileNotFoundError(f"{trial}: no *alib*/*.toml here or in {_LEVELS} folders above")
 
 
-def find_rate(trial: Path) -> float:
+def find_rate(trial: Path, how: str = "") -> float:
     """Return how many frames per second a trial's .trc files say it has.
+
+    Parameters
+    ----------
+    trial : Path
+    how : str
+        What errors say of where else it can be said.
 
     Raises
     ------
@@ -310,7 +343,10 @@ def find_rate(trial: Path) -> float:
     rates = {read_trc(path).rate_hz for path in sorted((trial / "pose-3d").glob("*.trc"))}
     if len(rates) != 1:
         said = ", ".join(f"{rate} Hz" for rate in sorted(rates)) or "nothing"
-        raise ValueError(f"{trial}: say how many frames per second; files in pose-3d say {said}")
+        where = f" {how}" if how else ""
+        raise ValueError(
+            f"{trial}: say how many frames per second{where}; files in pose-3d say {said}"
+        )
     return rates.pop()
 
 

@@ -218,9 +218,7 @@ class KeypointDetector:
         sure = score >= FOLLOWED_CONFIDENCE
         if sure.mean() < FOLLOWED_SHARE:
             return None
-        low, high = pixels[sure].min(0), pixels[sure].max(0)
-        half = np.maximum((high - low) * self.settings.margin, _SMALLEST_BOX_PX) / 2
-        return np.concatenate([(low + high) / 2 - half, (low + high) / 2 + half])
+        return box_around(pixels[sure], self.settings.margin)
 
 
 def _mean(
@@ -245,6 +243,19 @@ def whole_box(image: np.ndarray) -> np.ndarray:
             f"want an image of bytes (height, width, 3), got {image.dtype} {image.shape}"
         )
     return np.array([-0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5])
+
+
+def box_around(points_px: np.ndarray, margin: float) -> np.ndarray:
+    """Return the box, left, top, right and bottom, around the middle of points (n, 2).
+
+    Its sides are ``margin`` times those of the box around them, 16 pixels at least. What a network
+    is shown is wider or higher, as its input is, see `input_from_image`: so large is a person in
+    the images that such networks have learnt from.
+    """
+    low, high = points_px.min(0), points_px.max(0)
+    half = np.maximum(margin * (high - low), _SMALLEST_BOX_PX) / 2
+    middle = (low + high) / 2
+    return np.concatenate([middle - half, middle + half])
 
 
 def input_from_image(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:

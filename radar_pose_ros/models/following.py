@@ -8,20 +8,19 @@ from radar_pose_ros.models.detectors import (
     FOLLOWED_CONFIDENCE,
     FOLLOWED_SHARE,
     KeypointDetector,
+    box_around,
     whole_box,
 )
 
 WHOLE_EVERY = 100  # choice: what is followed in error is let go after some seconds
-_SMALLEST_SIDE_PX = 16.0  # choice
 
 
 class Follower:
     """Finds one person's keypoints in images that come one by one, and not all of them.
 
-    With ``box: follow`` in the detector's settings it looks at the square around the keypoints of
-    the image before, whose side is ``margin`` times the longer side of the box around them: at
-    the whole image first, after the person was lost, where images have another size, and every so
-    often. Other detectors look at the whole image always.
+    With ``box: follow`` in the detector's settings it looks at `box_around` the keypoints of the
+    image before: at the whole image first, after the person was lost, where images have another
+    size, and every so often. Other detectors look at the whole image always.
 
     Parameters
     ----------
@@ -83,16 +82,5 @@ class Follower:
         pixels = np.where(known[:, None], pixels, np.nan)
         settings = self.detector.settings
         follow = settings.box == "follow" and known.mean() >= FOLLOWED_SHARE
-        self._next = square_around(pixels[known], settings.margin) if follow else None
+        self._next = box_around(pixels[known], settings.margin) if follow else None
         return pixels, confidence
-
-
-def square_around(points_px: np.ndarray, margin: float) -> np.ndarray:
-    """Return the square, left, top, right and bottom, around the middle of points (n, 2).
-
-    Its side is ``margin`` times the longer side of the box around them, 16 pixels at least.
-    """
-    low, high = points_px.min(0), points_px.max(0)
-    half = max(margin * float((high - low).max()), _SMALLEST_SIDE_PX) / 2
-    middle = (low + high) / 2
-    return np.concatenate([middle - half, middle + half])

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from radar_pose_ros.models.interpolation import METHODS, interpolate
+from radar_pose_ros.models.interpolation import DEGREES, METHODS, interpolate
 from radar_pose_ros.skeleton import checks, plausible
 
 
@@ -118,7 +118,8 @@ class InterpolationModel:
     Raises
     ------
     ValueError
-        If there is no such method, or a number is out of range; the sentence says which.
+        If there is no such method, a number is out of range, or there are too few keyframes for
+        such a curve; the sentence says which.
     """
 
     method: str = "linear"
@@ -133,6 +134,11 @@ class InterpolationModel:
         checks.whole("interval", self.interval, 1)
         checks.whole("segments", self.segments, 1)
         checks.whole("future_frames", self.future_frames, 0)
+        least = DEGREES.get(self.method, 1)
+        if self.segments < least:  # or it would be a straight line by the name of a curve
+            raise ValueError(
+                f"method {self.method!r} needs segments of {least} or more, got {self.segments}"
+            )
 
     def refine(self, keyframes: np.ndarray) -> np.ndarray:
         """See `WindowModel`."""

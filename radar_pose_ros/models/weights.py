@@ -137,11 +137,14 @@ def read_manifest(directory: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise WeightsError(f"there is no {path}")
     try:
-        entries = json.loads(path.read_text())["weights"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        manifest = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} is no manifest of weights: {error}") from error
+    entries = manifest.get("weights") if isinstance(manifest, dict) else None
     if not isinstance(entries, list):
-        raise WeightsError(f"{path} is no manifest of weights: 'weights' is no list")
+        raise WeightsError(
+            f"{path} is no manifest of weights: want an object whose 'weights' is a list"
+        )
     for number, entry in enumerate(entries):
         where = f"{path}, entry {number}"
         if not isinstance(entry, dict):
@@ -328,10 +331,11 @@ def _find(name: str, model: str) -> tuple[Path, dict[str, Any]]:
         # of networks whose presets have the same name, the one that is asked for
         matches = [entry for entry in matches if entry["model"] == model] or matches
         if not matches:
-            there = ", ".join(sorted(entry["preset"] for entry in entries)) or "none"
+            fitting = [e["preset"] for e in entries if model in ("", e["model"])]
+            there = ", ".join(sorted(fitting)) or "none"
             raise WeightsError(
-                f"there are no weights {name!r} in {directory}, only {there}; a path to a "
-                ".safetensors file is allowed too"
+                f"there are no weights {name!r} in {directory}, {f'of {model} ' if model else ''}"
+                f"only {there}; a path to a .safetensors file is allowed too"
             )
     return directory, matches[0]
 

@@ -22,7 +22,7 @@ from radar_pose_ros.models.multiview import DenseWarperMethod
 from radar_pose_ros.multiview import inputs, offsets, pictures
 from radar_pose_ros.multiview.inputs import Footage
 from radar_pose_ros.multiview.names import pair
-from radar_pose_ros.multiview.times import read_offsets
+from radar_pose_ros.multiview.times import apart, read_offsets
 from radar_pose_ros.skeleton import definitions, mapping
 from radar_pose_ros.skeleton.definitions import H36M17
 from radar_pose_ros.vision import calibration_files, comparators
@@ -193,13 +193,9 @@ def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
     footage = inputs.footage(
         folder, tracks, videos, calibration, options.offsets, options.rate_hz, options.unit_m
     )
-    offsets_s: dict[str, float] = {}
     if options.find_offsets:
-        found_s = offsets.find(footage.recording.views)
-        footage = inputs.later(footage, found_s)
-        offsets_s = read_offsets(options.offsets, list(tracks.by_name))
-        for view, found in zip(footage.recording.views, found_s, strict=True):
-            offsets_s[view.name] += float(found)
+        footage = inputs.later(footage, offsets.find(footage.recording.views))
+    offsets_s = footage.offsets_s if options.find_offsets else {}
     if method_name == "synchronous":
         footage = inputs.together(footage)
     recording = footage.recording.converted(learnt)
@@ -256,6 +252,8 @@ def _remarks(outcome: Outcome, footage: Footage, overlay: bool) -> list[str]:
     views = outcome.recording.views
     if overlay and not footage.videos:
         found.append("no videos: the overlay is drawn on empty images")
+    if why := apart(views):
+        found.append(f"the cameras never saw the person together: {why}")
     stamps = outcome.poses.stamps_s
     steps = np.diff(stamps)
     if len(steps) and (abs(steps - np.median(steps)) > _EVEN * np.median(steps)).any():
@@ -267,9 +265,6 @@ def _remarks(outcome: Outcome, footage: Footage, overlay: bool) -> list[str]:
         found.append(f"{outcome.rate_hz:.3g} poses per second: are times given in seconds?")
     for number, view in enumerate(views):
         found += _odd_view(outcome, number, view)
-    first, last = (np.array([view.stamps_s[end] for view in views]) for end in (0, -1))
-    if first.max() > last.min():
-        found.append("there is no time at which all cameras saw the person: right offsets?")
     if not outcome.known:
         found.append("no joint is known in any pose")
     elif not np.isfinite(outcome.height_m):
@@ -279,7 +274,7 @@ def _remarks(outcome: Outcome, footage: Footage, overlay: bool) -> list[str]:
         )
     elif warning := calibration_files.check_scale(outcome.height_m):
         found.append(f"{warning} (--unit-m)")
-    doubt = "" if outcome.offsets_s else offsets.doubt(views)
+    doubt = "" if outcome.offsets_s else offsets.doubt(views, footage.offsets_s)
     return [*found, *([doubt] if doubt else []), *_disagreement(outcome)]
 
 
@@ -308,7 +303,7 @@ def _disagreement(outcome: Outcome) -> list[str]:
         return []
     recording = outcome.recording.converted(H36M17.name)
     joints_m = mapping.convert(outcome.poses.joints_m, skeleton, H36M17.name)
-    windows = list(comparators.windows_of(recording, wait=True))
+    windows = list(comparators.windows_of(recording))
     names, cameras = [view.name for view in recording.views], recording.cameras
     parts = np.array_split(np.arange(len(windows)), max(1, len(windows) // (SHOTS * len(names))))
     said = []

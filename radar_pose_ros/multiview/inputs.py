@@ -5,7 +5,7 @@ calibration. "cam1" and "Cam_01" are the same name: case, punctuation and leadin
 count. Beside a video there may be
 
 * ``NAME.npz``, its keypoints: ``keypoints_px`` (frames, joints, 2), NaN is unknown; ``confidence``
-  (frames, joints), 0 to 1; and ``skeleton``, the name of one;
+  (frames, joints), 0 to 1, NaN is not stated; and ``skeleton``, the name of one;
 * ``NAME.csv`` or ``NAME.txt``: when each frame was taken, a line each, seconds in its first
   column.
 
@@ -26,7 +26,7 @@ import numpy as np
 from radar_pose_ros.datasets import pose2sim
 from radar_pose_ros.datasets.multiview import MultiViewRecording, ViewShots
 from radar_pose_ros.multiview.names import pair, plain
-from radar_pose_ros.multiview.times import instants, read_offsets
+from radar_pose_ros.multiview.times import apart, instants, read_offsets
 from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.vision import calibration_files, comparators
 from radar_pose_ros.vision.camera import PinholeCamera
@@ -54,6 +54,7 @@ class Track:
     keypoints_px : ndarray of float32, shape (shots, joints, 2)
         NaN is unknown.
     confidence : ndarray of float32, shape (shots, joints)
+        NaN is not stated.
     """
 
     frames: np.ndarray
@@ -100,6 +101,9 @@ class Footage:
         Where the keypoints are from, in words.
     notes : list of str
         What is missing, a sentence each.
+    offsets_s : dict of str to float
+        By how much later than its own times say each view's frames were taken, which is in the
+        recording.
     """
 
     recording: MultiViewRecording
@@ -107,6 +111,7 @@ class Footage:
     videos: dict[str, Path]
     source: str
     notes: list[str]
+    offsets_s: dict[str, float]
 
 
 def find_videos(folder: Path) -> dict[str, Path]:
@@ -292,13 +297,11 @@ def _archives(paths: Mapping[str, Path], skeleton: str) -> Tracks:
 
 
 def _pose2sim_tracks(path: Path, skeleton: str) -> Tracks:
-    detections, model = pose2sim.read_detections(path)
-    skeleton = skeleton or model or ""
-    if skeleton not in pose2sim.SKELETONS:
-        raise ValueError(
-            f"{path}: say whose joints these are: --skeleton {' or '.join(pose2sim.SKELETONS)}"
-            + (f", not {skeleton}" if skeleton else "")
-        )
+    detections, said = pose2sim.read_detections(path)
+    try:
+        skeleton = pose2sim.skeleton_of(detections, said, skeleton or None)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error} (--skeleton)") from None
     people = max(found.keypoints_px.shape[1] for found in detections)
     notes = []
     if people > 1 and path.name == POSE2SIM[1]:
@@ -363,6 +366,7 @@ def footage(
         notes += [f"{folder}: no video of {name}" for name in names if name not in found]
     late_s = read_offsets(offsets, names)
     views = []
+    frames: dict[str, np.ndarray] = {}
     for name, track in tracks.by_name.items():
         if not len(track.frames):
             raise ValueError(f"{folder}: the keypoints of {name} are of no frame")
@@ -371,8 +375,11 @@ def footage(
             notes += _check_size(found[name], camera)
         stamps, said = instants(folder, name, track.frames, found.get(name), rate_hz)
         notes += said
-        stamps = stamps + late_s[name]
-        views.append(ViewShots(name, camera, stamps, track.keypoints_px, track.confidence))
+        confidence, possible, said = _confidence(name, track)
+        notes += said
+        view = ViewShots(name, camera, stamps + late_s[name], track.keypoints_px, confidence)
+        views.append(view.only(possible))
+        frames[name] = track.frames[possible]
         if not (views[-1].confidence > 0).any():
             notes.append(f"{name}: nobody was found in any of its {len(stamps)} frames")
     recording = MultiViewRecording(
@@ -382,17 +389,50 @@ def footage(
         skeleton=tracks.skeleton,
         views=tuple(views),
     )
-    frames = {name: track.frames for name, track in tracks.by_name.items()}
-    return Footage(recording, frames, found, tracks.source, notes)
+    return Footage(recording, frames, found, tracks.source, notes, late_s)
+
+
+def _confidence(name: str, track: Track) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return confidences, which shots have possible ones, (shots,), and notes.
+
+    As of messages: a confidence that is not stated counts as sure, and a shot with one outside of
+    0 to 1 is left out.
+
+    Raises
+    ------
+    ValueError
+        If that is every shot.
+    """
+    given = track.confidence
+    unstated = np.isnan(given)
+    wrong = ~(unstated | ((given >= 0) & (given <= 1)))
+    possible = ~wrong.any(-1)
+    notes = []
+    if wrong.any():
+        told = (
+            f"a confidence of {given[wrong][0]:g}, allowed is 0 to 1, or NaN if it is not stated"
+        )
+        if not possible.any():
+            raise ValueError(f"{name}: each of its {len(given)} frames has {told}")
+        notes.append(f"{name}: {(~possible).sum()} of {len(given)} frames left out: {told}")
+    unstated &= np.isfinite(track.keypoints_px).all(-1)
+    if unstated.any():
+        notes.append(
+            f"{name}: {unstated.sum()} keypoints whose confidence is not stated count as sure"
+        )
+    return np.where(unstated, np.float32(1), given), possible, notes
 
 
 def later(footage: Footage, offsets_s: np.ndarray) -> Footage:
     """Return footage of which each camera's frames were taken so much later, (views,)."""
-    views = tuple(
-        replace(view, stamps_s=view.stamps_s + offset_s)
-        for view, offset_s in zip(footage.recording.views, offsets_s, strict=True)
+    views = footage.recording.views
+    more_s = dict(zip((view.name for view in views), offsets_s.tolist(), strict=True))
+    moved = [replace(view, stamps_s=view.stamps_s + more_s[view.name]) for view in views]
+    return replace(
+        footage,
+        recording=replace(footage.recording, views=tuple(moved)),
+        offsets_s={name: footage.offsets_s[name] + more for name, more in more_s.items()},
     )
-    return replace(footage, recording=replace(footage.recording, views=views))
 
 
 def together(footage: Footage) -> Footage:
@@ -409,10 +449,8 @@ def together(footage: Footage) -> Footage:
     )
     stamps = views[0].stamps_s[shared]
     if not len(stamps):
-        raise ValueError(
-            f"{footage.recording.name}: the cameras never fired together: take another method "
-            "than synchronous"
-        )
+        why = apart(views) or "take another method than synchronous"
+        raise ValueError(f"{footage.recording.name}: the cameras never fired together: {why}")
     rows = [comparators.rows_at(view.stamps_s, stamps) for view in views]
     lost = sum(len(view.stamps_s) for view in views) - len(views) * len(stamps)
     notes = list(footage.notes)

@@ -12,7 +12,7 @@ time: what is found should be looked at beside the errors without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -20,6 +20,7 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import minimize
 
 from radar_pose_ros.datasets.multiview import ViewShots
+from radar_pose_ros.multiview.times import apart
 from radar_pose_ros.vision.camera import PinholeCamera
 from radar_pose_ros.vision.comparators import LONGEST_S
 from radar_pose_ros.vision.triangulation import THRESHOLD
@@ -65,11 +66,18 @@ def find(views: Sequence[ViewShots], reach_s: float = REACH_S) -> np.ndarray:
     return offsets_s
 
 
-def doubt(views: Sequence[ViewShots]) -> str:
+def doubt(views: Sequence[ViewShots], given_s: Mapping[str, float]) -> str:
     """Return a sentence if cameras agree much better with other clocks; else nothing.
 
     Offsets of `LARGEST_S` are no doubt yet: where a detector sees joints otherwise from each side,
     a short recording has some hundredths of a second without reason.
+
+    Parameters
+    ----------
+    views : sequence of ViewShots
+    given_s : mapping of str to float
+        By how much each camera's times were made later already: the sentence has the sums, which
+        can be given in their place.
     """
     middle_s = float(np.median(np.concatenate([view.stamps_s for view in views])))
     chosen = [view.only(abs(view.stamps_s - middle_s) <= _DOUBT_S / 2) for view in views]
@@ -78,15 +86,15 @@ def doubt(views: Sequence[ViewShots]) -> str:
     except ValueError:
         return ""  # too little to tell
     offsets_s = offsets_s - np.median(offsets_s)
-    late = [
-        f"{view.name} by {offset_s:+.2f} s"
-        for view, offset_s in zip(views, offsets_s, strict=True)
-        if abs(offset_s) > LARGEST_S
-    ]
-    if at_end or not late or left > _MUCH_BETTER:
+    large = np.abs(offsets_s) > LARGEST_S
+    if at_end or not large.any() or left > _MUCH_BETTER:
         return ""
+    late_s = dict(given_s)
+    for view, offset_s in zip(views, np.where(large, offsets_s, 0.0), strict=True):
+        late_s[view.name] += round(float(offset_s), 2)
+    better = " ".join(f"{name}={late:.12g}" for name, late in late_s.items() if late)
     return (
-        f"the cameras agree best with other clocks, {', '.join(late)}: check their times, or let "
+        f"the cameras agree best with other clocks, --offsets {better}: check their times, or let "
         "--find-offsets do it"
     )
 
@@ -145,8 +153,10 @@ def _costs(one: ViewShots, other: ViewShots, lags_s: np.ndarray) -> np.ndarray:
             means[number] = np.minimum(known, limit).mean()
     enough = counts > _FEWEST * counts.max()
     if not enough.any():
+        why = apart([one, other])
         raise ValueError(
             f"{one.name} and {other.name} never saw the same joints: no offset can be found"
+            + (f"; {why}" if why else "")
         )
     return np.where(enough, means, limit)
 

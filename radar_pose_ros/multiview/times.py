@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from radar_pose_ros.datasets import pose2sim
+from radar_pose_ros.datasets.multiview import ViewShots
 from radar_pose_ros.multiview.names import plain
 
 STAMPS = (".csv", ".txt")
@@ -56,13 +57,8 @@ def instants(
     if rate_hz is None and video is not None:
         return video_times(video, frames)
     if rate_hz is None:
-        try:
-            rate_hz = pose2sim.find_rate(folder)
-        except ValueError as error:
-            raise ValueError(
-                f"{folder}: say how many frames per second with --rate, or when each was taken in "
-                f"{name}.csv ({error})"
-            ) from None
+        how = f"with --rate, or when each was taken in {name}.csv"
+        rate_hz = pose2sim.find_rate(folder, how)
     return frames / rate_hz, []
 
 
@@ -171,6 +167,41 @@ def read_offsets(given: Sequence[str], names: Sequence[str]) -> dict[str, float]
             raise ValueError(f"{where}: a second offset of {camera[0]}")
         made[camera[0]] = seconds
     return {name: made.get(name, 0.0) for name in names}
+
+
+def apart(views: Sequence[ViewShots]) -> str:
+    """Return a sentence that names cameras by their times, if none is in the times of all.
+
+    Cameras whose times overlap are named together, the fewest first: whose clock began elsewhere
+    than that of the others stands there alone.
+
+    Parameters
+    ----------
+    views : sequence of ViewShots
+        With one shot at least each.
+
+    Returns
+    -------
+    str
+        Empty if they have a time in common.
+    """
+    spans = sorted((float(v.stamps_s[0]), float(v.stamps_s[-1]), v.name) for v in views)
+    if spans[-1][0] <= min(end_s for _, end_s, _ in spans):
+        return ""
+    groups: list[list[tuple[float, float, str]]] = []
+    for span in spans:
+        if groups and span[0] <= max(end_s for _, end_s, _ in groups[-1]):
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+    if len(groups) == 1:  # each overlaps another one, but not all of them
+        groups = [[span] for span in spans]
+    told = [
+        f"{', '.join(name for _, _, name in group)} are {group[0][0]:.3f} to "
+        f"{max(end_s for _, end_s, _ in group):.3f} s"
+        for group in sorted(groups, key=len)
+    ]
+    return f"the times of {', of '.join(told)}: is a clock or an offset wrong?"
 
 
 def _rows(path: Path) -> list[list[str]]:

@@ -17,6 +17,7 @@ from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode, run
 from radar_pose_ros.nodes.people import origins_are_known
 from radar_pose_ros.nodes.rig import (
+    Belated,
     Due,
     Instants,
     LastPose,
@@ -88,6 +89,7 @@ class DenseWarperNode(ManagedNode):
         self._interleaver = Interleaver(self._views, v.max_age_s)
         self._counted = [Counts() for _ in self._views]
         self._instants = Instants()
+        self._belated = Belated(self._views)
         self._agreement = Agreement(self._views, v.max_disagreement)
         self._last_pose = LastPose(v.max_age_s)
         self._restart()
@@ -121,7 +123,7 @@ class DenseWarperNode(ManagedNode):
         for view in self._views:
             for about in ("camera", "people", "silence", "clock"):
                 self.health.warn(f"{view} {about}", "")
-        for about in ("views", "people", "agreement", "scale"):
+        for about in ("views", "people", "agreement", "scale", "belated"):
             self.health.warn(about, "")
         self.health.drop(NO_TIME, len(self._mailbox.take_all(0.0)))
 
@@ -193,11 +195,10 @@ class DenseWarperNode(ManagedNode):
         if window is None or offset is not None:
             return []
         self._models[view] = message.model
-        belated = self._instants.belated
         ready = self._instants.add(Due(window, message))
-        self.health.count(
-            "shots after the pose of their instant", self._instants.belated - belated
-        )
+        belated_s = self._instants.belated_s
+        self._belated.add(self._views[view], belated_s)
+        self.health.count("shots after the pose of their instant", belated_s is not None)
         return ready
 
     def _leave_out(self, view: str, reason: str) -> None:
@@ -227,6 +228,7 @@ class DenseWarperNode(ManagedNode):
     def _restart(self) -> None:
         """Forget what was published, but not what was counted."""
         self._instants.clear()
+        self._belated.clear()
         self._agreement.clear()
         self._last_pose.clear()
         self._chosen = EveryNth(self.values.every)
@@ -303,6 +305,7 @@ class DenseWarperNode(ManagedNode):
             "people",
             f"{others}: somebody else than in other views?" if others and self._crowded else "",
         )
+        self.health.warn("belated", self._belated.complaint())
         complaint = self._agreement.complaint()
         height_m = self._agreement.stature_m
         judged = not complaint and np.isfinite(height_m)

@@ -38,9 +38,19 @@ class Meter:
     times_s: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_SAMPLES))
 
     def rate_hz(self, now_s: float) -> float:
-        """Return events per second over the last seconds; 0 if there were fewer than two."""
-        recent = [t for t in self.times_s if now_s - t <= WINDOW_S]
-        return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else 0.0
+        """Return events per second over the last seconds; 0 if there were fewer than two.
+
+        It follows from the steps between them. Of a burst after a pause those say nothing: it is
+        no more than one event above those that there were lets it be.
+        """
+        begin_s = max(now_s - WINDOW_S, self.started_s)
+        if len(self.times_s) == RATE_SAMPLES:  # what was before the oldest is not known
+            begin_s = max(begin_s, self.times_s[0])
+        recent = [t for t in self.times_s if t >= begin_s]
+        if len(recent) < 2:
+            return 0.0
+        step_s = (recent[-1] - recent[0]) / (len(recent) - 1)
+        return 1 / max(step_s, (now_s - begin_s) / (len(recent) + 1))
 
     def age_s(self, now_s: float) -> float:
         """Return the time since the last event; NaN before the first."""

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from radar_pose_ros.nodes.convert import InvalidMessageError, require
 
-MAX_PIXELS = 64 * 1024 * 1024  # seven times those of a 4K camera
+MAX_PIXELS = 64 * 1024 * 1024  # eight times those of a 4K camera
 # Encoding: bytes of a pixel, and what makes blue, green and red of them.
 ENCODINGS: dict[str, tuple[int, int | None]] = {
     "bgr8": (3, None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -26,6 +27,9 @@ from radar_pose_ros.vision.windows import WindowMethod
 TOGETHER_S = 0.002
 # By the clock: so long an instant waits for a view that fired together with another one [choice].
 WAIT_S = 0.05
+# Of so many last shots of a view, so great a share may have no pose of their own [choice].
+BELATED_OF = 30
+BELATED_SHARE = 0.25
 
 
 class ViewMessage(NamedTuple):
@@ -321,13 +325,13 @@ class Instants:
 
     Attributes
     ----------
-    belated : int
-        Shots whose instant, or a younger one, was computed before they came. Later windows have
-        them.
+    belated_s : float or None
+        How late the last shot was, if its instant, or a younger one, was computed before it came;
+        else None. From its stamp to its arrival it took so much longer than the first shot of the
+        newest instant. Later windows have it.
     """
 
     def __init__(self) -> None:
-        self.belated = 0
         self.clear()
 
     def clear(self) -> None:
@@ -335,7 +339,9 @@ class Instants:
         self._partners: dict[int, set[int]] = {}
         self._views: set[int] = set()  # that have fired at the present instant
         self._begin_s = self._given_s = -np.inf
+        self._took_s = 0.0  # the first shot of the present instant, but for where clocks begin
         self._waiting: Due | None = None
+        self.belated_s: float | None = None
 
     def add(self, due: Due) -> list[Due]:
         """Take the window of a shot; return what is to be computed now."""
@@ -345,11 +351,13 @@ class Instants:
             ready += self._give()
             self._partners.update({fired: self._views for fired in self._views})
             self._views, self._begin_s = {view}, stamp_s
+            self._took_s = due.message.arrived_s - stamp_s
         elif self._begin_s - stamp_s <= TOGETHER_S:
             self._views.add(view)
         if self._given_s >= self._begin_s or stamp_s < self._begin_s - TOGETHER_S:
-            self.belated += 1
+            self.belated_s = due.message.arrived_s - stamp_s - self._took_s
             return ready
+        self.belated_s = None
         if self._waiting is None or _order(due.window) >= _order(self._waiting.window):
             self._waiting = due
         if makes_pose(due.window) and self._partners.get(view, set()) <= self._views:
@@ -368,6 +376,40 @@ class Instants:
         if makes_pose(waiting.window):  # else the instant may still have one
             self._given_s = max(self._begin_s, waiting.window.stamp_s)
         return [waiting]
+
+
+class Belated:
+    """Which views' shots come too late to have poses of their own.
+
+    Parameters
+    ----------
+    views : sequence of str
+    """
+
+    def __init__(self, views: Sequence[str]) -> None:
+        self._by_s: dict[str, deque[float | None]] = {
+            view: deque(maxlen=BELATED_OF) for view in views
+        }
+
+    def clear(self) -> None:
+        """Begin anew."""
+        for by_s in self._by_s.values():
+            by_s.clear()
+
+    def add(self, view: str, by_s: float | None) -> None:
+        """Take of a shot what `Instants.belated_s` says."""
+        self._by_s[view].append(by_s)
+
+    def complaint(self) -> str:
+        """Return whose shots are late, how many and by how much; empty if it is nobody's."""
+        told = []
+        for view, shots in self._by_s.items():
+            late = [by_s for by_s in shots if by_s is not None]
+            if len(late) > BELATED_SHARE * BELATED_OF:
+                up_to = f"up to {1e3 * max(late):.0f} ms late"
+                told.append(f"{len(late)} of {view}'s last {len(shots)}, {up_to}")
+        why = "shots that come after the pose of their instant have none of their own"
+        return f"{why}: {'; '.join(told)}" if told else ""
 
 
 def clock_warning(view: str, offset: Offset | None, views: Sequence[str]) -> str:

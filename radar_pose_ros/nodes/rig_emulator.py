@@ -8,12 +8,14 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
 
 from radar_pose_ros import msg
@@ -31,7 +33,8 @@ from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.nodes.transforms import StaticTransforms, camera_transform
 from radar_pose_ros.skeleton.definitions import SKELETONS
 
-MODEL = "simulation"
+# Parameters that name views.
+NAMING = ("silent", "exchanged", "uncalibrated", "displaced")
 LATEST_S = 0.5  # shots that a busy machine delays by more are not sent
 
 
@@ -52,6 +55,8 @@ class RigEmulator(ManagedNode):
         super().__init__("rig_emulator", **node_arguments)
         self._transforms: StaticTransforms | None = None
         self._outputs: list[Any] = []
+        self._views: list[str] = []  # none while the node is unconfigured
+        self.add_on_set_parameters_callback(self._check_names)
 
     # -- transitions -------------------------------------------------------------------------
 
@@ -59,10 +64,8 @@ class RigEmulator(ManagedNode):
         """Make the rig and the first person, or read the recording."""
         v = self.values
         self._views = v.views.split()
-        for name in ("silent", "exchanged", "uncalibrated", "displaced"):
-            unknown = [view for view in getattr(v, name).split() if view not in self._views]
-            if unknown:
-                raise ValueError(f"{name}: there is no view {', '.join(unknown)}")
+        for name in NAMING:
+            check_names(name, getattr(v, name), self._views)
         self._make = self._recorded() if v.recording else self._simulated()
         self._first = self._make(0)
         cameras = self._first.cameras
@@ -106,6 +109,7 @@ class RigEmulator(ManagedNode):
 
     def cleanup(self) -> None:
         """Take the publishers away."""
+        self._views = []
         outputs, self._outputs = self._outputs, []
         for publisher in itertools.chain(*outputs):
             self.destroy_publisher(publisher)
@@ -115,9 +119,17 @@ class RigEmulator(ManagedNode):
             transforms.close()
 
     def _chosen(self, parameter: str) -> list[int]:
-        """Return the numbers of the views that a parameter names; one may change meanwhile."""
-        names = getattr(self.values, parameter).split()
-        return [self._views.index(name) for name in names if name in self._views]
+        """Return the numbers of the views that a parameter names."""
+        return [self._views.index(name) for name in getattr(self.values, parameter).split()]
+
+    def _check_names(self, changes: list[Parameter]) -> SetParametersResult:
+        try:
+            for change in changes:
+                if self._views and change.name in NAMING:
+                    check_names(change.name, change.value, self._views)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
 
     # -- what there is to see ----------------------------------------------------------------
 
@@ -125,11 +137,13 @@ class RigEmulator(ManagedNode):
         v = self.values
         names = ("rate_hz", "shutters", "jitter_s", "motion", "split", "seed", "clip_s")
         about = {name: getattr(v, name) for name in names}
+        self._model = "simulation"
         return SimulatedRig(tuple(self._views), detector=v.detector, **about).recording
 
     def _recorded(self) -> Any:
         v = self.values
-        recording = named(pose2sim.load(v.recording), self._views)
+        recording = seen_by(pose2sim.load(v.recording), self._views)
+        self._model = f"recording {recording.name}"
         if v.shutters == "interleaved":
             recording = interleaved(recording)
         elif v.shutters == "random":
@@ -214,15 +228,13 @@ class RigEmulator(ManagedNode):
 
     def _shown_as(self, view: int) -> int:
         exchanged = self._chosen("exchanged")
-        if len(exchanged) != 2 or view not in exchanged:
-            return view
-        return exchanged[1 - exchanged.index(view)]
+        return exchanged[1 - exchanged.index(view)] if view in exchanged else view
 
     def _publish_truth(self, shot: EmulatedShot, stamp_ns: int) -> None:
         if np.isfinite(shot.joints_m).any():
             head = convert.header(stamp_ns, self.values.world_frame)
             skeleton = self._first.skeleton
-            truth = convert.pose3d_to_message(shot.joints_m, head, skeleton, MODEL)
+            truth = convert.pose3d_to_message(shot.joints_m, head, skeleton, self._model)
             self._truths.publish(truth)
 
     def _send(self, view: int, shot: EmulatedShot, stamp_ns: int) -> None:
@@ -238,12 +250,45 @@ class RigEmulator(ManagedNode):
             [person] if person.known.any() else [],
             head,
             skeleton=self._first.skeleton,
-            model=MODEL,
+            model=self._model,
             image_width=info.width,
             image_height=info.height,
         )
         poses.publish(message)
         self.health.tick(f"{self._views[view]}/pose2d")
+
+
+def check_names(parameter: str, names: str, views: Sequence[str]) -> None:
+    """Raise `ValueError` if a parameter names views that are not there, or not two to exchange."""
+    chosen = names.split()
+    unknown = [name for name in chosen if name not in views]
+    if unknown:
+        raise ValueError(
+            f"{parameter}: there is no view {', '.join(unknown)}, only {', '.join(views)}"
+        )
+    if parameter == "exchanged" and chosen and (len(chosen), len({*chosen})) != (2, 2):
+        raise ValueError(
+            f"exchanged: want two of the views {', '.join(views)}, or none, got {names!r}"
+        )
+
+
+def seen_by(recording: MultiViewRecording, views: Sequence[str]) -> MultiViewRecording:
+    """Return a recording by some of its cameras, or by all of them under other names, in order.
+
+    Raises
+    ------
+    ValueError
+        If views are neither some of its cameras nor as many.
+    """
+    cameras = {view.name: view for view in recording.views}
+    if {*views} <= {*cameras}:
+        return replace(recording, views=tuple(cameras[name] for name in views))
+    if len(views) != len(cameras):
+        raise ValueError(
+            f"views: {recording.name} has the cameras {', '.join(cameras)}; name some of them, or "
+            f"{len(cameras)} views to call them otherwise, got {', '.join(views)}"
+        )
+    return named(recording, views)
 
 
 def frame(view: str) -> str:

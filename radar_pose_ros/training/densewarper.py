@@ -388,6 +388,12 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a recorded trial: one frame of so many is left to each camera "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        metavar="HZ",
+        help="frames per second of a recorded trial (default: what its .trc files say)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
 
 
@@ -396,7 +402,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     network, entry = weights.network(arguments.weights, "densewarper")
     if arguments.pose2sim:
-        trial = pose2sim.load(arguments.pose2sim)
+        trial = pose2sim.load(arguments.pose2sim, rate_hz=arguments.rate)
         results = recording_rows(network, trial, arguments.every)
     else:
         recipe = Recipe.load(RECIPES / f"{entry['preset']}.yaml")

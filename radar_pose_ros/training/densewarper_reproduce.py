@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,7 @@ from radar_pose_ros.training.multiview_windows import (
     together,
 )
 from radar_pose_ros.training.recipe import add_mocap_argument
+from radar_pose_ros.vision.alignment import HELD
 
 ABLATIONS = RECIPES / "ablations"
 MEASURES = {
@@ -53,7 +54,7 @@ _SHORTEST_S = 1.0  # of recorded movements that are measured on
 
 def _fused(windows: Sequence[RigWindow], network: DenseWarperConfig) -> list[Seen]:
     """Take the fused heatmaps of what each view saw last as they are."""
-    held = replace(network, extrapolation=0.0, reconciled=False, fading_s=0.0)
+    held = replace(network, **asdict(HELD))
     return densewarper.moved(lambda own, fused, slot, dt_s: fused, held, windows)
 
 

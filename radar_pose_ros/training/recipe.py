@@ -19,6 +19,7 @@ import yaml
 
 from radar_pose_ros import measurements
 from radar_pose_ros.models import weights
+from radar_pose_ros.skeleton import checks
 from radar_pose_ros.training import processes
 from radar_pose_ros.training.loop import CHECKPOINT, LoopConfig
 from radar_pose_ros.wording import nearest
@@ -78,11 +79,22 @@ class Recipe:
             Names the file and what is wrong in it.
         """
         try:
-            return cls.of(entries(path))
+            recipe = cls.of(entries(path))
+            _require_sound(recipe.loop)
+            return recipe
         except KeyError as error:
             raise RecipeError(f"{path}: there is no entry {error}") from error
         except (TypeError, ValueError, yaml.YAMLError) as error:
             raise RecipeError(f"{path}: {error}") from error
+
+
+def _require_sound(loop: LoopConfig) -> None:
+    """Raise ``ValueError`` for a number that nobody can train with, and name its entry."""
+    for name, value in asdict(loop).items():
+        if name == "bfloat16":
+            continue
+        if checks.real(f"loop: {name}", value, positive=name == "learning_rate") < 0:
+            raise ValueError(f"loop: {name} must be 0 or more, got {value!r}")
 
 
 def entries(path: Path) -> dict[str, Any]:

@@ -103,6 +103,8 @@ class Alignment:
 # Best on Pose2Sim's balancing trial at 4 to 30 shots per second of a camera, and simulated people
 # lose nothing by it [choice].
 ALIGNED = Alignment(extrapolation=0.85, reconciled=True, fading_s=0.1)
+# Each view has what it saw last.
+HELD = Alignment(extrapolation=0.0)
 
 
 def at_instant(window: Window, extrapolation: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -484,6 +484,8 @@ def _write_ros(
         }
     if placed:
         _dump({"cameras": places}, path / EXTRINSICS)
+    else:  # places of an earlier calibration are not those of these lenses
+        (path / EXTRINSICS).unlink(missing_ok=True)
 
 
 def _block(values: np.ndarray) -> dict[str, Any]:

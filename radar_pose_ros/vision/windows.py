@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from radar_pose_ros.vision.alignment import ALIGNED, Aligned, Alignment
+from radar_pose_ros.vision.alignment import ALIGNED, HELD, Aligned, Alignment
 from radar_pose_ros.vision.camera import PinholeCamera
 from radar_pose_ros.vision.comparators import LONGEST_S, Poses, Recording, windows_of
 from radar_pose_ros.vision.interleaving import Window
@@ -74,6 +74,8 @@ def triangulate_aligned(
     perfect = [camera.with_perfect_lens for camera in cameras]
     found = triangulate(keypoints_px.swapaxes(0, 1), aligned.weight.swapaxes(0, 1), perfect)
     poses = Poses.of([window.stamp_s for window in windows], found)
+    if not aligned.taken_off_px.any():
+        return poses
     points = np.stack([camera.project(found.points_m) for camera in perfect], axis=1)
     errors = np.linalg.norm(keypoints_px + aligned.taken_off_px - points, axis=-1)
     return replace(
@@ -84,7 +86,7 @@ def triangulate_aligned(
 METHODS: dict[str, WindowMethod] = {
     "aligned": triangulate_windows,
     "linear": partial(triangulate_windows, alignment=Alignment()),
-    "hold_last": partial(triangulate_windows, alignment=Alignment(extrapolation=0.0)),
+    "hold_last": partial(triangulate_windows, alignment=HELD),
 }
 
 

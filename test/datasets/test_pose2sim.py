@@ -298,6 +298,36 @@ def test_openpose_s_files(session: Path) -> None:
     assert_close(other.views[0].keypoints_px[0, 4], np.float32([300, 600]))
 
 
+def test_scores_are_a_detector_s(session: Path) -> None:
+    """Above 1 is 1, as some of RTMPose's are; not stated is sure; 0 and less were not found."""
+    found = people(100.0)
+    scores = [1.03, np.nan, 0.0, -0.1, 0.3]
+    for joint, score in enumerate(scores):
+        found["people"][0]["pose_keypoints_2d"][3 * joint + 2] = score
+    (session / "pose" / "cam1_json" / "cam1_000000000007_keypoints.json").write_text(
+        json.dumps(found)
+    )
+    view = pose2sim.load(session, rate_hz=50.0, skeleton="body25").views[0]
+    assert_close(view.confidence[0, :6], np.float32([1, 1, 0, 0, 0.3, 0.5]))
+    assert np.flatnonzero(np.isnan(view.keypoints_px[0, :, 0])).tolist() == [2, 3]
+
+
+def test_another_skeleton_than_the_files_is_refused(session: Path, tmp_path: Path) -> None:
+    """By what the archive says, and by the number of joints."""
+    with pytest.raises(ValueError, match="walk: keypoints of 25 joints, not of the 26 of halpe26"):
+        pose2sim.load(session, rate_hz=50.0, skeleton="halpe26")
+    np.savez(
+        session / "pose.npz",
+        keypoints=np.ones((2, 1, 1, 25, 3)),
+        cams=np.array(["cam1", "cam2"]),
+        model=np.array("OpenPose BODY_25B"),
+    )
+    assert pose2sim.load(session, rate_hz=50.0).skeleton == "body25b"
+    assert pose2sim.load(session, rate_hz=50.0, skeleton="body25b").skeleton == "body25b"
+    with pytest.raises(ValueError, match="walk: keypoints of body25b, not of body25"):
+        pose2sim.load(session, rate_hz=50.0, skeleton="body25")
+
+
 def test_files_of_rtmpose_say_whose_joints_they_are(session: Path) -> None:
     """26 joints are Halpe's; a camera that never found anybody has as many."""
     for path in sorted((session / "pose").glob("*/*.json")):

@@ -1,4 +1,4 @@
-"""Where a live detector looks: squares and lost people whose numbers are on paper."""
+"""Where a live detector looks: boxes and lost people whose numbers are on paper."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from tolerances import assert_close
 
 from radar_pose_ros.models import detectors
-from radar_pose_ros.models.detectors import KeypointDetector, Settings
-from radar_pose_ros.models.following import Follower, square_around
+from radar_pose_ros.models.detectors import KeypointDetector, Settings, box_around
+from radar_pose_ros.models.following import Follower
 
 JOINTS = 14
 WHOLE = [-0.5, -0.5, 99.5, 79.5]  # of an image 100 wide and 80 high
@@ -24,27 +24,38 @@ class Answering(KeypointDetector):
         self.pixels[0] = (30.0, 20.0)
         self.pixels[1] = (50.0, 60.0)
         self.score = np.full(JOINTS, 0.9)
+        self.boxes: list[np.ndarray] = []
 
     def look(self, image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.boxes.append(box)
         return self.pixels, self.score
 
 
-def test_the_square_has_the_longer_side_and_the_margin() -> None:
+def test_the_box_has_the_margin_on_both_sides() -> None:
     points = np.array([[30.0, 20.0], [50.0, 60.0], [40.0, 30.0]])
-    # its middle (40, 40), 20 wide and 40 high: 1.25 times 40 are 50
-    assert_close(square_around(points, 1.25), [15.0, 15.0, 65.0, 65.0])
-    assert_close(square_around(points[:1], 1.25), [22.0, 12.0, 38.0, 28.0])  # 16 at least
+    # its middle (40, 40), 20 wide and 40 high: 1.25 times that are 25 and 50
+    assert_close(box_around(points, 1.25), [27.5, 15.0, 52.5, 65.0])
+    assert_close(box_around(points[:1], 1.25), [22.0, 12.0, 38.0, 28.0])  # 16 at least
 
 
-def test_the_whole_image_first_and_then_the_square() -> None:
+def test_the_whole_image_first_and_then_the_box() -> None:
     follower = Follower(Answering(box="follow", margin=1.5))
     boxes = []
     for _ in range(3):
         pixels, confidence = follower(IMAGE)
         boxes.append(follower.box)
-    assert_close(np.array(boxes), [WHOLE, [10, 10, 70, 70], [10, 10, 70, 70]])
+    assert_close(np.array(boxes), [WHOLE, [25, 10, 55, 70], [25, 10, 55, 70]])
     assert_close(pixels, follower.detector.pixels)
     assert_close(confidence, np.full(JOINTS, 0.9))
+
+
+def test_a_live_detector_looks_where_one_of_a_video_does() -> None:
+    live, offline = Answering(box="follow"), Answering(box="follow")
+    follower = Follower(live)
+    for _ in range(3):
+        follower(IMAGE)
+    offline([IMAGE] * 3)
+    assert_close(np.array(live.boxes), np.array(offline.boxes))
 
 
 def test_joints_that_are_not_sure_are_not_known_and_not_followed() -> None:
@@ -56,8 +67,8 @@ def test_joints_that_are_not_sure_are_not_known_and_not_followed() -> None:
     assert np.isnan(pixels[0]).all() and np.isfinite(pixels[1:]).all()
     assert_close(confidence[:3], [0.49, 0.5, 0.9])
     follower(IMAGE)
-    # without the first one: the middle (45, 45), 30 high, 37.5 with the margin
-    assert_close(follower.box, [26.25, 26.25, 63.75, 63.75])
+    # without the first one: the middle (45, 45), 10 wide, made 16, and 30 high, made 37.5
+    assert_close(follower.box, [37.0, 26.25, 53.0, 63.75])
 
 
 @pytest.mark.parametrize(("unsure", "lost"), [(7, False), (8, True)])

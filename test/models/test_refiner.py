@@ -565,6 +565,10 @@ def test_wrong_windows_are_named() -> None:
         InterpolationModel(interval=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="method 'straight' is none of nearest, linear"):
         InterpolationModel("straight")
+    for method, least in (("quadratic", 2), ("cubic", 3)):
+        InterpolationModel(method, 3, least)
+        with pytest.raises(ValueError, match=f"'{method}' needs segments of {least} or more, got"):
+            InterpolationModel(method, 3, least - 1)
     model = InterpolationModel(segments=4)
     with pytest.raises(ValueError, match=r"\(5 keyframes, joints, values\), got \(0,\)"):
         model.refine(np.array([]))

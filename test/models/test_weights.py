@@ -93,6 +93,13 @@ def test_other_networks_are_kept_beside_it(folder: Path) -> None:
     assert weights.load("edge", "millimamba")[1]["model"] == "millimamba"
     with pytest.raises(weights.WeightsError, match="is a millimamba, not a mixsynthformer"):
         weights.load("edge", "mixsynthformer")
+    for model, sentence in (
+        ("mixsynthformer", f"'near' in {folder}, of mixsynthformer only radar_2d; a path"),
+        ("diffhpe", f"'near' in {folder}, of diffhpe only none; a path"),
+        ("", f"'near' in {folder}, only edge, radar_2d; a path"),
+    ):
+        with pytest.raises(weights.WeightsError, match=f"there are no weights {sentence}"):
+            weights.load("near", model)
 
 
 def test_presets_of_the_same_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +236,17 @@ WRONG = {
     "manifest of something else": (
         "edge",
         lambda folder: (folder / "manifest.json").write_text('{"weights": {}}'),
-        "is no list",
+        r"manifest\.json is no manifest of weights: want an object whose 'weights' is a list",
+    ),
+    "manifest that is a list": (
+        "edge",
+        lambda folder: (folder / "manifest.json").write_text('[{"model": "millimamba"}]'),
+        r"manifest\.json is no manifest of weights: want an object whose 'weights' is a list",
+    ),
+    "manifest without weights": (
+        "edge",
+        lambda folder: (folder / "manifest.json").write_text('{"networks": []}'),
+        r"manifest\.json is no manifest of weights: want an object whose 'weights' is a list",
     ),
     "field missing": (
         "edge",

@@ -21,7 +21,12 @@ from tolerances import assert_close
 
 from radar_pose_ros import cli
 from radar_pose_ros.datasets import pose2sim
-from radar_pose_ros.datasets.multiview import MultiViewRecording, SampledJoints, simulate
+from radar_pose_ros.datasets.multiview import (
+    MultiViewRecording,
+    SampledJoints,
+    ViewShots,
+    simulate,
+)
 from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.datasets.simulated_rigs import SimulatedRig
 from radar_pose_ros.models import densewarper, weights
@@ -270,7 +275,9 @@ def test_keypoints_without_videos(
         path.unlink()
     out = tmp_path / "out"
     assert cli.main(arguments(scene.folder, out)) == cli.USAGE_ERROR
-    assert "say how many frames per second with --rate" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "say how many frames per second with --rate, or when each was taken in cam_1" in said
+    assert said.count(str(scene.folder)) == 1 and "files in pose-3d say nothing" in said
     assert not out.exists()
     options = ("--rate", "15", "--method", "linear")
     assert cli.main(arguments(scene.folder, out, *options)) == 0
@@ -300,10 +307,80 @@ def test_times_of_frames_and_offsets(
     assert "uneven" not in capsys.readouterr().out
     # without offsets they never see the person together
     assert cli.main(arguments(scene.folder, out, "--no-overlay")) == 0
-    said = capsys.readouterr().out
-    assert "there is no time at which all cameras saw the person: right offsets?" in said
+    told = (
+        "the times of cam_1 are 1700000000.000 to 1700000000.533 s, of cam_2, cam_3, cam_4 are "
+        "0.000 to 0.533 s: is a clock or an offset wrong?"
+    )
+    assert f"note: the cameras never saw the person together: {told}" in capsys.readouterr().out
     assert cli.main(arguments(scene.folder, out, "--method", "synchronous")) == cli.USAGE_ERROR
-    assert "the cameras never fired together" in capsys.readouterr().err
+    assert f"the cameras never fired together: {told}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spans", "sentence"),
+    [
+        ([(0, 2), (1, 3), (2, 4)], ""),
+        (
+            [(0, 2), (1, 3), (2.5, 4)],
+            "the times of a are 0.000 to 2.000 s, of b are 1.000 to 3.000 s, of c are 2.500 to "
+            "4.000 s: is a clock or an offset wrong?",
+        ),
+        (
+            [(9, 12), (1, 3), (8, 9)],
+            "the times of b are 1.000 to 3.000 s, of c, a are 8.000 to 12.000 s: is a clock or an "
+            "offset wrong?",
+        ),
+    ],
+)
+def test_cameras_without_a_common_time_are_named(
+    spans: list[tuple[float, float]], sentence: str
+) -> None:
+    blank = {"keypoints_px": np.zeros((2, 1, 2)), "confidence": np.ones((2, 1))}
+    views = [
+        ViewShots(name, rig()[0], np.array(span, float), **blank)
+        for name, span in zip("abc", spans, strict=True)
+    ]
+    assert times.apart(views) == sentence
+
+
+def rewritten(path: Path, **changes: Any) -> None:
+    """Change entries of a file of keypoints."""
+    with np.load(path) as file:
+        entries = {name: file[name] for name in file.files}
+    np.savez(path, **(entries | changes))
+
+
+def test_confidences_mean_what_they_mean_in_messages(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not stated counts as sure; a frame with an impossible one is left out, the last one here."""
+    options = ("--method", "synchronous", "--no-overlay")
+    for name in NAMES:  # all are sure
+        rewritten(scene.folder / f"{name}.npz", confidence=np.ones((9, JOINTS)))
+    assert cli.main(arguments(scene.folder, tmp_path / "sure", *options)) == 0
+    assert "note: cam_" not in capsys.readouterr().out
+    rewritten(scene.folder / "cam_3.npz", confidence=np.full((9, JOINTS), np.nan))
+    wrong, keypoints = np.ones((9, JOINTS)), scene.recording.views[1].keypoints_px.copy()
+    wrong[8, 3] = 87.5
+    keypoints[8] += 100.0
+    rewritten(scene.folder / "cam_2.npz", confidence=wrong, keypoints_px=keypoints)
+    (scene.folder / "cam_2.csv").write_text("\n".join(f"{n / RATE_HZ:.9f}" for n in range(9)))
+    assert cli.main(arguments(scene.folder, tmp_path / "out", *options)) == 0
+    said = capsys.readouterr().out
+    assert "note: cam_2: 1 of 9 frames left out: a confidence of 87.5, allowed is 0 to 1" in said
+    assert f"note: cam_3: {9 * JOINTS} keypoints whose confidence is not stated count as" in said
+    with (
+        np.load(tmp_path / "sure" / "poses.npz") as sure,
+        np.load(tmp_path / "out" / "poses.npz") as found,
+    ):
+        assert len(sure["stamps_s"]) == 9 and len(found["stamps_s"]) == 8
+        for entry in ("joints_m", "covariance_m2", "used"):
+            np.testing.assert_allclose(found[entry], sure[entry][:8])
+    rewritten(scene.folder / "cam_2.npz", confidence=np.full((9, JOINTS), 1.01))
+    assert cli.main(arguments(scene.folder, tmp_path / "out", *options)) == cli.USAGE_ERROR
+    assert "cam_2: each of its 9 frames has a confidence of 1.01, allowed is 0 to 1, or NaN" in (
+        capsys.readouterr().err
+    )
 
 
 def test_only_instants_of_all_cameras_are_synchronous(
@@ -369,9 +446,18 @@ def test_clocks_that_are_wrong_are_noticed_and_found(
     out, numbers = tmp_path / "out", tmp_path / "numbers.json"
     options = ["--method", "linear", "--no-overlay", "--json", str(numbers)]
     assert cli.main(arguments(tmp_path / "rig", out, *options)) == 0
-    assert "note: the cameras agree best with other clocks, cam_2 by +0.3" in (
-        capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    told = re.search(r"agree best with other clocks, --offsets (cam_2=0\.[23]\d?.*): check", said)
+    assert told is not None
+    # the sentence has what is to be given, in all
+    less = ["--offsets", "cam_1=5", "cam_2=5.1", "cam_3=5", "cam_4=5"]
+    assert cli.main(arguments(tmp_path / "rig", out, *options, *less)) == 0
+    said = capsys.readouterr().out
+    told = re.search(r"clocks, --offsets (cam_1=5 cam_2=5\.[23]\d? cam_3=5 .*): check", said)
+    assert told is not None
+    pasted = ["--offsets", *told[1].split()]
+    assert cli.main(arguments(tmp_path / "rig", out, *options, *pasted)) == 0
+    assert "other clocks" not in capsys.readouterr().out
     assert cli.main(arguments(tmp_path / "rig", out, *options, "--find-offsets")) == 0
     said = capsys.readouterr().out
     assert "other clocks" not in said and "offsets       cam_1=0.0000 cam_2=0." in said
@@ -775,6 +861,9 @@ def test_files_of_rtmpose_as_pose2sim_has_them(
     options = ("--rate", "30", "--no-overlay")
     assert cli.main(arguments(session / "trial", out, *options)) == 0
     assert "pose of Pose2Sim, halpe26" in capsys.readouterr().out
+    other = ("--skeleton", "body25", *options)
+    assert cli.main(arguments(session / "trial", out, *other)) == cli.USAGE_ERROR
+    assert "pose: keypoints of halpe26, not of body25 (--skeleton)" in capsys.readouterr().err
     with np.load(out / "poses.npz") as file:
         assert str(file["skeleton"]) == "halpe26"
         np.testing.assert_allclose(file["joints_m"], points, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from radar_pose_ros.datasets.simulated_rigs import SimulatedRig
 from radar_pose_ros.multiview import offsets
 
 LATE_S = (0.0, 0.31, -0.17, 0.05)
+NOTHING_GIVEN = {"a": 0.0, "b": 0.0}
 
 
 def late(views: Sequence[ViewShots], late_s: Sequence[float]) -> list[ViewShots]:
@@ -41,7 +43,9 @@ def test_what_cannot_be_found_is_said() -> None:
         offsets.find([views[0].only(range(5)), views[1]])
     with pytest.raises(ValueError, match="a and b never saw the same joints"):
         offsets.find(late(views, (0.0, 100.0)))
-    assert offsets.doubt(late(views, (0.0, 100.0))) == ""
+    with pytest.raises(ValueError, match=r"; the times of b are -.* s, of a are \d"):
+        offsets.find(late(views, (0.0, 100.0)))
+    assert offsets.doubt(late(views, (0.0, 100.0)), NOTHING_GIVEN) == ""
     together = [replace(view, camera=views[0].camera) for view in views]
     with pytest.raises(ValueError, match="never saw the same joints"):
         offsets.find(together)
@@ -55,7 +59,9 @@ def test_the_clocks_of_a_real_recording(shared_data: Path) -> None:
         pytest.skip(f"needs the recording in {trial}")
     views = list(pose2sim.load(trial).views)
     np.testing.assert_allclose(offsets.find(views), 0.0, atol=0.03)
-    assert offsets.doubt(views) == ""
+    given_s = {"cam01": 0.0, "cam02": 0.0, "cam03": -1.5, "cam04": 0.0}
+    assert offsets.doubt(views, given_s) == ""
     views[1] = replace(views[1], stamps_s=views[1].stamps_s - 0.2)
     np.testing.assert_allclose(offsets.find(views), [0.0, 0.2, 0.0, 0.0], atol=0.03)
-    assert "other clocks, cam02 by +0." in offsets.doubt(views)
+    said = offsets.doubt(views, given_s)
+    assert re.search(r"other clocks, --offsets cam02=0\.\d+ cam03=-1\.5: check", said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import yaml
 
 from radar_pose_ros import resources
 
+FASTDDS_PROFILES = "FASTDDS_DEFAULT_PROFILES_FILE"  # read with the first participant of a process
+
 
 class LiveGraph:
     """Starts node processes and talks to them; everything ends with the test."""
@@ -27,13 +30,10 @@ class LiveGraph:
 
         self._rclpy = rclpy
         self._folder = folder
-        self.environment = {
-            **environment,
-            "OMP_NUM_THREADS": "1",
-            "FASTDDS_DEFAULT_PROFILES_FILE": str(
-                resources.find("config", "fastdds_large_messages.xml")
-            ),
-        }
+        # The observer too sends and receives images, larger than the default has room for.
+        large = {FASTDDS_PROFILES: str(resources.find("config", "fastdds_large_messages.xml"))}
+        os.environ.update(large)
+        self.environment = {**environment, **large, "OMP_NUM_THREADS": "1"}
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=int(environment["ROS_DOMAIN_ID"]))
         self.node = rclpy.create_node("observer", context=self._context)
@@ -45,6 +45,7 @@ class LiveGraph:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
+        self.diagnostics()  # from now on
 
     def _spin(self) -> None:
         while not self._closing.is_set():
@@ -99,7 +100,13 @@ class LiveGraph:
                 return value
             time.sleep(0.02)
         seen = self.printed()
-        pytest.fail(f"no {what or 'luck'} in {timeout_s} s; the nodes printed:\n{seen}")
+        said = "\n".join(
+            f"{name}: {status.message}; {', '.join(f'{v.key} {v.value}' for v in status.values)}"
+            for name, status in self.diagnostics().items()
+        )
+        pytest.fail(
+            f"no {what or 'luck'} in {timeout_s} s; the nodes printed:\n{seen}\nand said:\n{said}"
+        )
 
     def call(
         self,

@@ -6,18 +6,34 @@ import time
 
 import pytest
 
-from radar_pose_ros.nodes.health import Health, Level, Meter
+from radar_pose_ros.nodes.health import RATE_SAMPLES, Health, Level, Meter
 
 
 def test_rate_and_age_of_regular_events() -> None:
-    meter = Meter()
+    meter = Meter(started_s=10.0)
     meter.times_s.extend([10.0, 10.1, 10.2, 10.3])
     assert meter.rate_hz(10.4) == pytest.approx(10.0)
     assert meter.age_s(10.4) == pytest.approx(0.1)
+    fast = Meter(started_s=0.0)
+    fast.times_s.extend(0.01 * k for k in range(RATE_SAMPLES + 50))  # more than are remembered
+    assert fast.rate_hz(0.01 * RATE_SAMPLES + 0.5) == pytest.approx(100.0)
+
+
+def test_a_burst_after_a_pause_is_no_rate() -> None:
+    """Three in 2 ms are three in five seconds; a stream that goes on has its own rate again."""
+    meter = Meter(started_s=0.0)
+    meter.times_s.extend([60.0, 60.001, 60.002])
+    for now_s in (60.002, 61.0, 64.9):
+        assert meter.rate_hz(now_s) == pytest.approx(4 / 5)
+    meter.times_s.extend(60.1 + 0.1 * k for k in range(100))
+    assert meter.rate_hz(70.01) == pytest.approx(10.0)
+    young = Meter(started_s=60.0)
+    young.times_s.extend([62.0, 62.0])
+    assert young.rate_hz(62.0) == pytest.approx(3 / 2)
 
 
 def test_rate_forgets_what_is_long_ago() -> None:
-    meter = Meter()
+    meter = Meter(started_s=10.0)
     meter.times_s.extend([10.0, 10.1, 10.2])
     assert meter.rate_hz(30.0) == 0.0
     assert meter.silence_s(30.0) == pytest.approx(19.8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -149,12 +150,48 @@ def test_live_emulated_rig(live: LiveGraph) -> None:
     stream.next(live, 30, lambda message: not message.missing_sources)
     wait_for(live, "is missing", there=False)
 
+    only = "camera_0, camera_1, camera_2, camera_3"
+    assert live.set(EMULATOR, "silent", "camera_2 camera_7") == (
+        False,
+        f"silent: there is no view camera_7, only {only}",
+    )
+    assert live.set(EMULATOR, "exchanged", "camera_2") == (
+        False,
+        f"exchanged: want two of the views {only}, or none, got 'camera_2'",
+    )
     assert "disagree" not in live.printed()
     assert live.set(EMULATOR, "exchanged", "camera_0 camera_3")[0]
     wait_for(live, "exchanged, camera_0 and camera_3 would leave")
     assert live.set(EMULATOR, "exchanged", "")[0]
     wait_for(live, "disagree", there=False)
     assert live.interrupt(process) == 0
+
+
+def test_live_shots_that_are_late_are_told(live: LiveGraph) -> None:
+    """Each by up to 0.3 s: most have no pose, which the diagnostics say of every view."""
+    live.start(EMULATOR, seed=3)
+    live.start(NODE, input_timeout_s=20.0)
+    live.diagnostics()
+    stream = Stream(live)
+    stream.begin()
+    assert live.set(EMULATOR, "late_s", 0.3)[0]
+    why = "shots that come after the pose of their instant have none of their own: "
+    shares = re.compile(r"(\d+) of (camera_\d)'s last 30, up to (\d+) ms late")
+
+    def told() -> list[tuple[str, ...]]:
+        found = shares.findall(message_of(live).partition(why)[2])
+        return found if len(found) == len(VIEWS) else []
+
+    found = live.wait(told, 60.0, "what is late, of all views")
+    assert [view for _, view, _ in found] == list(VIEWS)
+    for count, _, late_ms in found:
+        assert 8 <= int(count) <= 29  # 21 on the mean
+        assert 20 < int(late_ms) < 500
+    begin = len(stream.poses)
+    assert live.set(EMULATOR, "late_s", 0.0)[0]
+    wait_for(live, why, there=False)
+    stamps = [stamp_ns(message) for message in stream.poses[begin:]]
+    assert stamps == sorted(stamps)
 
 
 def test_live_wrong_and_missing_calibration(live: LiveGraph) -> None:
@@ -198,6 +235,7 @@ def test_live_recording_is_played_again_and_again(live: LiveGraph, shared_data: 
     assert (received[0].image_width, received[0].image_height) == seen.camera.size_px
     steps_ns = np.diff([stamp_ns(message) for message in received[: count + 1]])
     np.testing.assert_allclose(steps_ns, 1e9 / 15, atol=1e3)
+    assert received[0].model == "recording S00_P00_T01_BalancingTrial"
 
 
 class HandMadeRig:

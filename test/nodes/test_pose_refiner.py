@@ -394,6 +394,7 @@ def test_live_weights_and_refusals(live: LiveGraph, tmp_path: Path) -> None:
         keypoints = place(0.8)
         keypoints[3] = absurd
         source.publish(800.0, Person(keypoints, np.ones(JOINTS), 1.0))
+    source.publish(800.0, Person(np.full((JOINTS, 2), 100.0), np.ones(JOINTS), 1.0))
     source.publish(800.0, Person(place(0.8), np.full(JOINTS, -1.0), 1.0))
     source.publish(0.0, jump_ns=-source.start_ns)
     source.publish(800.0)
@@ -403,6 +404,7 @@ def test_live_weights_and_refusals(live: LiveGraph, tmp_path: Path) -> None:
         "dropped: pose2d: pose out of bounds",
         "dropped: pose2d: confidence outside 0..1",
         "dropped: joints far outside the image",
+        "dropped: people whose joints lie on one point",
         "dropped: pose2d: time stamp not set",
         "dropped: pose2d: pose of unknown origin",
         "dropped: poses of the same instant",

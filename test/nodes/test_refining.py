@@ -27,6 +27,7 @@ from radar_pose_ros.nodes.refining import (
     interpolation,
     load_network,
     refiner_factory,
+    without_points,
 )
 from radar_pose_ros.skeleton.definitions import HUPR14
 
@@ -105,6 +106,27 @@ def test_confidence_and_origin_of_each_joint() -> None:
     assert (origin[back, 2] == Origin.INTERPOLATED).all()
     assert_close(table[back, 2], 0.65 + (back - 9) / 9 * 0.15)
     assert_on_the_line(frames[16:])
+
+
+def test_who_is_a_point_is_not_seen() -> None:
+    """Of nobody no body comes out, and somebody who is one for a moment stays on the line."""
+    point = Person(np.full((JOINTS, 2), 70.0) + [[0], [1], [0], [2]], np.ones(JOINTS), 0.9)
+    refiner, frames = subject(), []
+    for at in stamps(5):
+        people, points = without_points([point])
+        assert points == 1
+        frames += refiner.push(at, people)
+    assert frames and not any(frame.people for frame in frames)
+    refiner, frames, counted = subject(), [], 0
+    for k, at in enumerate(stamps(9, START_NS + 1000 * MS)):  # all begin in one place
+        people, points = without_points([replace(point, number=0) if k == 4 else seen(at)])
+        counted += points
+        frames += refiner.push(at, people)
+    frames += refiner.flush()
+    assert counted == 1
+    origin = np.array([frame.people[0].origin for frame in frames])
+    assert (origin[13:15] == Origin.INTERPOLATED).all()
+    assert_on_the_line([f for f in frames if (f.people[0].origin != Origin.PREDICTED).all()])
 
 
 def test_an_unknown_joint_is_nan_without_confidence() -> None:

@@ -251,13 +251,13 @@ class Stream:
         self.instants: Instants = Instants()
         self._interleaver = Interleaver(["a", "b", "c"], 0.5)
 
-    def push(self, view: int, stamp_s: float) -> list[tuple[float, int]]:
+    def push(self, view: int, stamp_s: float, late_s: float = 0.0) -> list[tuple[float, int]]:
         from radar_pose_ros.nodes.rig import Due, ViewMessage
 
         nothing = np.zeros((17, 2)), np.ones(17)
         window = self._interleaver.push(view, stamp_s, *nothing)
         assert window is not None
-        message = ViewMessage(view, round(stamp_s * 1e9), stamp_s, *nothing, None, "")
+        message = ViewMessage(view, round(stamp_s * 1e9), stamp_s + late_s, *nothing, None, "")
         return self.told(self.instants.add(Due(window, message)))
 
     @staticmethod
@@ -274,7 +274,7 @@ def test_cameras_in_turn_wait_for_nobody() -> None:
     assert stream.push(1, 0.1) == [(0.0, 1), (0.1, 1)]
     for k in range(2, 9):
         assert stream.push(k % 3, 0.1 * k) == [(0.1 * k, 1)]
-    assert stream.instants.belated == 0
+        assert stream.instants.belated_s is None
     assert stream.push(0, 9.0) == []  # the others have been silent for too long
     assert stream.told(stream.instants.overdue(9.06)) == [(9.0, 1)]
     assert stream.push(2, 9.0) == [(9.0, 2)]  # better late than never
@@ -285,11 +285,12 @@ def test_cameras_that_fire_together_are_computed_together() -> None:
     stream = Stream()
     assert stream.push(0, 1.0) == []  # one view makes no pose
     assert stream.push(1, 1.0) == [(1.0, 2)]  # nothing is known of the third yet
-    assert stream.push(2, 1.0) == []
-    assert stream.instants.belated == 1
+    assert stream.push(2, 1.0, late_s=0.03) == []
+    assert stream.instants.belated_s == pytest.approx(0.03)
     for second in (2.0, 3.0):
         assert stream.push(2, second) == [] and stream.push(0, second) == []
         assert stream.push(1, second) == [(second, 3)]
+        assert stream.instants.belated_s is None
     assert stream.push(0, 4.0) == [] and stream.push(1, 4.0) == []
     assert stream.instants.overdue(4.04) == []
     assert stream.told(stream.instants.overdue(4.06)) == [(4.0, 2)]  # the third one is silent
@@ -298,18 +299,38 @@ def test_cameras_that_fire_together_are_computed_together() -> None:
     assert stream.push(0, 5.3) == []
     assert stream.push(2, 5.4) == [(5.3, 1)]  # a younger shot ends the wait
     assert stream.told(stream.instants.overdue(5.5)) == [(5.4, 1)]
-    assert stream.instants.belated == 1
+    assert stream.instants.belated_s is None
 
 
 def test_what_comes_late_has_no_pose_of_its_own() -> None:
     stream = Stream()
     assert stream.push(2, 0.8) == []
-    assert stream.push(0, 1.0) == [(0.8, 1), (1.0, 1)]
-    assert stream.push(1, 0.9) == []
-    assert stream.instants.belated == 1
+    assert stream.push(0, 1.0, late_s=0.05) == [(0.8, 1), (1.0, 1)]
+    assert stream.push(1, 0.9, late_s=0.2) == []
+    assert stream.instants.belated_s == pytest.approx(0.15)  # so much more than the one before
     assert stream.push(2, 1.1) == [(1.1, 1)]
+    assert stream.instants.belated_s is None
     stream.instants.clear()
     assert stream.push(0, 1.05) == [(1.05, 1)]
+
+
+def test_views_of_which_more_than_a_quarter_is_late_are_named() -> None:
+    from radar_pose_ros.nodes.rig import Belated
+
+    belated = Belated(["a", "b", "c"])
+    assert belated.complaint() == ""
+    for number in range(40):
+        belated.add("a", 0.01 if number % 4 == 0 else None)  # 7 of the last 30
+        belated.add("b", 0.5 if number < 10 else 0.001 * number if number % 2 else None)
+        belated.add("c", None)
+    assert belated.complaint() == (
+        "shots that come after the pose of their instant have none of their own: "
+        "15 of b's last 30, up to 39 ms late"
+    )
+    belated.add("a", 0.0)
+    assert "own: 8 of a's last 30, up to 10 ms late; 15 of b's" in belated.complaint()
+    belated.clear()
+    assert belated.complaint() == ""
 
 
 def test_a_pose_says_of_each_joint_what_it_rests_on() -> None:

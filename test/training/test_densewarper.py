@@ -24,6 +24,7 @@ from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.densewarper import RECIPES, SCORE, Recipe
 from radar_pose_ros.training.multiview_windows import RigBatches, fixed_windows
 from radar_pose_ros.training.recipe import RecipeError
+from radar_pose_ros.vision import calibration_files
 
 SMALL = {
     "size": 24,
@@ -274,6 +275,33 @@ def test_train_then_evaluate(small_preset, tmp_path, capsys, monkeypatch) -> Non
     assert rows["views_4.interval_100_ms.together.mpjpe_mm"] > 1
     assert rows["views_4.interval_100_ms.together.from_together_mm"] == 0
     assert "views_2.interval_100_ms.densewarper.mpjpe_mm" in capsys.readouterr().out
+
+
+def test_a_trial_is_measured_at_the_rate_that_is_said(tmp_path, monkeypatch, capsys) -> None:
+    """One whose files do not say it; without --rate it is asked for, once."""
+    rng = np.random.default_rng(0)
+    cameras = rig(2, np.array([0.0, 0.0, 1.0]), rng)
+    (tmp_path / "calibration").mkdir()
+    calibration_files.write(
+        {"a": cameras[0], "b": cameras[1]}, tmp_path / "calibration" / "c.toml", "pose2sim"
+    )
+    np.savez(
+        tmp_path / "pose.npz",
+        keypoints=np.ones((2, 9, 1, 26, 3)),
+        cams=np.array(["cam1", "cam2"]),
+    )
+    monkeypatch.setattr(weights, "network", lambda *name: (None, {}))
+    seen = []
+    monkeypatch.setattr(
+        densewarper, "recording_rows", lambda _, trial, every: seen.append(trial) or []
+    )
+    options = ("--pose2sim", tmp_path)
+    with pytest.raises(ValueError, match="say how many frames per second") as raised:
+        run(densewarper.add_evaluate_arguments, densewarper.evaluate, *options)
+    assert str(raised.value).count(str(tmp_path)) == 1
+    options += ("--rate", 25)
+    assert run(densewarper.add_evaluate_arguments, densewarper.evaluate, *options) == 0
+    np.testing.assert_allclose(seen[0].views[1].stamps_s, np.arange(9) / 25)
 
 
 def test_a_recording_is_measured_beside_what_needs_no_network() -> None:

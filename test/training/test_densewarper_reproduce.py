@@ -17,6 +17,7 @@ from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.claims import Table
 from radar_pose_ros.training.densewarper import Recipe
 from radar_pose_ros.training.densewarper_reproduce import ABLATIONS, MEASURES, METHODS, Row
+from radar_pose_ros.vision.alignment import HELD
 
 SMALL = {"size": 24, "blocks": 1, "channels": 4, "dilations": [2], "stride": 1}
 TABLE = {
@@ -71,6 +72,8 @@ def test_the_shipped_table_is_valid() -> None:
     assert untold.network == replace(
         PRESETS["light"], time_channels=False, extrapolation=0.0, reconciled=False, fading_s=0.0
     )
+    warper = densewarper_reproduce._recipe_of("warper", table)
+    assert warper.network.alignment == HELD
     ahead = densewarper_reproduce._recipe_of("warper_ahead", table)
     assert ahead.network == replace(PRESETS["light"], reconciled=False, fading_s=0.0)
     assert densewarper_reproduce._recipe_of("warper_reconciled", table) == recipe

@@ -53,6 +53,18 @@ def test_a_changed_preset_is_named(tmp_path: Path) -> None:
         ("base: EDGE\nbatch: 0", "batch must be a whole number above 0, got 0"),
         ("base: EDGE\nbatch: many", "batch must be a whole number above 0, got 'many'"),
         ("base: EDGE\nloop: {learning_rate: 1e-3}", "learning_rate must be a number, .*'1e-3'"),
+        *(
+            (
+                f"base: EDGE\nloop: {{learning_rate: {value}}}",
+                f"loop: learning_rate must be a finite number above 0, got {said}$",
+            )
+            for value, said in ((".nan", "nan"), (".inf", "inf"), ("-0.1", "-0.1"), ("0", "0"))
+        ),
+        (
+            "base: EDGE\nloop: {gradient_clip: .nan}",
+            "loop: gradient_clip must be a finite .* nan$",
+        ),
+        ("base: EDGE\nloop: {weight_decay: -1}", "loop: weight_decay must be 0 or more, got -1$"),
     ],
 )
 def test_what_is_no_recipe_is_named(tmp_path: Path, content: str, sentence: str) -> None:

@@ -285,8 +285,12 @@ def test_scale(height_m: float, warning: str) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_lenses_alone_say_nothing_of_places(tmp_path: Path, format: str) -> None:
-    """A file that put every camera at the origin would be read as if it were so."""
+    """A file that put every camera at the origin would be read as if it were so.
+
+    Nor does one that is written over places.
+    """
     path = tmp_path / ("c.toml" if format in ("pose2sim", "anipose") else "c")
+    write(cameras(), path, format)
     write(cameras(), path, format, placed=False)
     with pytest.raises(ValueError, match=r"says nothing of where|which says where"):
         read(path, format)
