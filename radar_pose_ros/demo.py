@@ -485,9 +485,31 @@ def summarize(
         "machine": measurements.machine(),
     }
     if options.gif and len(evidence.poses.stamps_ns):
-        pictures = islice(evaluation.pictures(evidence), MAX_PICTURES)
+        pictures = islice(evaluation.pictures(evidence, *_last_poses(bag)), MAX_PICTURES)
         drawing.write_gif(gif, pictures, rate_hz=10.0)
     return summary
+
+
+def _last_poses(bag: Path) -> tuple[Any, Any]:
+    """Return what `evaluation.pictures` draws besides: refined poses, and those in space.
+
+    The latter refined, if there are such; None without any.
+    """
+    import numpy as np
+
+    from radar_pose_ros import evaluation, refined_evaluation
+
+    with recording.BagReader(bag) as reader:
+        plane, refined, lifted = (
+            next((topic for topic in reader.topics if topic.endswith(f"/{name}")), None)
+            for name in ("refined/pose2d", "refined/pose3d", "pose3d")
+        )
+        poses = evaluation.read_poses(reader, plane) if plane else None
+        topic = refined or lifted
+        if topic is None:
+            return poses, None
+        space = refined_evaluation.read_poses_3d(reader, topic)
+    return poses, (space.stamps_ns, np.where(space.placed[:, None, None], space.joints_m, np.nan))
 
 
 def _weights(entry: dict[str, Any]) -> dict[str, str]:
@@ -533,6 +555,7 @@ def results(summary: dict[str, Any]) -> list[dict[str, Any]]:
         row("demo.windows_dropped", summary["windows_dropped"], "", 0.0, at_most=True),
         row("demo.pck_0_2", summary["pck_0_2"], "", summary["baseline"]["pck_0_2"], mean_pose),
         row("demo.ap", summary["ap"], "", summary["baseline"]["ap"], mean_pose),
+        row("demo.load_before", summary["load_before"]),
     ]
     for radar, counts in summary["radars"].items():
         on_purpose = counts["packets_lost_on_purpose"]
@@ -554,6 +577,8 @@ def results(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _unit(name: str) -> str:
     """Return the unit that the end of a number's name says."""
+    if name.endswith("accel_px"):
+        return "px per frame^2"
     units = {"hz": "Hz", "ms": "ms", "mm": "mm", "px": "px"}
     return units.get(name.rpartition("_")[2], "")
 

@@ -207,6 +207,8 @@ class PoseFilm:
         What lies this far below the strongest return of an instant gets the darkest colour.
     width_px : int
         Width of the pictures; the height follows.
+    side : Skeleton, optional
+        Whose poses are drawn from the side, too, in a further panel.
     """
 
     def __init__(
@@ -216,22 +218,24 @@ class PoseFilm:
         image_size_px: int,
         span_db: float = 30.0,
         width_px: int = 960,
+        side: Skeleton | None = None,
     ) -> None:
         self.skeleton = skeleton
         self._views = [_FanView(panel) for panel in panels]
         self._upright = [panel.upright for panel in panels]
-        shares = [1.0] * len(panels) + [1.15]
-        height_px = round(width_px * 0.42 / 2) * 2
+        shares = [1.0] * len(panels) + [1.15] + [1.15] * (side is not None)
+        height_px = round(width_px * (0.42 if side is None else 0.31) / 2) * 2
+        gap = 0.2 if side is None else 0.27
         self._figure = Figure(
             figsize=(width_px / _DPI, height_px / _DPI), dpi=_DPI, facecolor=BACKGROUND
         )
         self._canvas = FigureCanvasAgg(self._figure)
         axes = self._figure.subplots(1, len(shares), width_ratios=shares)
-        self._figure.subplots_adjust(left=0.05, right=0.985, top=0.85, bottom=0.1, wspace=0.2)
+        self._figure.subplots_adjust(left=0.05, right=0.985, top=0.85, bottom=0.1, wspace=gap)
         self._animated: list[Any] = []
         self._images = []
         self._dots = []
-        for panel, view, axis in zip(panels, self._views, axes[:-1], strict=True):
+        for panel, view, axis in zip(panels, self._views, axes, strict=False):
             self._style(axis, panel.title)
             image = axis.imshow(
                 np.full(view.shape, np.nan),
@@ -254,7 +258,10 @@ class PoseFilm:
             self._images.append(image)
             self._dots.append(dots)
             self._animated += [image, dots]
-        self._build_skeleton_axis(axes[-1], image_size_px)
+        self._pose = self._build_skeleton_axis(axes[len(panels)], image_size_px)
+        self._side = None if side is None else self._build_side_axis(axes[-1], side)
+        for skeletons in (self._pose, self._side):
+            self._animated += [] if skeletons is None else skeletons.artists
         self._title = self._figure.text(
             0.015, 0.945, "", color=TEXT_COLOUR, fontsize=11, weight="bold", animated=True
         )
@@ -271,22 +278,13 @@ class PoseFilm:
         for spine in axis.spines.values():
             spine.set_color(FRAME_COLOUR)
 
-    def _build_skeleton_axis(self, axis: Any, size_px: int) -> None:
+    def _build_skeleton_axis(self, axis: Any, size_px: int) -> _SkeletonView:
         axis.set_anchor("N")
         self._style(axis, "pose in the virtual camera's image")
         axis.set(xlim=(0, size_px), ylim=(size_px, 0), aspect="equal", xlabel="px", ylabel="")
         axis.set_xticks([0, size_px // 2, size_px])
         axis.set_yticks([0, size_px // 2, size_px])
-        self._truth = LineCollection(
-            [], colors=TRUTH_COLOUR, linewidths=1.2, linestyles=(0, (3, 2)), animated=True
-        )
-        self._bones = LineCollection([], capstyle="round", animated=True)
-        (self._joints,) = axis.plot(
-            [], [], "o", color=MIDDLE_COLOUR, markersize=2.5, animated=True
-        )
-        axis.add_collection(self._truth)
-        axis.add_collection(self._bones)
-        self._animated += [self._truth, self._bones, self._joints]
+        view = _SkeletonView(axis, self.skeleton)
         entries = [
             ("estimate, left side", LEFT_COLOUR, "-"),
             ("right side", RIGHT_COLOUR, "-"),
@@ -308,6 +306,14 @@ class PoseFilm:
             edgecolor=FRAME_COLOUR,
             framealpha=0.6,
         )
+        return view
+
+    def _build_side_axis(self, axis: Any, skeleton: Skeleton) -> _SkeletonView:
+        axis.set_anchor("N")
+        self._style(axis, "lifted, from the side")
+        axis.set(xlim=(0.7, 4.1), ylim=(-0.2, 2.4), aspect="equal")
+        axis.set(xlabel="m ahead", ylabel="m above the ground")
+        return _SkeletonView(axis, skeleton)
 
     def picture(
         self,
@@ -317,6 +323,7 @@ class PoseFilm:
         truth_px: np.ndarray | None = None,
         truth_links_m: Sequence[np.ndarray | None] = (),
         title: str = "",
+        side_m: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> np.ndarray:
         """Draw one instant.
 
@@ -334,6 +341,9 @@ class PoseFilm:
         truth_links_m : sequence of float (joints, 3), optional
             Per radar, the true joints in the radar's link: drawn as dots over its heatmap.
         title : str
+        side_m : (ndarray, ndarray), optional
+            Estimate and truth for the panel from the side, (joints, 2) each: m ahead and above the
+            ground; NaN where a joint is not known.
 
         Returns
         -------
@@ -348,7 +358,9 @@ class PoseFilm:
         for k, dots in enumerate(self._dots):
             points = truth_links_m[k] if k < len(truth_links_m) else None
             self._set_dots(k, dots, points)
-        self._set_skeletons(keypoints_px, confidence, truth_px)
+        self._pose.show(keypoints_px, truth_px, confidence)
+        if self._side is not None:
+            self._side.show(*(side_m or (None, None)))
         self._title.set_text(title)
         self._canvas.restore_region(self._background)
         for artist in self._animated:
@@ -366,26 +378,44 @@ class PoseFilm:
         else:
             dots.set_data(ahead, lateral)
 
-    def _set_skeletons(
+
+class _SkeletonView:
+    """An estimated and a true skeleton on axes."""
+
+    def __init__(self, axis: Any, skeleton: Skeleton) -> None:
+        self._skeleton = skeleton
+        self._truth = LineCollection(
+            [], colors=TRUTH_COLOUR, linewidths=1.2, linestyles=(0, (3, 2)), animated=True
+        )
+        self._bones = LineCollection([], capstyle="round", animated=True)
+        (self._joints,) = axis.plot(
+            [], [], "o", color=MIDDLE_COLOUR, markersize=2.5, animated=True
+        )
+        axis.add_collection(self._truth)
+        axis.add_collection(self._bones)
+        self.artists = [self._truth, self._bones, self._joints]
+
+    def show(
         self,
-        keypoints_px: np.ndarray | None,
-        confidence: np.ndarray | None,
-        truth_px: np.ndarray | None,
+        estimate: np.ndarray | None,
+        truth: np.ndarray | None,
+        confidence: np.ndarray | None = None,
     ) -> None:
-        joints = len(self.skeleton.joints)
+        """Set what is drawn next, (joints, 2) on the axes; None draws nothing."""
+        joints = len(self._skeleton.joints)
         unknown = np.full((joints, 2), np.nan)
-        truth, _ = bone_segments(self.skeleton, unknown if truth_px is None else truth_px)
-        self._truth.set_segments(list(truth))
-        points = unknown if keypoints_px is None else keypoints_px
-        segments, numbers = bone_segments(self.skeleton, points)
+        true, _ = bone_segments(self._skeleton, unknown if truth is None else truth)
+        self._truth.set_segments(list(true))
+        points = unknown if estimate is None else estimate
+        segments, numbers = bone_segments(self._skeleton, points)
         stated = np.ones(joints) if confidence is None else confidence
         trust = np.clip(np.nan_to_num(stated, nan=1.0), 0.0, 1.0)
-        per_bone = [float(min(trust[list(self.skeleton.edges[k])])) for k in numbers]
+        edges = [self._skeleton.edges[k] for k in numbers]
+        per_bone = [float(min(trust[list(edge)])) for edge in edges]
         self._bones.set_segments(list(segments))
-        edges = [self.skeleton.edges[k] for k in numbers]
         self._bones.set_color(
             [
-                to_rgba(edge_colour(self.skeleton, edge), 0.35 + 0.65 * c)
+                to_rgba(edge_colour(self._skeleton, edge), 0.35 + 0.65 * c)
                 for edge, c in zip(edges, per_bone, strict=True)
             ]
         )

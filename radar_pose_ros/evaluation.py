@@ -20,8 +20,9 @@ from radar_pose_ros.metrics.keypoints import average_precision, oks, pck, person
 from radar_pose_ros.preview import power_db
 from radar_pose_ros.recording import BagReader, RecordingError, stamp_ns, topic_named
 from radar_pose_ros.simulation.radar import default_placements
-from radar_pose_ros.skeleton.definitions import HUPR14
-from radar_pose_ros.skeleton.projection import IMAGE_SIZE_PX, project
+from radar_pose_ros.skeleton import mapping
+from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
+from radar_pose_ros.skeleton.projection import CAMERA_HEIGHT_M, IMAGE_SIZE_PX, project
 
 RADARS = ("radar_h", "radar_v")
 MAX_TRUTH_GAP_S = 0.25  # truth is interpolated between instants no farther apart than this
@@ -401,8 +402,21 @@ def _percentiles(values: np.ndarray) -> dict[str, float]:
     return {f"p{p}": float(np.percentile(values, p)) for p in (50, 95, 99)}
 
 
-def pictures(evidence: Evidence, width_px: int = 960) -> Iterator[np.ndarray]:
+def pictures(
+    evidence: Evidence,
+    refined: Poses | None = None,
+    lifted: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Iterator[np.ndarray]:
     """Draw each pose beside the heatmaps of its instant; yields uint8 (height, width, 3).
+
+    Parameters
+    ----------
+    evidence : Evidence
+    refined : Poses, optional
+        Are drawn instead of those of the evidence, at their instants.
+    lifted : (ndarray, ndarray), optional
+        Stamps in ns, int64 (n,), and joints of H36M17 in the camera's optical frame, float
+        (n, 17, 3), NaN where there is no place: are drawn beside, from the side.
 
     Raises
     ------
@@ -417,17 +431,38 @@ def pictures(evidence: Evidence, width_px: int = 960) -> Iterator[np.ndarray]:
         view = "from above" if upright else "from the side"
         title = f"{radar} sees, {view}"
         panels.append(Panel(title, heatmaps.axes, heatmaps.powers_db[0].shape, upright))
-    film = PoseFilm(panels, HUPR14, IMAGE_SIZE_PX, width_px=width_px)
-    poses = evidence.poses
-    joints_m = evidence.truth.at(poses.stamps_ns)
+    instants_ns = evidence.poses.stamps_ns
+    poses = evidence.poses if refined is None else refined
+    keypoints_px = _nearest(instants_ns, poses.stamps_ns, poses.keypoints_px)
+    confidence = _nearest(instants_ns, poses.stamps_ns, poses.confidence)
+    joints_m = evidence.truth.at(instants_ns)
     true_px = project(joints_m)
-    for k, instant in enumerate(poses.stamps_ns):
-        seconds = (instant - poses.stamps_ns[0]) / 1e9
+    true_side_m = mapping.convert(joints_m, HUPR14.name, H36M17.name)[..., [0, 2]]
+    if lifted is None:
+        film = PoseFilm(panels, HUPR14, IMAGE_SIZE_PX)
+        side_m = np.full_like(true_side_m, np.nan)
+    else:
+        film = PoseFilm(panels, HUPR14, IMAGE_SIZE_PX, width_px=1260, side=H36M17)
+        found_m = _nearest(instants_ns, *lifted)
+        side_m = np.stack([found_m[..., 2], CAMERA_HEIGHT_M - found_m[..., 1]], axis=-1)
+    for k, instant in enumerate(instants_ns):
+        seconds = (instant - instants_ns[0]) / 1e9
         yield film.picture(
             [evidence.heatmaps[radar].nearest(int(instant)) for radar in RADARS],
-            poses.keypoints_px[k],
-            poses.confidence[k],
+            keypoints_px[k],
+            confidence[k],
             true_px[k],
             [placement.to_link(joints_m[k]) for placement in default_placements()],
             f"{seconds:5.1f} s   {poses.model}",
+            (side_m[k], true_side_m[k]),
         )
+
+
+def _nearest(instants_ns: np.ndarray, stamps_ns: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the values of the nearest stamps, NaN where none is within `MAX_PAIR_SKEW_NS`."""
+    found = np.full((len(instants_ns), *values.shape[1:]), np.nan)
+    if len(stamps_ns):
+        apart_ns = np.abs(stamps_ns - instants_ns[:, None])
+        near = apart_ns.min(axis=1) <= MAX_PAIR_SKEW_NS
+        found[near] = values[apart_ns.argmin(axis=1)[near]]
+    return found

@@ -12,13 +12,15 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
+from test_evaluation import START_NS, message_in_space, pose_message
 
 from benchmarks import _live
-from radar_pose_ros import demo, measurements
+from radar_pose_ros import demo, evaluation, measurements
 from radar_pose_ros.demo import DemoError, Options
-from radar_pose_ros.recording import BagReader
+from radar_pose_ros.recording import BagReader, BagWriter
 
 
 def snapshot(values: dict[str, dict[str, str]], **more):
@@ -160,6 +162,7 @@ def summary(**changes):
         "baseline": {"poses": 188, "pck_0_2": 0.3, "ap": 0.1, "ap_fraction": 0.1},
         "weights": {"mamba_pose": {"id": "millimamba/edge@12345678", "sha256": "12345678"}},
         "seconds": 20.0,
+        "load_before": 0.25,
         "machine": {"torch": None},
         **changes,
     }
@@ -183,6 +186,8 @@ def test_results_compare_with_the_baseline_and_the_injected_loss():
     )
     assert rows["demo.radar_h.packets_lost"]["value"] == 7
     assert rows["demo.radar_h.packets_lost"]["target"] == 7
+    load = rows["demo.load_before"]
+    assert (load["value"], load["target"], load["met"]) == (0.25, None, None)
     assert "PCK 0.2: 0.800 (baseline 0.300)" in demo.describe(summary())
 
 
@@ -219,12 +224,37 @@ def test_results_hold_refined_and_lifted_poses():
     error = rows["demo.refined_pose2d.error_px"]
     assert (error["value"], error["unit"], error["against"]) == (6.0, "px", "straight lines: 6.5")
     assert "demo.refined_pose2d.linear_error_px" not in rows
+    assert rows["demo.refined_pose2d.accel_px"]["unit"] == "px per frame^2"
     rate = rows["demo.pose3d.rate_hz"]
     assert (rate["value"], rate["unit"], rate["against"]) == (29.0, "Hz", None)
     assert rows["demo.pose3d.lost"]["value"] == 0.025
     assert rows["demo.pose3d.placed_by_range"]["unit"] == ""
     said = demo.describe(found).splitlines()[-1]
     assert said.endswith("no time for 2.5% of the poses, 90% of the people placed by range")
+
+
+def test_what_is_drawn_is_what_comes_last(tmp_path):
+    """Refined poses in the image, none of the pose node's own; in space refined or lifted ones."""
+    lifted = message_in_space(START_NS, np.zeros((17, 3)), "h36m17", "lifted")
+    refined = message_in_space(START_NS, np.ones((17, 3)), "h36m17", "refined")
+    unplaced = message_in_space(START_NS + 1, np.ones((17, 3)), "h36m17", "refined", relative=True)
+    given = [("pose2d", pose_message(START_NS, 0.0)), ("pose3d", lifted)]
+    given += [("refined/pose2d", pose_message(START_NS, 5.0)), ("refined/pose3d", refined)]
+    given += [("refined/pose3d", unplaced)]
+    found = []
+    for count in (1, 2, 5):
+        with BagWriter(tmp_path / str(count)) as writer:
+            for topic, message in given[:count]:
+                writer.write_message(f"/{topic}", START_NS, message)
+        found.append(demo._last_poses(tmp_path / str(count)))
+    assert found[0] == (None, None) and found[1][0] is None
+    (_, lifted_m), (stamps_ns, refined_m) = found[1][1], found[2][1]
+    assert lifted_m.shape == (1, 17, 3) and (lifted_m == 0).all()
+    assert stamps_ns.tolist() == [START_NS, START_NS + 1]
+    assert (refined_m[0] == 1).all() and np.isnan(refined_m[1]).all()
+    with BagReader(tmp_path / "5") as reader:
+        own = evaluation.read_poses(reader, "/pose2d")
+    np.testing.assert_allclose(found[2][0].keypoints_px - own.keypoints_px, [[[5.0, 0.0]] * 14])
 
 
 def test_targets_of_what_should_be_little():

@@ -9,7 +9,7 @@ from PIL import Image
 
 from radar_pose_ros import drawing
 from radar_pose_ros.drawing import Panel, PolarAxes, PoseFilm
-from radar_pose_ros.skeleton.definitions import HUPR14
+from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
 
 # 64 sines from -1 on, ranges from 1 m to 4.2 m
 AXES = PolarAxes(sine_first=-1.0, sine_step=2 / 64, range_first_m=1.0, range_step_m=0.05)
@@ -108,6 +108,23 @@ def test_the_estimate_is_drawn_and_vanishes_with_it():
     for colour in (drawing.LEFT_COLOUR, drawing.RIGHT_COLOUR):
         assert count_pixels(drawn, colour) > count_pixels(empty, colour) + 200
     np.testing.assert_array_equal(artist.picture([dark, dark], None), empty)
+
+
+def test_a_pose_in_space_is_drawn_from_the_side():
+    """In a panel of its own, to the right of all others: 2 m ahead, 0.2 m to 1.8 m high."""
+    panels = [Panel("h", AXES, (64, 64)), Panel("v", AXES, (64, 64), upright=False)]
+    artist = PoseFilm(panels, HUPR14, 256, width_px=1260, side=H36M17)
+    empty = artist.picture([None, None], None)
+    pose_m = np.stack([np.full(17, 2.0), np.linspace(0.2, 1.8, 17)], axis=1)
+    drawn = artist.picture([None, None], None, side_m=(pose_m, pose_m + [1.0, 0.0]))
+    assert drawn.shape == empty.shape == (390, 1260, 3)
+    rows, columns = np.nonzero((drawn != empty).any(-1))
+    frame = artist._figure.axes[-1].get_window_extent()
+    share = (columns - frame.x0) / frame.width * (4.1 - 0.7) + 0.7
+    assert np.percentile(share, [1, 99]) == pytest.approx([2.0, 3.0], abs=0.05)
+    height = (390 - rows - frame.y0) / frame.height * 2.6 - 0.2
+    assert [height.min(), height.max()] == pytest.approx([0.2, 1.8], abs=0.05)
+    np.testing.assert_array_equal(artist.picture([None, None], None), empty)
 
 
 def test_a_missing_heatmap_leaves_its_panel_dark():

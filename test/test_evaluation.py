@@ -10,8 +10,9 @@ import pytest
 
 from radar_pose_ros import evaluation, recording
 from radar_pose_ros.recording import BagWriter, RecordingError
-from radar_pose_ros.skeleton.definitions import HUPR14
-from radar_pose_ros.skeleton.projection import project
+from radar_pose_ros.skeleton import mapping
+from radar_pose_ros.skeleton.definitions import H36M17, HUPR14
+from radar_pose_ros.skeleton.projection import project, to_camera
 
 START_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 100_000_000
@@ -321,6 +322,42 @@ def test_every_pose_is_drawn(write_bag):
     assert len(pictures) == FRAMES - 9
     assert all(p.shape == pictures[0].shape and p.dtype == np.uint8 for p in pictures)
     assert any((a != b).any() for a, b in pairwise(pictures))
+
+
+def test_refined_poses_are_drawn_instead_and_lifted_ones_beside(write_bag, monkeypatch):
+    """Those of the nearest stamps; what is not known, or not within 60 ms, is not drawn."""
+    drawn = []
+
+    class Film:
+        def __init__(self, panels, skeleton, size_px, width_px=960, side=None):
+            drawn.append(side)
+
+        def picture(self, heatmaps, keypoints, confidence, truth, links, title, side_m):
+            drawn.append((keypoints, title[-7:], side_m))
+
+    monkeypatch.setattr(evaluation, "PoseFilm", Film)
+    evidence = evaluation.read(write_bag())
+    instants = evidence.poses.stamps_ns
+    list(evaluation.pictures(evidence))
+    side, (keypoints, _, (estimate, _)), *_ = drawn
+    assert side is None and np.isnan(estimate).all()
+    np.testing.assert_allclose(keypoints, evidence.poses.keypoints_px[0])
+
+    drawn.clear()
+    stamps = np.concatenate([instants[:5] + 20_000_000, instants[:5] - 40_000_000])
+    values = np.arange(10.0)[:, None, None] * np.ones((1, 14, 2))
+    refined = evaluation.Poses(stamps, stamps, values, values[..., 0], "refined")
+    true_m = mapping.convert(evidence.truth.at(instants), HUPR14.name, H36M17.name)
+    joints_m = to_camera(true_m)
+    joints_m[2] = np.nan
+    list(evaluation.pictures(evidence, refined, (instants, joints_m)))
+    side, *found = drawn
+    assert side is H36M17 and {title for _, title, _ in found} == {"refined"}
+    for k, (keypoints, _, (estimate, truth)) in enumerate(found):
+        np.testing.assert_array_equal(keypoints, np.full((14, 2), k if k < 5 else np.nan))
+        np.testing.assert_allclose(truth, true_m[k][:, [0, 2]])
+        np.testing.assert_allclose(estimate, truth if k != 2 else np.full((17, 2), np.nan))
+    assert len(found) == len(instants)
 
 
 def test_the_nearest_stamp_is_found_if_it_is_near():

@@ -112,20 +112,18 @@ def oracle(poses_m: ArrayLike, true_m: ArrayLike, *, worst: bool = False) -> np.
     return np.take_along_axis(poses, chosen[None, ..., None, None, None], axis=0)[0]
 
 
-def covariance(poses_m: ArrayLike, shrinkage: float | None = None) -> np.ndarray:
+def covariance(poses_m: ArrayLike) -> np.ndarray:
     """Return the hypotheses' covariance, joint by joint and frame by frame.
 
     ``(1 - s) S + s tr(S)/3 I``, and `FLOOR_M` squared on the diagonal: S is the sample covariance
-    with H - 1 in the denominator.
+    with H - 1 in the denominator; s, 0 to 1, is what is best for normally distributed samples, for
+    each matrix by itself (oracle approximating shrinkage: Chen, Wiesel, Eldar and Hero, IEEE
+    Transactions on Signal Processing 58(10), 2010, equation 23, with H - 1 for the number of
+    samples, because their mean is not known).
 
     Parameters
     ----------
     poses_m : array_like, shape (hypotheses, ..., joints, 3)
-    shrinkage : float, optional
-        s, 0 to 1; by default what is best for normally distributed samples, for each matrix by
-        itself (oracle approximating shrinkage: Chen, Wiesel, Eldar and Hero, IEEE Transactions on
-        Signal Processing 58(10), 2010, equation 23, with H - 1 for the number of samples, because
-        their mean is not known).
 
     Returns
     -------
@@ -135,25 +133,20 @@ def covariance(poses_m: ArrayLike, shrinkage: float | None = None) -> np.ndarray
     Raises
     ------
     ValueError
-        If there are fewer than 2 hypotheses, or the shrinkage is none.
+        If there are fewer than 2 hypotheses.
     """
     poses = _poses(poses_m)
     freedom = len(poses) - 1
     if freedom < 1:
         raise ValueError("a covariance wants at least 2 hypotheses, got 1")
-    if shrinkage is not None and not 0 <= shrinkage <= 1:
-        raise ValueError(f"shrinkage must be 0 to 1, got {shrinkage}")
     off = poses - poses.mean(0)
     found = np.einsum("h...i,h...j->...ij", off, off) / freedom
     trace = np.trace(found, axis1=-2, axis2=-1)
     power = (found**2).sum((-2, -1))  # the trace of S^2
-    if shrinkage is None:
-        above = (1 - 2 / 3) * power + trace**2
-        below = (freedom + 1 - 2 / 3) * (power - trace**2 / 3)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(below > 0, np.minimum(above / below, 1.0), 1.0)
-    else:
-        share = np.full_like(trace, shrinkage)
+    above = (1 - 2 / 3) * power + trace**2
+    below = (freedom + 1 - 2 / 3) * (power - trace**2 / 3)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(below > 0, np.minimum(above / below, 1.0), 1.0)
     sphere = (share * trace / 3 + FLOOR_M**2)[..., None, None] * np.eye(3)
     return (1 - share)[..., None, None] * found + sphere
 
@@ -165,25 +158,6 @@ def squared_distance(errors_m: ArrayLike, covariances: ArrayLike) -> np.ndarray:
     """
     errors = np.asarray(errors_m, np.float64)[..., None]
     return (errors * np.linalg.solve(np.asarray(covariances), errors)).sum((-2, -1))
-
-
-def expected_factor(hypotheses: int, level: float = LEVEL) -> float:
-    """Return the factor on covariances that are not shrunk, if the truth is one more sample.
-
-    For normal samples, ``(1 + 1/H) q_T / q_chi``: q_T is Hotelling's quantile, ``3 n / (n - 2)``
-    times that of F with 3 and n - 2 degrees of freedom, n = H - 1, and q_chi that of chi-square
-    with 3. It is 10.6 for 5 hypotheses and 90 %, and tends to 1 for many.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 4 hypotheses: their covariance is singular.
-    """
-    freedom = hypotheses - 1
-    if freedom < 3:
-        raise ValueError(f"Hotelling's distribution wants at least 4 hypotheses, got {hypotheses}")
-    quantile = 3 * freedom / (freedom - 2) * scipy.stats.f.ppf(level, 3, freedom - 2)
-    return float((1 + 1 / hypotheses) * quantile / scipy.stats.chi2.ppf(level, 3))
 
 
 @dataclass(frozen=True)

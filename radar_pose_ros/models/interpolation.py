@@ -79,7 +79,7 @@ def interpolate(
     patterns, group = np.unique(valid, axis=1, return_inverse=True)
     for number, pattern in enumerate(patterns.T):
         joints = np.flatnonzero(group.ravel() == number)
-        if not pattern.any() or not len(joints):
+        if not pattern.any():
             continue
         x = times[pattern]
         y = values[pattern][:, joints].reshape(len(x), -1)

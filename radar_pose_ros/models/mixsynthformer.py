@@ -17,13 +17,17 @@ an option. Everything else is our own choice, marked "choice".
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
+
+Recovery = Literal["learned", "linear", "cubic", "damped"]
+Start = Literal["xavier", "interpolation"]
+Mixing = Literal["per_frame", "per_channel"]
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,15 @@ class MixSynthFormerConfig:
     segments: int = 10  # code: Q; Q + 1 keyframes are read, the last frame among them
     future_frames: int = 0  # paper: frames to predict beyond the last keyframe
     # network
-    recovery: Literal["learned", "linear", "cubic", "damped"] = "learned"  # code; paper; choice
-    start: Literal["xavier", "interpolation"] = "xavier"  # code; see `reset_parameters`
+    recovery: Recovery = "learned"  # code; "linear", paper; the others, choice
+    start: Start = "xavier"  # code; see `reset_parameters`
     width: int = 64  # code: C
     layers: int = 4  # code: L
     feed_forward: int = 2  # code: hidden channels of an MLP, in multiples of the width
     temporal_reduction: int = 4  # code: r_t, columns of the map over frames are T / r_t
     spatial_reduction: int = 1  # code: r_s, columns of the map over channels are C / r_s
     dropout: float = 0.1  # code
-    mixing: Literal["per_frame", "per_channel"] = "per_frame"  # code; the other one, paper
+    mixing: Mixing = "per_frame"  # code; the other one, paper
     idle_values: bool = True  # code: a layer that reduces values even where none are reduced
     # components, for the paper's ablation
     excitation: bool = True
@@ -63,6 +67,12 @@ class MixSynthFormerConfig:
     spatial: bool = True
 
     def __post_init__(self) -> None:
+        for name, choice in (("recovery", Recovery), ("start", Start), ("mixing", Mixing)):
+            if getattr(self, name) not in get_args(choice):
+                raise ValueError(
+                    f"{name} must be one of {', '.join(get_args(choice))}, got "
+                    f"{getattr(self, name)!r}"
+                )
         for name in ("joints", "values", "interval", "segments", "width", "layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

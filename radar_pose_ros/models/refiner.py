@@ -112,8 +112,7 @@ class InterpolationModel:
         One of `interpolation.METHODS`.
     interval, segments, future_frames : int
         See `WindowModel`.
-    velocity : bool
-        Go on as from the last keyframe but one to the last; otherwise stay at the last.
+        Beyond the last keyframe it goes on as from the last but one to that.
 
     Raises
     ------
@@ -126,7 +125,6 @@ class InterpolationModel:
     interval: int = 3
     segments: int = 1
     future_frames: int = 0
-    velocity: bool = True
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -148,7 +146,7 @@ class InterpolationModel:
         times = np.arange(self.segments + 1.0) * self.interval
         frames = np.arange(self.interval * self.segments + 1.0)
         past = interpolate(times, keyframes, frames, self.method).poses
-        step = (keyframes[-1] - keyframes[-2]) / self.interval if self.velocity else 0.0
+        step = (keyframes[-1] - keyframes[-2]) / self.interval
         ahead = np.arange(1, self.future_frames + 1)[:, None, None]
         return np.concatenate([past, past[-1] + ahead * step])
 
@@ -200,38 +198,8 @@ def _window(keyframes: ArrayLike, shape: tuple[int | None, ...], axes: str) -> n
     return found
 
 
-def blend_weights(interval: int, blend: int, taper: bool = True) -> np.ndarray:
-    """Return how much each of the windows over a segment counts for each of its frames.
-
-    Parameters
-    ----------
-    interval : int
-        Frames of a segment (K).
-    blend : int
-        Windows that cover it.
-    taper : bool
-        A window counts the less the nearer its own ends are, so that nothing jumps where one
-        window takes over from another. Otherwise all count the same, as published.
-
-    Returns
-    -------
-    ndarray, shape (blend, interval)
-        Row 0 is the window of which the segment is the last one, row 1 the next window, of which
-        it is the last but one. Columns sum to 1.
-
-    Raises
-    ------
-    ValueError
-        If one of the numbers is not a whole one of 1 or more.
-    """
-    checks.whole("interval", interval, 1)
-    checks.whole("blend", blend, 1)
-    weights = _region_weights(interval, blend, taper).reshape(blend, interval)[::-1]
-    return weights / weights.sum(axis=0)
-
-
 def _region_weights(interval: int, blend: int, taper: bool) -> np.ndarray:
-    """Weights of the last frames of one window, before they are made to sum to 1."""
+    """Return how much the last frames of a window count beside other windows', (frames,)."""
     place = np.arange(1.0, blend * interval + 1)
     return np.minimum(place, place[::-1]) if taper else np.ones_like(place)
 
@@ -323,7 +291,9 @@ class Refiner:
         Windows whose mean a frame is, 1 to the model's ``segments``; by default that. Each costs
         a latency of a keyframe interval (`latency_s`); a window reads all its keyframes anyway.
     taper : bool
-        See `blend_weights`.
+        A window counts the less the nearer its own ends are, so that nothing jumps where one
+        window takes over from another. Otherwise all count the same, as published, and as
+        `training.pose_tracks.refine_sequence` has it, which is compared with this.
     gap_s : float
         After so long without a pose, or if time runs backwards, it starts anew.
 
@@ -358,7 +328,6 @@ class Refiner:
         self.rate_hz = rate_hz
         self.blend = blend
         self.gap_s = gap_s
-        self.flushes = 0
         self._weights = _region_weights(model.interval, blend, taper)
         self._reset()
 
@@ -370,11 +339,6 @@ class Refiner:
         first window's frames wait for its last keyframe.
         """
         return (self.blend * self.model.interval - 1) / self.rate_hz
-
-    @property
-    def start_latency_s(self) -> float:
-        """How long after the first keyframe the first frame comes."""
-        return self.model.interval * self.model.segments / self.rate_hz
 
     def push(
         self, time_s: float, pose: ArrayLike, origin: ArrayLike | None = None
@@ -465,7 +429,6 @@ class Refiner:
             if not self._running:
                 self._run_window()
             rest = self._frames(range(self._next_frame, self._last_frame + 1))
-            self.flushes += 1
         self._reset()
         return rest
 

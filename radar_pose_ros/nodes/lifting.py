@@ -302,11 +302,11 @@ class PeopleLifter:
         return frames
 
     def _chosen(self, frames: Sequence[SeenFrame]) -> list[int]:
-        """Return who is to be lifted: who is there, the surest first."""
+        """Return who is to be lifted: who is there, the surest first, those not stated last."""
         surest: dict[int, float] = {}
         for frame in frames:
             for key, person in frame.people.items():
-                sure = float(np.nan_to_num(person.confidence, nan=1.0))
+                sure = float(np.nan_to_num(person.confidence, nan=0.0))
                 surest[key] = max(surest.get(key, 0.0), sure)
         return sorted(surest, key=lambda key: (-surest[key], key))[: self.most_people]
 

@@ -9,14 +9,22 @@ from radar_pose_ros.nodes.pacing import NANOSECONDS
 
 T = TypeVar("T")
 
-KEPT_NS = 3 * NANOSECONDS  # poses describe the past: keep what they will be drawn with
+MOST_SKELETONS = 64  # that a node remembers
+
 NEAR_NS = NANOSECONDS // 10
 
 
 class Memory:
-    """Things of the last seconds, found by their stamp."""
+    """Things of the last seconds, found by their stamp.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    kept_s : float
+        Poses describe the past: what is so much older than what came last is forgotten.
+    """
+
+    def __init__(self, kept_s: float = 3.0) -> None:
+        self._kept_ns = round(kept_s * NANOSECONDS)
         self._lock = threading.Lock()
         self._items: dict[int, Any] = {}
 
@@ -24,7 +32,9 @@ class Memory:
         """Keep an item and forget those that are far from it in time, later or earlier."""
         with self._lock:
             self._items[stamp_ns] = item
-            self._items = {s: v for s, v in self._items.items() if abs(s - stamp_ns) <= KEPT_NS}
+            self._items = {
+                s: v for s, v in self._items.items() if abs(s - stamp_ns) <= self._kept_ns
+            }
 
     def nearest(self, stamp_ns: int) -> Any:
         """Return the item nearest to a stamp; None if that is not near."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -98,14 +99,38 @@ def without_strays(
     return result, strays
 
 
+def without_points(people: Sequence[Person]) -> tuple[list[Person], int]:
+    """Return people, without the joints of those who are no body but a point; their number.
+
+    See `plausible.is_point`.
+    """
+    return _without(people, plausible.is_point)
+
+
+def without_small(people: Sequence[Person], size_px: tuple[int, int]) -> tuple[list[Person], int]:
+    """Return people, without the joints of those too small for a network; their number.
+
+    See `plausible.SMALLEST` and `plausible.is_smaller`.
+    """
+    least_px = plausible.SMALLEST * max(size_px)
+    return _without(people, lambda pixels: plausible.is_smaller(pixels, least_px))
+
+
 def liftable(people: Sequence[Person], size_px: tuple[int, int]) -> tuple[list[Person], int]:
     """Return people in an image, without the joints of those who cannot be lifted; their number.
 
     See `plausible.can_be_lifted`; somebody of whom no joint is known is not counted.
     """
+    return _without(people, lambda pixels: not plausible.can_be_lifted(pixels, size_px))
+
+
+def _without(
+    people: Sequence[Person], excluded: Callable[[np.ndarray], Any]
+) -> tuple[list[Person], int]:
+    """Return people, without the joints of the excluded ones that have any; their number."""
     result, others = [], 0
     for person in people:
-        if person.known.any() and not plausible.can_be_lifted(person.keypoints, size_px):
+        if person.known.any() and excluded(person.keypoints):
             person = replace(person, keypoints=np.full_like(person.keypoints, np.nan))
             others += 1
         result.append(person)

@@ -68,6 +68,9 @@ COUNTS = {
     "restarts": "streams begun anew after a gap or a jump in time",
     "without_range": "people placed without the radars' range",
 }
+# Heatmaps are kept for a window of poses that come so slowly, and are so old when they come
+# [choice]; with the default stride those at 5 Hz are lifted 4 s later.
+SLOWEST_HZ, OLDEST_S = 5.0, 2.0
 SPAN_NS = int(person_range.SPAN_S * convert.NANOSECONDS)
 
 
@@ -124,7 +127,8 @@ class PoseLifter(ManagedNode):
         self._pacing = threading.Lock()
         self._ends = Allowance(ENDS_PER_S, ENDS_IN_A_ROW, ENDS_SHARE)
         self._mailbox = Mailbox(v.queue_size)
-        self._antennas = {radar: Memory() for radar in RADARS}
+        kept_s = self._windows.frames / SLOWEST_HZ + OLDEST_S
+        self._antennas = {radar: Memory(kept_s) for radar in RADARS}
         self.health.watch("pose3d")
         self.start_worker("lifter", self._lift)
         self.start_worker("publisher", self._publish)

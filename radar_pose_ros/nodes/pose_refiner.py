@@ -15,9 +15,15 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from radar_pose_ros import msg
 from radar_pose_ros.nodes import convert, refining
 from radar_pose_ros.nodes.base import SKELETONS, ManagedNode, run
-from radar_pose_ros.nodes.memory import Recent
+from radar_pose_ros.nodes.memory import MOST_SKELETONS, Recent
 from radar_pose_ros.nodes.pacing import Pacer, StreamClock
-from radar_pose_ros.nodes.people import Person, origins_are_known, without_strays
+from radar_pose_ros.nodes.people import (
+    Person,
+    origins_are_known,
+    without_points,
+    without_small,
+    without_strays,
+)
 from radar_pose_ros.nodes.refining import KINDS, NamedModel, PeopleRefiner, RefinedFrame
 from radar_pose_ros.nodes.worker import Mailbox
 from radar_pose_ros.skeleton.projection import IMAGE_SIZE_PX
@@ -29,13 +35,14 @@ POSES = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
 # What waits for the next keyframe comes out at once where a stream ends.
 REFINED = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 IDLE_S = 0.2
-MOST_SKELETONS = 64
 LOST = "poses lost on the way here"
 NO_TIME = "poses for which there was no time"
 STRAYS = {
     "pose2d": "joints far outside the image",
     "pose3d": "joints far from the person's others",
 }
+POINTS = "people whose joints lie on one point"
+SMALL = "people too small for the network"
 # What `PeopleRefiner` counts, in the words of the diagnostics.
 DROPS = {
     "repeats": "poses of the same instant",
@@ -164,6 +171,11 @@ class PoseRefiner(ManagedNode):
         convert.require(origins_are_known(people), "pose of unknown origin")
         people, strays = without_strays(people, size)
         self.health.drop(STRAYS[self.values.poses], strays)
+        people, points = without_points(people)
+        self.health.drop(POINTS, points)
+        if trained and planar:
+            people, small = without_small(people, size)
+            self.health.drop(SMALL, small)
         self.health.tick(self.values.poses)
         about = {"skeleton": name, "model": f"{self._named.name} of {message.model}"}
         if planar:
@@ -209,7 +221,7 @@ class PoseRefiner(ManagedNode):
     def _push(self, taken: Input) -> None:
         """Refine a pose, and send what became final."""
         now = self._now
-        if now is None or (now.about, now.frame_id) != (taken.about, taken.frame_id):
+        if now is None or _kind(now) != _kind(taken):
             self._flush("streams ended by another skeleton, image or model")
             self._people = PeopleRefiner(
                 partial(self._make_refiner, taken.joints), self.values.max_gap_s
@@ -279,6 +291,11 @@ class PoseRefiner(ManagedNode):
         self._pacer.put(messages, now_s)
         if self.values.predict:  # each comes when it is due
             self._pacer.flush()
+
+
+def _kind(taken: Input) -> tuple[Any, ...]:
+    """Return what all poses of a stream have in common."""
+    return taken.about, taken.frame_id, taken.joints
 
 
 def main() -> int:

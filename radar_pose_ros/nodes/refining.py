@@ -26,7 +26,9 @@ from radar_pose_ros.nodes.people import Person, Sightings, by_key, doubles
 from radar_pose_ros.skeleton import checks
 from radar_pose_ros.skeleton.definitions import H36M17, HUPR14, Skeleton
 
-RATE_TOLERANCE = 0.1  # by that share frames may come at another rate than a network was trained at
+# By that share frames may be asked for at another rate than a network was trained at: less than
+# `pacing.RATE_TOLERANCE`, since what is asked for is exact.
+ASKED_RATE_TOLERANCE = 0.1
 
 
 class RefinedFrame(NamedTuple):
@@ -85,7 +87,7 @@ class NamedModel(NamedTuple):
     def rate_warning(self, rate_hz: float) -> str:
         """Return a sentence if frames are asked for at a rate that it does not know; else ""."""
         what = "frames are asked for at"
-        return rate_warning(what, rate_hz, self.name, self.rate_hz, tolerance=RATE_TOLERANCE)
+        return rate_warning(what, rate_hz, self.name, self.rate_hz, tolerance=ASKED_RATE_TOLERANCE)
 
     def pace_warning(self, period_ns: int | None) -> str:
         """Return a sentence if poses come less often than its keyframes did; else "".
@@ -261,8 +263,7 @@ class PeopleRefiner:
 
     def __init__(self, make_refiner: Callable[[], Refiner], gap_s: float) -> None:
         checks.real("gap_s", gap_s, positive=True)
-        probe = make_refiner()
-        self.rate_hz, self.values = probe.rate_hz, probe.values
+        self.rate_hz = make_refiner().rate_hz
         self.gap_s = gap_s
         self.counts: Counter[str] = Counter()
         self._make_refiner = make_refiner

@@ -18,7 +18,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from radar_pose_ros import msg
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import RELIABLE, SENSOR_DATA, SKELETONS, ManagedNode, run
-from radar_pose_ros.nodes.memory import Memory
+from radar_pose_ros.nodes.memory import MOST_SKELETONS, Memory, Recent
 from radar_pose_ros.nodes.transforms import RIG_FRAME
 from radar_pose_ros.preview import power_db
 from radar_pose_ros.skeleton import projection
@@ -43,7 +43,7 @@ class Visualizer(ManagedNode):
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("visualizer", **node_arguments)
-        self._skeletons: dict[str, Skeleton] = {}
+        self._skeletons: Recent[Skeleton] = Recent(MOST_SKELETONS)
 
     def configure(self) -> None:
         """Create publishers."""
@@ -81,11 +81,13 @@ class Visualizer(ManagedNode):
     # -- input -------------------------------------------------------------------------------
 
     def _take_skeleton(self, message: msg.SkeletonDefinition) -> None:
-        self._skeletons[message.name] = convert.message_to_skeleton(message)
+        self._skeletons.put(message.name, convert.message_to_skeleton(message))
 
     def _skeleton(self, name: str) -> Skeleton:
-        convert.require(name in self._skeletons, "skeleton not defined yet", f"{name!r}")
-        return self._skeletons[name]
+        skeleton = self._skeletons.get(name)
+        if skeleton is None:
+            raise convert.InvalidMessageError("skeleton not defined yet", f"{name!r}")
+        return skeleton
 
     def _take_pose(self, message: msg.HumanPose2DArray) -> None:
         people = self._draw("pose2d", message)
@@ -225,7 +227,7 @@ class Visualizer(ManagedNode):
             # a radar that is missing: its dark panel is as large as the other's
             for radar, m in zip(RADARS, (m or there[0] for m in maps), strict=True)
         ]
-        skeleton = self._skeletons[message.skeleton]
+        skeleton = self._skeleton(message.skeleton)
         size_px = message.image_width or projection.IMAGE_SIZE_PX
         return drawing.PoseFilm(panels, skeleton, size_px)
 

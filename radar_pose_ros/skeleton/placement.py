@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from radar_pose_ros.skeleton import projection
+from radar_pose_ros.skeleton import checks, projection
 from radar_pose_ros.skeleton.definitions import H36M17
 
 FEWEST_JOINTS = 4  # choice: two would do without errors
@@ -64,7 +64,8 @@ class Intrinsics:
     Raises
     ------
     ValueError
-        If a focal length or size is not positive, or there are not so many coefficients.
+        If a focal length or size is not positive, a number is not finite, or there are not so many
+        coefficients.
     """
 
     focal_px: tuple[float, float]
@@ -73,11 +74,14 @@ class Intrinsics:
     distortion: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        numbers = (*self.focal_px, *self.centre_px, *self.distortion)
-        if not np.isfinite(numbers).all() or min(*self.focal_px, *self.size_px) <= 0:
+        lengths = (*self.focal_px, *self.size_px)
+        if not (np.isfinite(lengths).all() and min(lengths) > 0):
             raise ValueError(
                 f"focal lengths and size must be positive, got {self.focal_px} and {self.size_px}"
             )
+        for name in ("centre_px", "distortion"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
         if len(self.distortion) not in _DISTORTIONS:
             raise ValueError(
                 f"distortion must have {', '.join(map(str, _DISTORTIONS))} coefficients, got "
@@ -116,13 +120,15 @@ class Ground:
     Raises
     ------
     ValueError
-        If the camera is not clearly above the ankles.
+        If the camera is not clearly above the ankles, or the pitch is not finite.
     """
 
     camera_height_m: float
     pitch: float = 0.0
 
     def __post_init__(self) -> None:
+        checks.real("camera_height_m", self.camera_height_m)
+        checks.real("pitch", self.pitch)
         if self.camera_height_m < ANKLE_HEIGHT_M + 0.2:
             raise ValueError(
                 f"a camera {self.camera_height_m:g} m above the floor does not see by the feet "
@@ -214,9 +220,18 @@ def place(
     Placement or None
         None if it cannot be told: fewer than `FEWEST_JOINTS` joints, all about the same ray, a
         joint behind the camera, or, with a ground, no ankle or one that is not below the camera.
+
+    Raises
+    ------
+    ValueError
+        If a shape is another, or there is text in it; the sentence says which.
     """
-    joints, seen = np.asarray(joints_m, np.float64), np.asarray(pixels, np.float64)
-    weights = np.nan_to_num(np.asarray(confidence, np.float64), nan=1.0)
+    count = None if ground is None else len(H36M17.joints)
+    joints = checks.array("joints_m", joints_m, (count, 3), f"({count or 'joints'}, 3)")
+    count = len(joints)
+    seen = checks.array("pixels", pixels, (count, 2), f"({count}, 2), as many as joints_m")
+    weights = checks.array("confidence", confidence, (count,), f"({count},), as many as joints_m")
+    weights = np.nan_to_num(weights, nan=1.0)
     rays = camera.rays(seen)  # where a lens cannot be inverted, there is none
     known = np.isfinite(joints).all(-1) & np.isfinite(rays).all(-1) & (weights > 0)
     if known.sum() < FEWEST_JOINTS:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ from radar_pose_ros.simulation.body import HELD_OUT_MOTIONS
 from radar_pose_ros.skeleton.definitions import HUPR14
 from radar_pose_ros.skeleton.projection import FOCAL_LENGTH_PX
 from radar_pose_ros.training.millimamba_batches import input_for
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PCK_THRESHOLD = 0.2
 
@@ -346,15 +349,17 @@ def _motions_are_known(estimates: Estimates) -> bool:
 
 def draw(estimates: Estimates, path: Path) -> None:
     """Draw PCK by motion beside the baselines', reliability, and frames from bad to good."""
-    import matplotlib
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _figure(estimates).savefig(path, dpi=90)
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+
+def _figure(estimates: Estimates) -> Figure:
+    from matplotlib.figure import Figure
 
     similarity = oks(estimates.estimate_px, estimates.truth_px, estimates.area_px2)
     order = np.argsort(similarity)
-    figure = plt.figure(figsize=(12, 6.4), layout="constrained")
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1.1, 1))
+    figure = Figure(figsize=(12, 5.4), layout="constrained")
+    halves: Any = figure.subfigures(2, 1, height_ratios=(3.2, 2.2))
     bars, strip = halves
     axis, curve = bars.subplots(1, 2, width_ratios=(4, 1))
     names = _names(estimates)
@@ -370,13 +375,13 @@ def draw(estimates: Estimates, path: Path) -> None:
             for chosen in (estimates.motions == name for name in names)
         ]
         axis.bar(np.arange(len(names)) + shift, values, 0.26, label=label, color=colour)
-    labels = [f"{name}*" if name in HELD_OUT_MOTIONS else name for name in names]
-    axis.set_xticks(range(len(names)), [label.replace("_", "\n") for label in labels], fontsize=8)
+    labels = [_called(name).replace(" ", "\n") for name in names]
+    axis.set_xticks(range(len(names)), labels, fontsize=8)
     axis.set_ylabel(f"PCK@{PCK_THRESHOLD}")
     if _motions_are_known(estimates):
         axis.set_title("people never seen in training; * motions never seen either")
-    axis.set_ylim(0, 1.2)  # room for the legend
-    axis.legend(ncols=3, loc="upper center")
+    axis.set_ylim(0, 1)
+    bars.legend(ncols=3, loc="outside upper left")
     table = reliability(estimates)
     curve.plot([0, 1], [0, 1], color="#BBBBBB")
     stated, found = ([row[name] for row in table] for name in ("confidence", "similarity"))
@@ -398,10 +403,14 @@ def draw(estimates: Estimates, path: Path) -> None:
         axis.set_xticks([])
         axis.set_yticks([])
         axis.set_title(f"{share:.0%} of frames are worse", fontsize=8)
-        axis.set_xlabel(f"OKS {similarity[frame]:.2f}, {estimates.motions[frame]}", fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+        motion = _called(estimates.motions[frame])
+        axis.set_xlabel(f"OKS {similarity[frame]:.2f}, {motion}", fontsize=8)
+    return figure
+
+
+def _called(motion: str) -> str:
+    """Return a motion's name in words, with a star if no training has seen it."""
+    return motion.replace("_", " ") + "*" * (motion in HELD_OUT_MOTIONS)
 
 
 def _limits(values: np.ndarray, size_px: float = 190.0) -> tuple[float, float]:

@@ -215,6 +215,17 @@ def test_the_surest_are_lifted_and_the_others_counted() -> None:
     assert people.counts["left_out"] == 3
 
 
+def test_somebody_of_unstated_confidence_is_lifted_last() -> None:
+    people = stream(Lift(), most_people=1)
+    for k in range(6):
+        people.add(stamp(k), [person(k, 1, math.nan), person(k + 100, 2, 0.1)])
+    assert [[p.number for p in frame.people] for frame in people.run()] == [[2]] * 3
+    people = stream(Lift(), most_people=1)  # and is lifted
+    for k in range(6):
+        people.add(stamp(k), [person(k, 1, math.nan)])
+    assert [[p.number for p in frame.people] for frame in people.run()] == [[1]] * 3
+
+
 def test_two_people_with_one_number_are_counted() -> None:
     people = stream(Lift(), most_people=2)
     for k in range(6):

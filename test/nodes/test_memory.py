@@ -19,6 +19,13 @@ def test_what_was_seen_around_an_instant() -> None:
     assert [item for _, item in memory.within(0, 500_000_000)] == ["200 ms", "400 ms"]
 
 
+def test_how_long_things_are_kept() -> None:
+    memory = Memory(7.4)
+    for ms in (0, 100, 7_500):
+        memory.add(ms * 1_000_000, ms)
+    assert [item for _, item in memory.within(0, 500_000_000)] == [100]
+
+
 def test_the_last_used_things_are_kept() -> None:
     recent: Recent[int] = Recent(3)
     assert [recent.put(name, k) for k, name in enumerate("abc")] == [0, 0, 0]

@@ -17,6 +17,8 @@ from radar_pose_ros.nodes.people import (
     doubles,
     liftable,
     origins_are_known,
+    without_points,
+    without_small,
     without_strays,
 )
 
@@ -141,3 +143,16 @@ def test_who_cannot_be_lifted_keeps_the_place() -> None:
     found, beyond = liftable([person(True, True), person(False), wide], (256, 256))
     assert beyond == 1
     assert by_key(found) == {-3: wide}
+
+
+def test_who_is_a_point_or_small_keeps_the_place() -> None:
+    """12 % of the longer side, 30.7 of 256 px, is the bound."""
+    small = Person(np.array([[10.0, 10.0], [10.0, 40.0]]), np.ones(2), 0.7)
+    large = Person(np.array([[10.0, 10.0], [10.0, 41.0]]), np.ones(2), 0.7)
+    people = [person(True, True), person(False, False), small, large]
+    found, points = without_points(people)
+    assert points == 1
+    assert by_key(found) == {-3: small, -4: large}
+    found, few = without_small(people, (200, 256))
+    assert few == 2
+    assert by_key(found) == {-4: large}

@@ -46,8 +46,8 @@ class Source:
         self._values = 2 if topic == "pose2d" else 3
         self._live = live
         self._publisher = live.node.create_publisher(self._type, f"/{topic}", QoSProfile(depth=50))
-        skeletons = live.node.create_publisher(msg.SkeletonDefinition, "/skeleton", LATCHED)
-        skeletons.publish(convert.skeleton_to_message(HUPR14))
+        self.skeletons = live.node.create_publisher(msg.SkeletonDefinition, "/skeleton", LATCHED)
+        self.skeletons.publish(convert.skeleton_to_message(HUPR14))
         self.received: list[tuple[float, Any]] = []
         live.node.create_subscription(
             self._type,
@@ -56,7 +56,7 @@ class Source:
             QoSProfile(depth=500),
         )
         live.wait(self._publisher.get_subscription_count, 40.0, "a subscriber of the poses")
-        live.wait(skeletons.get_subscription_count, what="a subscriber of the skeleton")
+        live.wait(self.skeletons.get_subscription_count, what="a subscriber of the skeleton")
         time.sleep(1.0)  # the subscriber may learn of the publishers a moment later
         self.start_ns = time.time_ns()
 
@@ -234,6 +234,46 @@ def test_live_bursts_and_what_a_deactivated_node_still_had(live: LiveGraph) -> N
     assert source.stamps_ns() == grid(57 * 3 + 1)
 
 
+def test_live_a_skeleton_that_gets_another_number_of_joints(live: LiveGraph) -> None:
+    """The name stays the same: what was refined before is another stream. So small is no fault."""
+    from radar_pose_ros import msg
+    from radar_pose_ros.nodes.people import Person
+
+    process = live.start("pose_refiner")
+    live.diagnostics()
+    source = Source(live)
+
+    def refined() -> int:
+        return int(counters(live).get("poses refined", 0))
+
+    def publish_until_taken(at_ms: float, person: Person) -> None:
+        """Again and again until the skeleton has come: the same instant counts once."""
+        before = refined()
+
+        def taken() -> bool:
+            source.publish(at_ms, person, skeleton="own")
+            return refined() > before
+
+        live.wait(taken, what="a pose of the skeleton")
+
+    for joints, first_ms in ((3, 0.0), (5, 300.0)):
+        names = [f"joint {k}" for k in range(joints)]
+        none = [float("nan")] * joints
+        source.skeletons.publish(
+            msg.SkeletonDefinition(name="own", joints=names, root=0, oks_sigmas=none)
+        )
+        for k in range(3):
+            keypoints = 100.0 + np.outer(np.arange(joints), [4.0, 2.0]) + 3.0 * k
+            publish_until_taken(first_ms + 100.0 * k, Person(keypoints, np.ones(joints), 0.8))
+    live.wait(lambda: len(source.received) >= 14, what="the frames of both")
+    assert source.stamps_ns() == grid(7) + grid(7, 300 * MS)
+    for count, (_, message) in zip([3] * 7 + [5] * 7, source.received, strict=True):
+        assert len(message.poses[0].keypoints) == count
+    last = [(k.x, k.y) for k in source.received[-1][1].poses[0].keypoints]
+    np.testing.assert_allclose(last, 106.0 + np.outer(np.arange(5), [4.0, 2.0]), atol=1e-3)
+    assert "Traceback" not in live.log(process)
+
+
 def test_live_every_pose_of_a_flood_is_accounted_for(live: LiveGraph) -> None:
     """300 at once are more than the queues hold: used, dropped, refused or lost, each once."""
     live.start("pose_refiner", input_timeout_s=60.0, queue_size=20)
@@ -395,6 +435,7 @@ def test_live_weights_and_refusals(live: LiveGraph, tmp_path: Path) -> None:
         keypoints[3] = absurd
         source.publish(800.0, Person(keypoints, np.ones(JOINTS), 1.0))
     source.publish(800.0, Person(np.full((JOINTS, 2), 100.0), np.ones(JOINTS), 1.0))
+    source.publish(800.0, Person(100.0 + 0.1 * place(0.8), np.ones(JOINTS), 1.0))
     source.publish(800.0, Person(place(0.8), np.full(JOINTS, -1.0), 1.0))
     source.publish(0.0, jump_ns=-source.start_ns)
     source.publish(800.0)
@@ -405,6 +446,7 @@ def test_live_weights_and_refusals(live: LiveGraph, tmp_path: Path) -> None:
         "dropped: pose2d: confidence outside 0..1",
         "dropped: joints far outside the image",
         "dropped: people whose joints lie on one point",
+        "dropped: people too small for the network",
         "dropped: pose2d: time stamp not set",
         "dropped: pose2d: pose of unknown origin",
         "dropped: poses of the same instant",

@@ -18,7 +18,7 @@ from radar_pose_ros.models.interpolation import METHODS
 from radar_pose_ros.models.mixsynthformer import PRESETS, MixSynthFormer
 from radar_pose_ros.models.refiner import Origin
 from radar_pose_ros.nodes import parameters
-from radar_pose_ros.nodes.people import HALF_LIFE_S, Person
+from radar_pose_ros.nodes.people import HALF_LIFE_S, Person, without_points
 from radar_pose_ros.nodes.refining import (
     KINDS,
     NamedModel,
@@ -27,7 +27,6 @@ from radar_pose_ros.nodes.refining import (
     interpolation,
     load_network,
     refiner_factory,
-    without_points,
 )
 from radar_pose_ros.skeleton.definitions import HUPR14
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -214,8 +216,44 @@ def test_numbers_that_are_no_camera_are_refused() -> None:
     with pytest.raises(ValueError, match="must be positive"):
         Intrinsics((0.0, 100.0), (1.0, 1.0), (2, 2))
     with pytest.raises(ValueError, match="must be positive"):
-        Intrinsics((float("nan"), 100.0), (1.0, 1.0), (2, 2))
+        Intrinsics((math.nan, 100.0), (1.0, 1.0), (2, 2))
+    with pytest.raises(ValueError, match=r"^centre_px must be finite, got \(1\.0, inf\)"):
+        Intrinsics((100.0, 100.0), (1.0, math.inf), (2, 2))
+    with pytest.raises(
+        ValueError, match=r"^distortion must be finite, got \(nan, 0\.0, 0\.0, 0\.0\)"
+    ):
+        Intrinsics((100.0, 100.0), (1.0, 1.0), (2, 2), (math.nan, 0.0, 0.0, 0.0))
     with pytest.raises(ValueError, match="coefficients, got 3"):
         Intrinsics((100.0, 100.0), (1.0, 1.0), (2, 2), (0.1, 0.1, 0.1))
     with pytest.raises(ValueError, match=r"at least 0\.29 m"):
         Ground(0.1)
+    for height_m, pitch, name in ((math.nan, 0.0, "camera_height_m"), (1.0, math.inf, "pitch")):
+        with pytest.raises(ValueError, match=f"^{name} must be a finite number, got "):
+            Ground(height_m, pitch)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"joints_m": np.zeros((17, 2))}, r"joints_m must be \(joints, 3\), got \(17, 2\)$"),
+        ({"pixels": np.zeros((14, 2))}, r"pixels must be \(17, 2\), as many .*, got \(14, 2\)$"),
+        ({"pixels": np.zeros((17, 3))}, r"pixels must be \(17, 2\), as many .*, got \(17, 3\)$"),
+        ({"confidence": 1.0}, r"confidence must be \(17,\), as many as joints_m, got \(\)$"),
+        ({"pixels": [["a", "b"]] * 17}, r"pixels must be numbers"),
+    ],
+)
+def test_other_shapes_are_named(given: dict, sentence: str) -> None:
+    arguments = {
+        "joints_m": shape(),
+        "pixels": seen(shape() + ROOT, RIG_PLANE),
+        "confidence": SURE,
+    }
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        place(**{**arguments, **given}, camera=RIG_PLANE)
+
+
+def test_a_ground_wants_the_joints_that_stand_on_it() -> None:
+    some = shape()[:14], seen(shape() + ROOT, RIG_PLANE)[:14], SURE[:14]
+    assert place(*some, RIG_PLANE) is not None
+    with pytest.raises(ValueError, match=r"^joints_m must be \(17, 3\), got \(14, 3\)$"):
+        place(*some, RIG_PLANE, Ground(1.2))

@@ -52,3 +52,29 @@ def test_who_is_lifted_fills_an_eighth_of_the_image_and_is_in_it() -> None:
     pixels[6, :, 1] = [-10.0, -20.0, 200.0, 300.0]
     found = plausible.can_be_lifted(pixels, (640, 480))
     np.testing.assert_array_equal(found, [False, False, True, False, False, True, False])
+
+
+def test_who_is_smaller_by_half_of_the_joints() -> None:
+    """The longer side of the box decides; of one joint of four no size is known."""
+    pixels = np.full((4, 4, 2), 50.0)
+    pixels[0, 1] += [30.0, -29.9]
+    pixels[1, 1] += [0.0, 30.8]
+    pixels[2, 2:] = NAN
+    pixels[3, 1:] = NAN
+    np.testing.assert_array_equal(plausible.is_smaller(pixels, 30.72), [True, False, True, False])
+
+
+def test_nobody_s_joints_lie_on_one_point() -> None:
+    """Half of them have to be known: two hips may well be seen in one place."""
+    pixels = np.full((6, 4, 2), 50.0)
+    pixels[1, 2] += [2.9, -2.9]
+    pixels[2, 2, 1] += 3.1
+    pixels[3, 2:] = NAN
+    pixels[4, 1:] = NAN
+    pixels[5] = NAN
+    expected = [True, True, False, True, False, False]
+    np.testing.assert_array_equal(plausible.is_point(pixels), expected)
+    joints_m = np.zeros((3, 17, 3))
+    joints_m[1, 5, 2] = 0.09
+    joints_m[2, 5, 2] = 0.11
+    np.testing.assert_array_equal(plausible.is_point(joints_m), [True, True, False])

@@ -294,6 +294,24 @@ def test_scores_of_the_truth_and_of_a_shift():
     assert evaluation.scores(truth_px + 5, truth_px, area_px2 / 1000)["ap"] == 0.0
 
 
+def test_the_figure_calls_motions_alike_above_and_below():
+    """PCK from 0 to 1, of frames that are right and such as are not; the legend is outside."""
+    truth_px = np.random.default_rng(0).uniform(50, 200, (4, 14, 2))
+    motions = np.array(["arm_raise", "arm_raise", "kick", "kick"])
+    good = np.array([True, True, False, False])
+    figure = evaluation._figure(estimates_of(truth_px, good, motions=motions))
+    above, below = figure.subfigs
+    bars = above.axes[0]
+    assert bars.get_ylim() == (0, 1)
+    assert [bar.get_height() for bar in bars.containers[1]] == [1.0, 0.0]
+    assert [label.get_text() for label in bars.get_xticklabels()] == ["arm\nraise", "kick*"]
+    assert bars.get_legend() is None
+    named = [text.get_text() for text in above.legends[0].get_texts()]
+    assert named[1] == "milliMamba" and len(named) == 3
+    said = {axis.get_xlabel() for axis in below.axes}
+    assert "OKS 1.00, arm raise" in said and "OKS 0.00, kick*" in said
+
+
 def estimates_of(truth_px, good, **changes):
     """Estimates that are right where ``good`` and 100 px off elsewhere."""
     pixels = np.where(good[:, None, None], truth_px, truth_px + 100)
