@@ -2,8 +2,9 @@
 
 Both are the published sizes, in plain torch, one window at a time; a window's time is shared by
 its frames. One thread, as the nodes have it: in networks this small, threads wait for each other
-for longer than they calculate. Weights are random: they do not change the time. Calls are interleaved in one process;
-values are medians, and the ratio of multiplications is counted, not measured.
+for longer than they calculate. Weights are random: they do not change the time. Calls are
+interleaved in one process; values are medians, and the ratio of multiplications is counted, not
+measured.
 """
 
 from __future__ import annotations

@@ -92,6 +92,7 @@ NETWORKS = {
     "diffhpe": "DiffHPE",
     "densewarper": "DenseWarper",
     "pose_resnet": "PoseResNet",
+    "physmamba": "PhysMamba",
 }
 
 

@@ -1,0 +1,229 @@
+"""From samples of faces to readings: when there is a rate, and what is said when there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from radar_pose_ros.vision.face import Face
+from radar_pose_ros.vision.skin import REGIONS, FaceSample
+from radar_pose_ros.vitals import evidence
+from radar_pose_ros.vitals.meter import (
+    NOBODY,
+    ClassicalMethod,
+    FaceWindow,
+    MeterSettings,
+    PulseMeter,
+    Reading,
+    State,
+)
+
+SKIN = np.array([180.0, 130.0, 110.0])
+IMAGE = np.zeros((8, 8, 3), np.uint8)
+
+
+class Script:
+    """A tracker that reads from a script what there is: face and time to sample, or nothing."""
+
+    regions = REGIONS
+
+    def __init__(self, sample: Callable[[int, float], FaceSample | None], faces: int = 1) -> None:
+        self._sample, self._faces, self._now_s = sample, faces, 0.0
+
+    def update(self, image_bgr: np.ndarray, time_s: float) -> list[Face]:
+        self._now_s = time_s
+        there = range(self._faces)
+        return [
+            Face(k, (0.0, 0.0, 100.0, 100.0), time_s)
+            for k in there
+            if self._sample(k, time_s) is not None
+        ]
+
+    def sample(self, image_bgr: np.ndarray, face: Face) -> FaceSample:
+        found = self._sample(face.id, self._now_s)
+        assert found is not None
+        return found
+
+
+def living(
+    bpm: tuple[float, ...] = (72.0,),
+    pulse: float = 0.006,
+    noise: float = 0.1,
+    brightness: float = 1.0,
+    motion: float = 0.0,
+    change: float = 0.3,
+) -> Callable[[int, float], FaceSample]:
+    """Return a script of faces with a pulse of so much of the green, and a camera's noise."""
+    rng = np.random.default_rng(0)
+
+    def sample(face: int, time_s: float) -> FaceSample:
+        blood = pulse / 0.77 * np.array([0.33, 0.77, 0.53])
+        wave = np.sin(2 * np.pi * bpm[face] / 60 * time_s)
+        colour = SKIN * brightness * (1 - blood * wave)
+        colours = colour + noise * rng.normal(size=(len(REGIONS), 3))
+        thumbnail = colour + change * rng.normal(size=(32, 32, 3))
+        return FaceSample(
+            colours.astype(np.float32),
+            np.full(len(REGIONS), 900.0, np.float32),
+            thumbnail.astype(np.float32),
+            float(colour.mean()),
+            motion,
+        )
+
+    return sample
+
+
+def watch(
+    tracker: Script,
+    seconds: float = 12.0,
+    rate_hz: float = 30.0,
+    method: str = "pos",
+    settings: MeterSettings | None = None,
+) -> PulseMeter:
+    meter = PulseMeter(tracker, ClassicalMethod(method), settings)
+    for k in range(round(seconds * rate_hz)):
+        meter.see(IMAGE, 100.0 + k / rate_hz)
+    return meter
+
+
+def only(meter: PulseMeter) -> Reading:
+    [reading] = meter.readings()
+    return reading
+
+
+@pytest.mark.parametrize("method", ["green", "chrom", "pos", "combined"])
+def test_a_pulse_is_read_with_its_error(method: str) -> None:
+    reading = only(watch(Script(living()), method=method))
+    assert (reading.state, reading.reason, reading.method) == (State.OK, "", method)
+    assert reading.rate.bpm == pytest.approx(72, abs=0.5)
+    assert reading.rate.standard_error_bpm < 1
+    assert reading.signal_quality > 0.9
+    assert reading.window_s == pytest.approx(10, abs=0.05)
+    assert reading.middle_s == pytest.approx(107, abs=0.05)
+
+
+def test_the_wave_lies_where_blood_rises() -> None:
+    wave = only(watch(Script(living()))).wave
+    assert wave is not None
+    truth = np.sin(2 * np.pi * 72 / 60 * wave.times_s)
+    assert np.corrcoef(wave.values, truth)[0, 1] > 0.97
+    assert (wave.values.mean(), wave.values.std()) == pytest.approx((0, 1), abs=1e-9)
+
+
+def test_two_faces_have_two_rates() -> None:
+    readings = watch(Script(living((64.0, 97.0)), faces=2)).readings()
+    assert [(r.face_id, round(r.rate.bpm)) for r in readings] == [(0, 64), (1, 97)]
+
+
+@pytest.mark.parametrize(
+    ("change", "seconds", "rate_hz", "state", "reason"),
+    [
+        ({}, 3.0, 30.0, State.WARMING_UP, "3.0 s of 10 s"),
+        ({}, 12.0, 5.0, State.TOO_FEW_FRAMES, "5.0 frames of the face per second, want 10"),
+        ({"brightness": 0.1}, 12.0, 30.0, State.TOO_DARK, "brightness of 14 of 255, want 20"),
+        ({"change": 0.0, "noise": 0.0}, 12.0, 30.0, State.STILL_IMAGE, "nothing changes"),
+        ({"pulse": 0.0}, 12.0, 30.0, State.LOW_SIGNAL, "no pulse stands out"),
+        ({"pulse": 0.0, "motion": 0.02}, 12.0, 30.0, State.MOTION, "moves by 0.6"),
+    ],
+)
+def test_a_refusal_says_why(
+    change: dict[str, float], seconds: float, rate_hz: float, state: State, reason: str
+) -> None:
+    if state is State.STILL_IMAGE:
+        change = {**change, "pulse": 0.0}
+    reading = only(watch(Script(living(**change)), seconds, rate_hz))  # type: ignore[arg-type]
+    assert reading.state is state
+    assert reason in reading.reason
+    assert np.isnan(reading.rate.bpm)
+    assert np.isnan(reading.rate.standard_error_bpm)
+
+
+def test_nobody_is_a_reading_too() -> None:
+    reading = only(watch(Script(lambda face, time_s: None), 12.0))
+    assert (reading.face_id, reading.state) == (NOBODY, State.NO_FACE)
+    assert reading.reason == "no face for 12.0 s"
+    assert PulseMeter(Script(living()), ClassicalMethod("pos")).readings() == []
+
+
+def test_a_face_that_returns_warms_up_anew() -> None:
+    face = living()
+    away = watch(Script(lambda k, s: None if 112 < s < 114 else face(k, s)), 18.0)
+    assert only(away).state is State.WARMING_UP
+
+
+def test_frames_that_are_missing_move_no_rate() -> None:
+    """Stamps decide: every third frame is lost, in bursts."""
+    meter = PulseMeter(Script(living()), ClassicalMethod("pos"))
+    for k in range(360):
+        if k % 12 >= 4:
+            meter.see(IMAGE, k / 30)
+    assert only(meter).rate.bpm == pytest.approx(72, abs=0.5)
+
+
+def test_the_notes_tell_what_would_help() -> None:
+    face = living()
+
+    def pumping(k: int, time_s: float) -> FaceSample:
+        by = 1 + 0.3 * np.sin(2 * np.pi * 0.2 * time_s)
+        found = face(k, time_s)
+        return found._replace(colours=found.colours * by, brightness=found.brightness * by)
+
+    assert only(watch(Script(face))).notes == ()
+    [note] = only(watch(Script(pumping))).notes
+    assert "brightness swings by 5" in note
+    [note] = only(watch(Script(face), rate_hz=15.0)).notes
+    assert note == "15 frames per second: 25 or more are better"
+
+
+def test_breath_is_read_from_more_than_the_window() -> None:
+    face = living()
+
+    def breathing(k: int, time_s: float) -> FaceSample:
+        by = 1 + 0.01 * np.sin(2 * np.pi * 15 / 60 * time_s)
+        found = face(k, time_s)
+        return found._replace(colours=found.colours * np.float32(by))
+
+    reading = only(watch(Script(breathing), 40.0))
+    assert reading.respiration_rate_bpm == pytest.approx(15, abs=1)
+    assert np.isnan(only(watch(Script(face), 40.0)).respiration_rate_bpm)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="no method 'magic'; there are green, chrom, pos, comb"):
+        ClassicalMethod("magic")
+    with pytest.raises(ValueError, match="at least 5 s"):
+        MeterSettings(window_s=1.0)
+
+
+def test_noise_is_no_evidence_of_a_pulse() -> None:
+    """Whatever its highest peak is."""
+    rng = np.random.default_rng(1)
+    qualities = []
+    for _ in range(100):
+        colours = SKIN + 0.1 * rng.normal(size=(300, 3, 3))
+        window = FaceWindow(30.0, colours, np.zeros((300, 0, 0, 3)))
+        wave = ClassicalMethod("pos").wave_of(window)
+        bpm = float(rng.uniform(45, 150))
+        qualities.append(evidence.quality(evidence.weigh(wave, colours, 30.0, bpm)))
+    assert max(qualities) < 0.9
+
+
+def test_evidence_knows_the_blood_from_the_light() -> None:
+    times_s = np.arange(300) / 30
+    wave = np.sin(2 * np.pi * 1.2 * times_s)
+    noise = 0.01 * np.random.default_rng(2).normal(size=(300, 3, 3))
+    for direction, alike in ((evidence.BLOOD, 1.0), (np.ones(3) / 3**0.5, 0.94)):
+        swing = 0.01 * wave[:, None, None] * direction
+        colours = SKIN * (1 - np.repeat(swing, 3, axis=1)) + noise
+        found = evidence.weigh(wave, colours, 30.0, 72.0)
+        assert found.blood == pytest.approx(alike, abs=0.01)
+    against = evidence.weigh(
+        -wave, SKIN * (1 - 0.01 * wave[:, None, None] * evidence.BLOOD), 30, 72
+    )
+    assert against.blood == pytest.approx(-1, abs=0.01)
+    assert against.coherence == pytest.approx(-1, abs=0.01)
+    assert evidence.weigh(wave, np.full((300, 3, 3), np.nan), 30, 72) == pytest.approx(
+        evidence.NOTHING, nan_ok=True
+    )
