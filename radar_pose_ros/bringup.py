@@ -404,6 +404,32 @@ def _multiview(**values: Any) -> list[NodeSpec]:
     return _with_environment(nodes, {"densewarper": values["threads"]})
 
 
+HEART_RATE_ARGUMENTS = (
+    Argument("camera", True, "Start the node that reads the source; false: you have a driver."),
+    Argument("source", "/dev/video0", "A video file, a folder of images, or a camera."),
+    Argument("at_end", "stop", "What comes after the last image of a file: stop or loop."),
+    Argument("method", "auto", "auto, physmamba, combined, green, chrom or pos."),
+    Argument("weights", "", "Network of physmamba: a preset, a path, or '': what is shipped."),
+    Argument("region", "", "'x y width height' in pixels, topic, or '': faces are sought."),
+    Argument("yunet", "", "File of a YuNet model to find faces with; '': OpenCV's cascade."),
+    Argument("threads", 1, "CPU threads of the node that measures."),
+    Argument("transport", "raw", "Images on `image` (raw) or on `image/compressed` (compressed)."),
+)
+
+
+def _heart_rate(**values: Any) -> list[NodeSpec]:
+    def given(*names: str) -> dict[str, Any]:
+        return {name: values[name] for name in names}
+
+    nodes = []
+    if values["camera"]:
+        camera = given("source", "at_end", "transport")
+        nodes.append(NodeSpec("camera_source", "camera_source", parameters=camera))
+    meter = given("method", "weights", "region", "yunet", "threads", "transport")
+    nodes.append(NodeSpec("rppg", "rppg", parameters=meter))
+    return _with_environment(nodes, {"rppg": values["threads"]})
+
+
 GRAPHS: dict[str, Graph] = {
     "radar_pose": Graph(
         description="Two radars, real or emulated, and the 2D pose that milliMamba sees in them.",
@@ -414,6 +440,11 @@ GRAPHS: dict[str, Graph] = {
         description="Cameras that fire when they like, real or emulated, and a person in space.",
         arguments=MULTIVIEW_ARGUMENTS,
         build=_multiview,
+    ),
+    "heart_rate": Graph(
+        description="A camera or a video file, and the heart rates of the faces in it.",
+        arguments=HEART_RATE_ARGUMENTS,
+        build=_heart_rate,
     ),
 }
 

@@ -8,7 +8,7 @@ from points whose places are known, such as marks on the floor.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from radar_pose_ros.vision.calibration import (
 )
 from radar_pose_ros.vision.camera import PinholeCamera
 
+LARGEST_SQUARE_M = 2.0  # of a board; more is another unit than metres [choice]
 LARGEST_ERROR_PX = 1.0  # root of the mean square; good pictures leave a few tenths [choice]
 BOARDS = "checkerboard:COLUMNSxROWS:SQUARE_M or charuco:COLUMNSxROWS:SQUARE_M:MARKER_M:DICT"
 UNPLACED = "none"
@@ -86,8 +87,14 @@ class Outcome:
         return max(errors_px, default=0.0) <= LARGEST_ERROR_PX
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
     """Calibrate cameras and write their file.
+
+    Parameters
+    ----------
+    options : Options
+    progress : callable
+        Is told what was found of the lenses, as in `table`, before an error of a place is raised.
 
     Raises
     ------
@@ -100,6 +107,10 @@ def run(options: Options) -> Outcome:
     if options.format not in calibration_files.FORMATS:
         allowed = ", ".join(calibration_files.FORMATS)
         raise ValueError(f"format must be one of {allowed}, got {options.format!r}")
+    if options.format in ("opencv", "ros") and Path(options.out).is_file():
+        raise ValueError(
+            f"{options.out}: for {options.format} want a folder to write to, this is a file"
+        )
     pictures, points = {}, None
     if Path(options.extrinsics).suffix in POINTS:
         points = read_points(options.extrinsics, list(folders))
@@ -127,6 +138,7 @@ def run(options: Options) -> Outcome:
     Path(options.out).parent.mkdir(parents=True, exist_ok=True)
     calibration_files.write(cameras, options.out, options.format, placed=bool(placed))
     if failure:
+        progress(table(Outcome(lenses, {})))
         raise ValueError(
             f"{failure}; the lenses alone are written to {options.out}, as with --extrinsics "
             f"{UNPLACED}"
@@ -174,6 +186,11 @@ def read_board(text: str) -> Board:
             raise ValueError
     except (ValueError, IndexError):
         raise ValueError(f"a board is {BOARDS}, got {text!r}") from None
+    if sizes[0] > LARGEST_SQUARE_M:
+        raise ValueError(
+            f"--board {text}: squares of {sizes[0]:g} m? Their size is in metres, at most "
+            f"{LARGEST_SQUARE_M:g}: 0.06 are 6 cm"
+        )
     if kind == "checkerboard":
         return Checkerboard(columns, rows, sizes[0])
     square_m, marker_m = sizes
@@ -257,7 +274,8 @@ def read_points(
     ----------
     path : Path or str
         A YAML file with ``points``, three metres in the world by a point's name, and ``pixels``,
-        by the camera's name two pixels by a point's name; a camera need not see all points.
+        by the camera's name two pixels by a point's name; a camera need not see all points. One
+        that sees none is not among them, and cannot be placed.
     names : sequence of str
         The cameras'.
 
@@ -269,8 +287,7 @@ def read_points(
     Raises
     ------
     ValueError
-        If it is not of this form, a camera is missing or not known, or sees a point that is not
-        among these.
+        If it is not of this form, a camera is not known, or sees a point that is not among these.
     """
     try:
         entries = yaml.safe_load(Path(path).read_text("utf-8"))
@@ -281,12 +298,12 @@ def read_points(
     if not isinstance(by_camera, dict):
         raise ValueError(f"{path}: want `pixels`, by camera and point")
     pixels = {str(name): _places(by_camera, name, 2, f"{path}: pixels") for name in by_camera}
-    if {*pixels} != {*names}:
-        said, wanted = ", ".join(pixels), ", ".join(names)
-        raise ValueError(f"{path}: want pixels of the cameras {wanted}, got {said or 'none'}")
+    if unknown := [name for name in pixels if name not in names]:
+        said, wanted = ", ".join(unknown), ", ".join(names)
+        raise ValueError(f"{path}: want pixels of the cameras {wanted}, got {said}")
     for name, seen in pixels.items():
-        if unknown := [point for point in seen if point not in points_m]:
-            raise ValueError(f"{path}: {name} sees {unknown[0]!r}, which is not in `points`")
+        if strange := [point for point in seen if point not in points_m]:
+            raise ValueError(f"{path}: {name} sees {strange[0]!r}, which is not in `points`")
     return pixels, points_m
 
 

@@ -23,12 +23,13 @@ INTERRUPTED = 130
 # mistakes in this package, and their traceback is what a bug report needs.
 _EXPECTED = (OSError, ValueError, RuntimeError, ModuleNotFoundError, FloatingPointError)
 
-TRAINABLE = ("millimamba", "mixsynthformer", "diffhpe", "mixste", "densewarper")
+TRAINABLE = ("millimamba", "mixsynthformer", "diffhpe", "mixste", "densewarper", "physmamba")
 SPLITS = ("train", "validation", "test")
 PUBLIC_LAYOUTS = ("hupr", "transhupr")  # config/<name>.yaml
 DEFAULT_CONFIG = "iwr1843.cfg"
 CALIBRATION_FORMATS = ("pose2sim", "anipose", "opencv", "ros")
 MULTIVIEW_METHODS = ("densewarper", "linear", "hold_last", "slerp", "aligned", "synchronous")
+PULSE_METHODS = ("auto", "physmamba", "combined", "green", "chrom", "pos")
 
 
 def _number(
@@ -227,6 +228,55 @@ def _add_multiview(parser: argparse.ArgumentParser) -> None:
     _add_json(parser)
 
 
+def _region(text: str) -> tuple[float, float, float, float]:
+    """Read x, y, width and height in pixels."""
+    with contextlib.suppress(ValueError):
+        x, y, width, height = (float(part) for part in text.split(","))
+        return x, y, width, height
+    raise argparse.ArgumentTypeError(f"want X,Y,W,H in pixels, got {text!r}")
+
+
+def _add_video(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Not a medical device."
+    parser.add_argument(
+        "source", metavar="FILE|FOLDER|camera:N", help="a video, images in a folder, or a camera"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--method",
+        default="auto",
+        choices=PULSE_METHODS,
+        help="auto: physmamba if there are weights for it, else combined, which needs none",
+    )
+    parser.add_argument(
+        "--weights", default="", metavar="NAME|FILE", help="of physmamba (default: those shipped)"
+    )
+    parser.add_argument(
+        "--region", type=_region, metavar="X,Y,W,H", help="look there, pixels, and for no faces"
+    )
+    parser.add_argument(
+        "--yunet",
+        default="",
+        metavar="MODEL.onnx",
+        help="find faces with this network (default: OpenCV's cascade)",
+    )
+    parser.add_argument(
+        "--rate", type=_positive, metavar="HZ", help="frames per second (default: the video's)"
+    )
+    parser.add_argument(
+        "--times", default="", metavar="FILE", help="time of each frame, s, in the first column"
+    )
+    parser.add_argument(
+        "--window",
+        type=_number(float, lambda value: 5 <= value <= 120, "5 to 120 s"),
+        default=10.0,
+        metavar="S",
+        help="seconds of video that a rate is read from (default 10)",
+    )
+    parser.add_argument("--no-overlay", action="store_true", help="do not write annotated.mp4")
+    _add_json(parser)
+
+
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write machine and numbers here")
 
@@ -394,7 +444,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    return _dispatch("evaluate", arguments.model, arguments.options)
+    file = "physmamba_evaluation" if arguments.model == "physmamba" else None
+    return _dispatch("evaluate", arguments.model, arguments.options, file)
 
 
 REPRODUCIBLE = {
@@ -402,6 +453,7 @@ REPRODUCIBLE = {
     "mixsynthformer": "its parts and DeciWatch's design, trained small, beside interpolation",
     "diffhpe": "both of its networks and MixSTE, trained small, with and without all joints",
     "densewarper": "fusion and warper, trained small, beside what needs neither",
+    "physmamba": "cross-attention, trained small, beside what learns nothing; and what is refused",
 }
 
 
@@ -500,6 +552,31 @@ def _multiview(arguments: argparse.Namespace) -> int:
     return 0 if outcome.known else 1
 
 
+def _video(arguments: argparse.Namespace) -> int:
+    from radar_pose_ros import measurements, pulse_video
+
+    outcome = pulse_video.run(
+        pulse_video.Options(
+            source=arguments.source,
+            out=arguments.out,
+            method=arguments.method,
+            weights=arguments.weights,
+            region_px=arguments.region,
+            yunet=arguments.yunet,
+            rate_hz=arguments.rate,
+            times=arguments.times,
+            window_s=arguments.window,
+            overlay=not arguments.no_overlay,
+        )
+    )
+    print(f"written: {arguments.out}\n{pulse_video.table(outcome)}")
+    if arguments.json:
+        measurements.write_results(arguments.json, pulse_video.results(outcome))
+    if outcome.interrupted:
+        return INTERRUPTED
+    return 0 if outcome.known else 1
+
+
 def _use_ros() -> None:
     from radar_pose_ros.environment import ensure_ros_environment
 
@@ -516,6 +593,7 @@ COMMANDS: dict[str, Command] = {
     "simulate": ("write recordings of simulated radars", _add_simulate, _simulate),
     "calibrate": ("lenses and places of cameras, by a board", _add_calibrate, _calibrate),
     "multiview": ("poses in space from videos of several cameras", _add_multiview, _multiview),
+    "video": ("heart rates from a video of faces, or why there are none", _add_video, _video),
     "train": ("train a model", _add_train, _train),
     "evaluate": ("measure a trained model's accuracy", _add_evaluate, _evaluate),
     "reproduce": ("measure again the numbers this project states", _add_reproduce, _reproduce),
@@ -541,6 +619,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; of `up`, words may come before, between and after options."""
+    parser = build_parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    if parsed.command == "up" and not any(word.startswith("-") for word in rest):
+        words = [*([] if parsed.graph is None else [parsed.graph]), *parsed.arguments, *rest]
+        parsed.graph, parsed.arguments = (words[0] if words else None), words[1:]
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return parsed
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -559,7 +649,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # of them are then ten times slower than one. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        parsed = build_parser().parse_args(arguments)
+        parsed = _parse(arguments)
     except SystemExit as leaving:  # argparse has said what was wrong, or printed the help
         return int(leaving.code or 0)
     try:

@@ -178,11 +178,42 @@ def test_a_manifest_that_the_preprocessor_would_refuse_is_refused(
         specs(weights=str(tmp_path / "mine.safetensors"))
 
 
+def test_a_face_is_watched_by_a_source_of_ours_or_by_a_driver() -> None:
+    nodes = specs("heart_rate", source="face.mp4", at_end="loop", transport="compressed")
+    assert set(nodes) == {"camera_source", "rppg"}
+    camera = {"source": "face.mp4", "at_end": "loop", "transport": "compressed"}
+    assert nodes["camera_source"].parameters == camera
+    assert nodes["rppg"].parameters["transport"] == "compressed"  # one speaks as the other listens
+    assert specs("heart_rate")["camera_source"].parameters["source"] == "/dev/video0"
+    nodes = specs("heart_rate", camera="false", method="pos", region="8 8 64 64", threads=2)
+    assert set(nodes) == {"rppg"}
+    assert nodes["rppg"].parameters["method"] == "pos"
+    assert nodes["rppg"].parameters["region"] == "8 8 64 64"
+    assert nodes["rppg"].environment["OMP_NUM_THREADS"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"method": "rpos"}, "rppg: parameter method is 'rpos', allowed is \"auto\" | "),
+        ({"at_end": "end"}, "camera_source: parameter at_end is 'end', allowed is \"stop\" | "),
+        ({"transport": "h264"}, "camera_source: parameter transport is 'h264', allowed is "),
+    ],
+)
+def test_what_a_node_of_the_graph_would_refuse_is_refused(
+    arguments: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(BringupError) as caught:
+        bringup.graph("heart_rate").nodes(arguments)
+    assert str(caught.value).startswith(sentence)
+
+
 @pytest.mark.parametrize("emulated", [True, False])
 def test_every_parameter_is_declared_and_allowed(emulated: bool) -> None:
     """The data names no parameter that its node does not have, nor a value it refuses."""
     rig = specs("multiview", emulated=emulated, refiner=True)
-    for node in (*specs(emulated=emulated, refiner=True, lifter=True).values(), *rig.values()):
+    nodes = [*specs(emulated=emulated, refiner=True, lifter=True).values(), *rig.values()]
+    for node in (*nodes, *specs("heart_rate").values()):
         declared = parameters.load(node.executable)
         for name, value in node.parameters.items():
             assert name in declared, f"{node.label} has no parameter {name}"
@@ -215,7 +246,9 @@ def test_wrong_arguments_are_named(arguments: dict[str, str], sentence: str) -> 
 
 
 def test_unknown_graph_names_the_known_ones() -> None:
-    with pytest.raises(BringupError, match="there is no graph 'x', only multiview, radar_pose"):
+    with pytest.raises(
+        BringupError, match="there is no graph 'x', only heart_rate, multiview, radar_pose"
+    ):
         bringup.graph("x")
 
 
@@ -356,9 +389,9 @@ def test_every_graph_has_a_launch_file(
     defaults = {entry.values[0]: entry.named["default_value"] for entry in declared}
     assert list(defaults) == [*(argument.name for argument in graph.arguments), "rviz"]
     assert all(entry.named["description"].endswith(".") for entry in declared)
-    given = {**defaults, "emulated": "true"}
-    started = nodes.named["function"](given, *nodes.named["args"])
-    expected = graph.nodes({"emulated": True})
+    emulated = {"emulated": "true"} if "emulated" in defaults else {}
+    started = nodes.named["function"]({**defaults, **emulated}, *nodes.named["args"])
+    expected = graph.nodes(emulated)
     assert [node.named["executable"] for node in started] == [n.executable for n in expected]
     assert [node.named["parameters"] for node in started] == [
         [dict(n.parameters)] if n.parameters else [] for n in expected

@@ -105,8 +105,8 @@ def test_places_by_points(pictures: Path, tmp_path: Path) -> None:
         ("pixels: {left: {a: [0, 0]}}", "want `points`, names with 3 numbers each"),
         ("points: {a: [0, 0, 1]}", "want `pixels`, by camera and point"),
         (
-            "{points: {a: [0, 0, 1]}, pixels: {left: {a: [0, 0]}}}",
-            "want pixels of the cameras left, right, got left",
+            "{points: {a: [0, 0, 1]}, pixels: {left: {a: [0, 0]}, rihgt: {a: [0, 0]}}}",
+            "want pixels of the cameras left, right, got rihgt",
         ),
         (
             "{points: {a: [0, 0, 1]}, pixels: {left: {a: [0, 0]}, right: {b: [1, 2]}}}",
@@ -204,14 +204,53 @@ def test_lenses_are_kept_if_a_place_is_not_found(
     arguments = command(pictures, "--out", str(out))
     arguments[arguments.index("--extrinsics") + 1] = str(tmp_path / "common")
     assert cli.main(arguments) == cli.USAGE_ERROR
-    said = capsys.readouterr().err
-    assert f"{blank}: right: the board was not found in its image" in said
-    assert f"the lenses alone are written to {out}, as with --extrinsics none" in said
+    said = capsys.readouterr()
+    assert f"{blank}: right: the board was not found in its image" in said.err
+    assert_only_lenses(out, said.out, said.err)
+
+
+def assert_only_lenses(out: Path, said: str, complaint: str) -> None:
+    """They are written, and printed with their pictures."""
+    assert f"the lenses alone are written to {out}, as with --extrinsics none" in complaint
+    assert said.count("  empty.png    board not found") == 2
+    assert len(re.findall(r"^  \d\.png +0\.\d{3} px$", said, re.MULTILINE)) == 12
+    assert "left: 640 x 480, focal lengths 700." in said and "placed" not in said
     found = calibration_files.read(out, placed=False)
     for name in ("left", "right"):
         np.testing.assert_allclose(found[name].focal_px, 700.0, rtol=0.01)
     with pytest.raises(ValueError, match="it says nothing of where the camera is"):
         calibration_files.read(out)
+
+
+@pytest.mark.parametrize(
+    ("right", "sentence"),
+    [
+        ({}, "right: no pixels of this camera"),
+        ({"a": [13851, 9012]}, "right: the point 'a' at (13851, 9012) is outside of its image"),
+    ],
+)
+def test_lenses_are_kept_if_points_place_a_camera_not(
+    pictures: Path,
+    tmp_path: Path,
+    right: dict[str, list[float]],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, out = tmp_path / "marks.yaml", tmp_path / "cameras.toml"
+    pixels = {
+        name: {mark: around()[number].project(place).tolist() for mark, place in MARKS.items()}
+        for number, name in enumerate(("left", "right"))
+    }
+    pixels["right"] |= right
+    if not right:
+        del pixels["right"]
+    file.write_text(yaml.safe_dump({"points": MARKS, "pixels": pixels}))
+    arguments = command(pictures, "--out", str(out), extrinsics="none")
+    arguments[arguments.index("none")] = str(file)
+    assert cli.main(arguments) == cli.USAGE_ERROR
+    said = capsys.readouterr()
+    assert sentence in said.err
+    assert_only_lenses(out, said.out, said.err)
 
 
 def test_pictures_of_the_common_board(tmp_path: Path) -> None:
@@ -245,6 +284,15 @@ def test_mistakes_get_one_sentence(
         (["--images", str(few), "--board", BOARD, *base], "no board in blank.png"),
         (["--images", str(empty), "--board", BOARD, *base], f"{empty}: no image (.bmp, "),
         (["--images", str(few), "--board", "chess", *base], "a board is checkerboard:"),
+        (
+            ["--images", str(few), "--board", "checkerboard:7x4:60", *base],
+            "--board checkerboard:7x4:60: squares of 60 m? Their size is in metres, at most 2:",
+        ),
+        (
+            ["--images", str(few), "--board", BOARD, "--out", str(few / "blank.png")]
+            + ["--extrinsics", "none", "--format", "ros"],
+            "blank.png: for ros want a folder to write to, this is a file",
+        ),
         (["--images", str(few), "--board", BOARD, *base, "--format", "cad"], "invalid choice"),
         (
             ["--images", str(few), "--board", "checkerboard:6x4:0.06", "--out", out]

@@ -122,6 +122,29 @@ def test_up_hands_arguments_to_the_graph(monkeypatch):
     assert started == [(("radar_pose", ["a.yaml", "b.yaml"]), {"emulated": "true", "seed": "7"})]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["radar_pose", "emulated:=true", "--param", "a.yaml", "seed:=7"],
+        ["radar_pose", "--param", "a.yaml", "emulated:=true", "seed:=7"],
+        ["--param", "a.yaml", "radar_pose", "emulated:=true", "seed:=7"],
+    ],
+)
+def test_options_of_up_stand_anywhere(words, monkeypatch):
+    started = []
+    monkeypatch.setattr(cli, "_use_ros", lambda: None)
+    monkeypatch.setattr(bringup, "up", lambda *given, **named: started.append((given, named)) or 0)
+    assert cli.main(["up", *words]) == 0
+    assert started == [(("radar_pose", ["a.yaml"]), {"emulated": "true", "seed": "7"})]
+
+
+@pytest.mark.parametrize("words", [["radar_pose", "--parm", "a.yaml"], ["list", "--param"]])
+def test_options_that_up_has_not_are_refused(words, capsys):
+    assert cli.main(["up", *words]) == cli.USAGE_ERROR
+    said = capsys.readouterr().err
+    assert "unrecognized arguments: --parm" in said or "expected one argument" in said
+
+
 def test_up_lists_graphs(capsys, monkeypatch):
     monkeypatch.setattr(cli, "_use_ros", lambda: None)
     assert cli.main(["up", "list"]) == 0
@@ -204,7 +227,7 @@ def test_training_reads_its_own_options(training, capsys):
 def test_reproduce_lists_what_it_can(capsys):
     assert cli.main(["reproduce"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["millimamba", "mixsynthformer", "diffhpe", "densewarper"]
+    assert names == ["millimamba", "mixsynthformer", "diffhpe", "densewarper", "physmamba"]
 
 
 @pytest.mark.parametrize("model", cli.TRAINABLE)

@@ -25,8 +25,11 @@ MAY_IMPORT = {
     "metrics": HELPERS | SENSING,
     "models": HELPERS | SENSING,
     "datasets": HELPERS | SENSING | {"simulation", "models", "metrics"},
-    "training": HELPERS | SENSING | {"simulation", "models", "metrics", "datasets"},
+    "training": HELPERS
+    | SENSING
+    | {"simulation", "models", "metrics", "datasets", "pulse_drawing"},
     "drawing": HELPERS | SENSING,
+    "pulse_drawing": HELPERS | SENSING | {"drawing", "metrics"},
     "preview": HELPERS,
     "recording": HELPERS | SENSING,
 }

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from radar_pose_ros.vision.video import Frame, Video, check_times
+from radar_pose_ros.vitals import signals
 
-# A pulse wave is not known inside of longer gaps: a third of a beat at 80 beats per minute
-# [choice]. Devices give a heart rate once per second or more often.
-PULSE_GAP_S = 0.25
+# A heart rate is not known inside of longer gaps: devices give one per second or more often.
 HEART_RATE_GAP_S = 2.5
 
 
@@ -53,15 +52,7 @@ class Trace:
             NaN in gaps, before the first sample and after the last.
         """
         wanted = np.asarray(times_s, np.float64)
-        known = np.isfinite(self.values)
-        times, values = self.times_s[known], self.values[known]
-        if len(times) < 2:
-            return np.full(wanted.shape, np.nan)
-        made = np.interp(wanted, times, values, left=np.nan, right=np.nan)
-        after = np.clip(np.searchsorted(times, wanted), 1, len(times) - 1)
-        between = (wanted != times[after]) & (wanted != times[after - 1])
-        made[between & (times[after] - times[after - 1] > gap_s)] = np.nan
-        return made
+        return signals.interpolate(wanted, self.times_s, self.values, gap_s)
 
 
 def trace(times_s: ArrayLike, values: ArrayLike, where: str) -> Trace:
@@ -136,7 +127,7 @@ class FaceVideo:
 
     def pulse_at(self, times_s: ArrayLike) -> np.ndarray:
         """Return the wave at times of frames, float64 (m,); NaN is unknown."""
-        return self.pulse.at(times_s, PULSE_GAP_S)
+        return self.pulse.at(times_s, signals.GAP_S)
 
     def heart_rate_at(self, times_s: ArrayLike) -> np.ndarray:
         """Return the device's beats per minute at some times, float64 (m,); NaN is unknown."""

@@ -28,6 +28,7 @@ from torch import nn
 from radar_pose_ros.models import weights
 from radar_pose_ros.models.physmamba import PhysMamba, normalise
 from radar_pose_ros.skeleton import checks
+from radar_pose_ros.vitals import signals
 from radar_pose_ros.vitals.meter import FaceWindow
 
 
@@ -106,10 +107,10 @@ class PulseNetwork:
         return self.size
 
     def wave_of(self, window: FaceWindow) -> np.ndarray:
-        """Return the pulse wave (T,) of a window of a face, as `vitals.meter.PulseMeter` asks."""
+        """Return the wave (T,) of a window of a face in the pulse's band; see `PulseMethod`."""
         if window.rate_hz != self.rate_hz:
             raise ValueError(f"{self.name} wants {self.rate_hz} Hz, got {window.rate_hz}")
-        return self.wave(window.thumbnails)
+        return signals.band_pass(self.wave(window.thumbnails), self.rate_hz)
 
     def estimate(self, window: np.ndarray) -> np.ndarray:
         """Return the z-scored wave of one window.
@@ -121,16 +122,16 @@ class PulseNetwork:
         Returns
         -------
         ndarray of float64, shape (window,)
-            NaN if a number of the window is; 0 if the network sees no change.
+            NaN if a number of the window is, or if all of them are the same.
         """
-        if not np.isfinite(window).all():
+        if not np.isfinite(window).all() or np.ptp(window) == 0:
             return np.full(self.window, np.nan)
         with torch.inference_mode():
             clip = torch.from_numpy(window).to(self._device).permute(0, 3, 1, 2)
             wave = self._network(normalise(clip.unsqueeze(0)))[0]
             wave = wave.double().cpu().numpy()
         centred = wave - wave.mean()
-        return centred / max(centred.std(), np.finfo(np.float32).eps)
+        return np.asarray(centred / max(centred.std(), np.finfo(np.float32).eps))
 
     def resized(self, thumbnails: ArrayLike) -> np.ndarray:
         """Return thumbnails of the network's size, float32.

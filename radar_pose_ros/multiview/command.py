@@ -174,6 +174,8 @@ def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
     videos = inputs.find_videos(folder)
     calibration = Path(options.calibration or inputs.find_calibration(folder))
     out = Path(options.out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: want a folder to write to, this is a file")
     detector = None
     if options.detector:
         if not videos:
@@ -211,7 +213,11 @@ def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
     write(outcome, out)
     if options.overlay:
         given = footage.frames, footage.videos, outcome.poses
-        pictures.write_film(out / "overlay.mp4", *pictures.film(recording, *given))
+        try:
+            pictures.write_film(out / "overlay.mp4", *pictures.film(recording, *given))
+        except KeyboardInterrupt:
+            progress(f"{out}: all is written but overlay.mp4, which was cut off and is not kept")
+            raise
     return outcome
 
 
@@ -281,6 +287,11 @@ def _remarks(outcome: Outcome, footage: Footage, overlay: bool) -> list[str]:
 def _odd_view(outcome: Outcome, number: int, view: ViewShots) -> Iterator[str]:
     """Yield what does not fit about one view."""
     known = view.confidence > 0
+    infinite = np.isinf(view.keypoints_px[known]).any(-1)
+    if infinite.any():
+        share = f"{infinite.mean():.0%} of its keypoints"
+        yield f"{view.name}: {share} are infinite: they count as unknown"
+    known &= np.isfinite(view.keypoints_px).all(-1)
     size = np.asarray(view.camera.size_px)
     inside = (view.keypoints_px >= 0) & (view.keypoints_px <= size)
     outside = ~inside[known].all(-1)

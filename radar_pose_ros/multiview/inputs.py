@@ -7,7 +7,7 @@ count. Beside a video there may be
 * ``NAME.npz``, its keypoints: ``keypoints_px`` (frames, joints, 2), NaN is unknown; ``confidence``
   (frames, joints), 0 to 1, NaN is not stated; and ``skeleton``, the name of one;
 * ``NAME.csv`` or ``NAME.txt``: when each frame was taken, a line each, seconds in its first
-  column.
+  column. Of a hundred one may be not after those before: that frame is left out.
 
 Or the folder is a trial of Pose2Sim's, with keypoints in ``pose-associated`` or ``pose``
 (`datasets.pose2sim`), with or without videos.
@@ -60,6 +60,10 @@ class Track:
     frames: np.ndarray
     keypoints_px: np.ndarray
     confidence: np.ndarray
+
+    def only(self, shots: np.ndarray) -> Track:
+        """Return some of the shots, by flags of all."""
+        return Track(self.frames[shots], self.keypoints_px[shots], self.confidence[shots])
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,9 @@ def find_calibration(folder: Path) -> Path:
 
 def images(video: Path) -> Iterator[np.ndarray]:
     """Yield the frames of a video, uint8 (height, width, 3), blue, green and red.
+
+    All of them, whatever their times: `vision.video` leaves some out, and would count otherwise
+    than keypoints do.
 
     Raises
     ------
@@ -375,6 +382,8 @@ def footage(
             notes += _check_size(found[name], camera)
         stamps, said = instants(folder, name, track.frames, found.get(name), rate_hz)
         notes += said
+        dated = np.isfinite(stamps)
+        stamps, track = stamps[dated], track.only(dated)
         confidence, possible, said = _confidence(name, track)
         notes += said
         view = ViewShots(name, camera, stamps + late_s[name], track.keypoints_px, confidence)

@@ -31,6 +31,7 @@ POSES_SHOWN = 4
 _CAPTION_LINE_PX = 18
 _CAPTION_SIZE = 0.42
 _DPI = 100
+_FARTHEST_PX = 1e5  # OpenCV draws nothing beyond whole numbers of 32 bits
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SMALLEST_SPANS_M = (0.8, 0.8, 1.6)  # of a pose's panel, along x, y and z [choice]
 # Okabe and Ito's, without black.
@@ -180,7 +181,9 @@ class _Tiles:
             drawing.draw_skeleton(picture, self._skeleton, self._scaled(self._pixels[row]))
             if np.isfinite(self._errors[row]):
                 text += f"  {self._errors[row]:.1f} px"
-        for point in self._view.keypoints_px[shot][self._view.confidence[shot] > 0]:
+        keypoints = self._view.keypoints_px[shot]
+        drawable = (self._view.confidence[shot] > 0) & (abs(keypoints) < _FARTHEST_PX).all(-1)
+        for point in keypoints[drawable]:
             centre = np.round(self._scaled(point)).astype(int).tolist()
             cv2.circle(picture, centre, 3, drawing.rgb_bytes(BACKGROUND), -1, cv2.LINE_AA)
             cv2.circle(picture, centre, 2, drawing.rgb_bytes(drawing.DOT_COLOUR), -1, cv2.LINE_AA)
@@ -234,7 +237,7 @@ def _write(picture: np.ndarray, text: str, corner: tuple[int, int], size: float)
 
 
 def write_film(path: Path, rate_hz: float, pictures: Iterator[np.ndarray]) -> None:
-    """Write a video, MPEG-4.
+    """Write a video, MPEG-4; one that was cut off, by Ctrl-C for instance, does not stay.
 
     Raises
     ------
@@ -251,9 +254,14 @@ def write_film(path: Path, rate_hz: float, pictures: Iterator[np.ndarray]) -> No
                 if not writer.isOpened():
                     raise ValueError(f"{path}: it cannot be written")
             writer.write(np.ascontiguousarray(picture[..., ::-1]))
-    finally:
+    except BaseException:
         if writer is not None:
             writer.release()
+        if path.is_file():
+            path.unlink()
+        raise
+    if writer is not None:
+        writer.release()
     if writer is None:
         raise ValueError(f"{path}: there is no picture to write")
 

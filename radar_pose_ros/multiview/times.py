@@ -6,15 +6,14 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from radar_pose_ros.datasets import pose2sim
 from radar_pose_ros.datasets.multiview import ViewShots
 from radar_pose_ros.multiview.names import plain
+from radar_pose_ros.vision.video import container_times, no_later, read_times
 
 STAMPS = (".csv", ".txt")
-_FASTEST_HZ = 1000.0  # beyond is what some files say instead of that they do not know it
 # Some containers round times to a millisecond: so near to even ones, they are even.
 _ROUNDED_S = 1.001e-3
 
@@ -37,10 +36,18 @@ def instants(
         Frames per second if there is no file of times; by default what the video says of each
         frame or, without one, what the trial's .trc files say.
 
+    Returns
+    -------
+    stamps_s : ndarray of float64, shape (shots,)
+        Increasing; NaN where a file of times has one that is not after those before. It may have
+        a few, see `vision.video.check_times`.
+    notes : list of str
+
     Raises
     ------
     ValueError
-        If there are not as many times as frames, or nobody says how many there are in a second.
+        If there are not as many times as frames, they do not increase, or nobody says how many
+        there are in a second.
     """
     base = folder / f"{name}.x" if video is None else video
     files = [path for ending in STAMPS if (path := base.with_suffix(ending)).is_file()]
@@ -49,11 +56,13 @@ def instants(
             f"{files[0]}: and {files[1].name}: which one says when frames were taken?"
         )
     if files:
-        stamps = read_stamps(files[0])
+        stamps = read_times(files[0])
         wanted = int(frames[-1]) + 1
         if len(stamps) != wanted:
             raise ValueError(f"{files[0]}: {len(stamps)} times, but {wanted} frames")
-        return stamps[frames], []
+        later = np.diff(np.maximum.accumulate(stamps), prepend=-np.inf) > 0
+        notes = no_later(files[0], int((~later).sum()), len(stamps))
+        return np.where(later, stamps, np.nan)[frames], notes
     if rate_hz is None and video is not None:
         return video_times(video, frames)
     if rate_hz is None:
@@ -78,19 +87,10 @@ def video_times(video: Path, frames: np.ndarray) -> tuple[np.ndarray, list[str]]
     ValueError
         If it cannot be read, or the frames are even and it does not say their rate.
     """
-    capture = cv2.VideoCapture(str(video))
-    try:
-        if not capture.isOpened():
-            raise ValueError(f"{video}: it cannot be read as a video")
-        rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
-        found: list[float] = []
-        while len(found) <= frames[-1] and capture.grab():
-            found.append(float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3)
-    finally:
-        capture.release()
-    said = 0 < rate_hz <= _FASTEST_HZ
-    times = np.array(found)
-    if len(times) > frames[-1] and np.isfinite(times).all() and (np.diff(times) > 0).all():
+    container = container_times(video, int(frames[-1]) + 1)
+    times, rate_hz = container.times_s, container.rate_hz
+    said = np.isfinite(rate_hz)
+    if len(times) > frames[-1] and container.increase:
         times = times - times[0]
         even = said and (abs(times - np.arange(len(times)) / rate_hz) <= _ROUNDED_S).all()
         return (frames / rate_hz if even else times[frames]), []
@@ -103,29 +103,6 @@ def video_times(video: Path, frames: np.ndarray) -> tuple[np.ndarray, list[str]]
     if len(times) <= frames[-1]:
         why = f"has {len(times)} frames, but there are keypoints of {frames[-1] + 1}"
     return frames / rate_hz, [f"{video}: it {why}; taken for even, {rate_hz:g} per second"]
-
-
-def read_stamps(path: Path) -> np.ndarray:
-    """Return the times of a file, in its first column, a frame each; a first line may be a header.
-
-    Raises
-    ------
-    ValueError
-        If they are no numbers, or do not increase: says the line.
-    """
-    made: list[float] = []
-    for number, row in enumerate(_rows(path), 1):
-        seconds = _number(row[0])
-        if seconds is None and number == 1:
-            continue
-        if seconds is None or (made and seconds <= made[-1]):
-            raise ValueError(
-                f"{path} line {number}: want seconds, more than in the line before, got {row[0]!r}"
-            )
-        made.append(seconds)
-    if not made:
-        raise ValueError(f"{path}: no time of a frame in it")
-    return np.array(made)
 
 
 def read_offsets(given: Sequence[str], names: Sequence[str]) -> dict[str, float]:

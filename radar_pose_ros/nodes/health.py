@@ -147,19 +147,19 @@ class Health:
             for name, meter in expected.items()
             if meter.silence_s(now_s) > meter.timeout_s
         }
-        if active and silent:
-            sentences = [f"{name} silent for {age_s:.1f} s" for name, age_s in silent.items()]
-            return Level.ERROR, "; ".join([*sentences, *self._warnings.values()])
         waiting = [name for name, meter in expected.items() if not meter.total]
-        if active and waiting:
-            return Level.STALE, f"waiting for {', '.join(waiting)}"
         fresh = {
             reason: n - self._reported_drops.get(reason, 0)
             for reason, n in self._drops.items()
             if n > self._reported_drops.get(reason, 0)
         }
-        sentences = [f"{n} dropped: {reason}" for reason, n in fresh.items()]
-        sentences += self._warnings.values()
-        if sentences:
-            return Level.WARN, "; ".join(sentences)
+        reasons = [f"{n} dropped: {reason}" for reason, n in fresh.items()]
+        reasons += self._warnings.values()
+        if active and silent:
+            sentences = [f"{name} silent for {age_s:.1f} s" for name, age_s in silent.items()]
+            return Level.ERROR, "; ".join([*sentences, *reasons])
+        if active and waiting:
+            return Level.STALE, "; ".join([f"waiting for {', '.join(waiting)}", *reasons])
+        if reasons:
+            return Level.WARN, "; ".join(reasons)
         return Level.OK, "running" if active else "not active"

@@ -30,6 +30,9 @@ WAIT_S = 0.05
 # Of so many last shots of a view, so great a share may have no pose of their own [choice].
 BELATED_OF = 30
 BELATED_SHARE = 0.25
+# Views that are late by more than this, and all by the same up to this, tell of one that is ahead
+# [choice].
+ALIKE_S = 0.05
 
 
 class ViewMessage(NamedTuple):
@@ -401,15 +404,32 @@ class Belated:
         self._by_s[view].append(by_s)
 
     def complaint(self) -> str:
-        """Return whose shots are late, how many and by how much; empty if it is nobody's."""
-        told = []
+        """Return whose shots are late, how many and by how much; empty if it is nobody's.
+
+        If all but one are late by the same, it is the one that is ahead.
+        """
+        late_s = {}
         for view, shots in self._by_s.items():
             late = [by_s for by_s in shots if by_s is not None]
             if len(late) > BELATED_SHARE * BELATED_OF:
-                up_to = f"up to {1e3 * max(late):.0f} ms late"
-                told.append(f"{len(late)} of {view}'s last {len(shots)}, {up_to}")
+                late_s[view] = late
+        if not late_s:
+            return ""
+        in_time = [view for view, shots in self._by_s.items() if shots and view not in late_s]
+        medians_s = np.array([np.median(late) for late in late_s.values()])
+        alike = np.ptp(medians_s) <= ALIKE_S < medians_s.min()
+        if alike and len(in_time) == 1 and len(late_s) > 1:
+            return (
+                f"{in_time[0]} is {np.median(medians_s):.2f} s ahead of all others, or its clock "
+                "is: their shots come after the pose of their instant and have none of their own"
+            )
+        told = (
+            f"{len(late)} of {view}'s last {len(self._by_s[view])}, up to {1e3 * max(late):.0f} "
+            "ms late"
+            for view, late in late_s.items()
+        )
         why = "shots that come after the pose of their instant have none of their own"
-        return f"{why}: {'; '.join(told)}" if told else ""
+        return f"{why}: {'; '.join(told)}"
 
 
 def clock_warning(view: str, offset: Offset | None, views: Sequence[str]) -> str:

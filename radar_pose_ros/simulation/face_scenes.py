@@ -9,6 +9,7 @@ import numpy as np
 
 from radar_pose_ros.simulation.face_drawing import TONES
 from radar_pose_ros.simulation.pulse_waves import Heart, draw_heart
+from radar_pose_ros.vitals.evidence import BLOOD
 
 KINDS = ("person", "photograph", "frozen", "empty")
 
@@ -16,8 +17,16 @@ KINDS = ("person", "photograph", "frozen", "empty")
 # skin shows about half a per cent, and melanin takes its share of the light on the way in and out.
 _PULSE_OF_TONE = (0.0055, 0.0050, 0.0040, 0.0030, 0.0020, 0.0014)
 
+# Lamps and cameras turn the colour of the pulse: standard deviation along each of both axes across
+# `BLOOD`, a choice.
+_BLOOD_TURN_RAD = np.radians(3.0)
+_RHYTHM_HZ = (0.65, 3.0)  # of lamps, the band of the pulse
+
 # Names -> light as share of the bright one, and the picture's light after the camera's gain.
 LIGHTS = {"bright": (1.0, 1.0), "medium": (0.3, 0.7), "dim": (0.04, 0.4)}
+
+
+_MEAN_BLOOD = (float(BLOOD[0]), float(BLOOD[1]), float(BLOOD[2]))
 
 
 class Motion(NamedTuple):
@@ -48,6 +57,27 @@ MOTIONS = {
     "talking": Motion(0.02, 0.025, 0.008, 0.1, 3.0, True),
     "moving": Motion(0.10, 0.09, 0.04, 0.2, 2.5, True),
 }
+
+
+class Lamp(NamedTuple):
+    """A lamp or a screen whose light changes, beside the light that stays.
+
+    Attributes
+    ----------
+    colour : (float, float, float)
+        RGB of its light, each as share of the other light; of length 1.
+    drift : float
+        Standard deviation of its changes within seconds, as share of the other light.
+    rhythm : float
+        Amplitude of its rhythmic changes.
+    rhythm_hz : float
+        Their frequency.
+    """
+
+    colour: tuple[float, float, float]
+    drift: float
+    rhythm: float
+    rhythm_hz: float
 
 
 @dataclass(frozen=True)
@@ -111,6 +141,11 @@ class FaceScene:
         The mains' light, 100 or 120; the camera sees it aliased.
     flicker : float
         Its amplitude after the exposure, as share of the light.
+    lamps : tuple of Lamp
+        What changes the light in other proportions than `drift`, which keeps its colour.
+    blood : (float, float, float)
+        How much red, green and blue fall when blood rises, each as share of its mean: direction
+        only, green is more than 0.
     pumping : float
         By which share (standard deviation) the automatic exposure goes up and down.
     jpeg_quality : int or None
@@ -150,6 +185,8 @@ class FaceScene:
     jitter_s: float = 0.0
     stamp_error_s: float = 0.0
     seed: int = 0
+    lamps: tuple[Lamp, ...] = ()
+    blood: tuple[float, float, float] = _MEAN_BLOOD
 
     def __post_init__(self) -> None:
         for name, known in (("kind", KINDS), ("motion", MOTIONS), ("light", LIGHTS)):
@@ -167,6 +204,8 @@ class FaceScene:
             )
         if not 0 <= self.dropped <= 0.9:
             raise ValueError(f"dropped must be from 0 to 0.9, got {self.dropped}")
+        if not self.blood[1] > 0:
+            raise ValueError(f"blood must be more than 0 in green, got {self.blood}")
         if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}")
 
@@ -218,6 +257,11 @@ def draw_scene(rng: np.random.Generator, **fixed: Any) -> FaceScene:
     seeds = rng.integers(2**31, size=2)
     drawn.update({name: value for name, value in fixed.items() if name in ours})
     kind = drawn["kind"]
+    # From a generator of their own: the other choices of a seed stay what they were.
+    own = np.random.default_rng([drawn["seed"], 5])
+    lamps, blood = _draw_lamps(own), _draw_blood(own)
+    drawn.setdefault("lamps", lamps)
+    drawn.setdefault("blood", blood)
     count = 0 if kind == "empty" else int(fixed.get("faces", 1))
     if count > 2:
         raise ValueError(f"a scene wants one or two faces, got {count}")
@@ -239,6 +283,32 @@ def draw_scene(rng: np.random.Generator, **fixed: Any) -> FaceScene:
             for index in range(count)
         )
     return FaceScene(**drawn)
+
+
+def _draw_lamps(rng: np.random.Generator) -> tuple[Lamp, ...]:
+    """Return up to two lamps; one in four has a rhythm, of any frequency in the pulse's band.
+
+    Strengths are choices: peak to peak, a rhythm is at most as strong as the pulse of the darkest
+    skin, a quarter of that of the lightest.
+    """
+    lamps = []
+    for _ in range(rng.integers(3)):
+        colour = np.abs(rng.normal(size=3))
+        red, green, blue = (colour / np.linalg.norm(colour)).tolist()
+        drift, rhythm = rng.uniform(0, 0.005), rng.uniform(0, 0.0015)
+        rhythmic, rhythm_hz = rng.uniform() < 0.25, rng.uniform(*_RHYTHM_HZ)
+        lamps.append(Lamp((red, green, blue), drift, rhythm if rhythmic else 0.0, rhythm_hz))
+    return tuple(lamps)
+
+
+def _draw_blood(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Return a direction near `BLOOD`."""
+    away = rng.normal(0, _BLOOD_TURN_RAD, 3)
+    away -= (away @ BLOOD) * BLOOD
+    angle = float(np.linalg.norm(away))
+    turned = np.cos(angle) * BLOOD + np.sin(angle) / angle * away
+    red, green, blue = turned.tolist()
+    return red, green, blue
 
 
 def _draw_person(

@@ -36,15 +36,13 @@ from radar_pose_ros.simulation.face_scenes import (
     LIGHTS,
     MOTIONS,
     FaceScene,
+    Lamp,
     Person,
     draw_scene,
 )
 
-__all__ = ["FaceScene", "Person", "SimulatedFaceVideo", "draw_scene", "write_video"]
+__all__ = ["FaceScene", "Lamp", "Person", "SimulatedFaceVideo", "draw_scene", "write_video"]
 
-# How much red, green and blue follow the blood volume under white light, the direction that Wang
-# et al. give (0.33, 0.77, 0.53), here with green as 1.
-_BLOOD = np.array([0.33, 0.77, 0.53]) / 0.77
 _GAMMA = 2.2  # so many per cent more light give one per cent more value in the picture
 
 # A small sensor, choices: electrons at white in bright light, and electrons of read noise.
@@ -227,6 +225,10 @@ class _Lighting:
         self._exposure = _Wander(rng, 0.2, 1.5)
         self._level = float(np.exp(rng.normal(0, 0.08)))
         self._phase = rng.uniform(0, 2 * np.pi)
+        rng = np.random.default_rng([scene.seed, 4])
+        self._lamps = [
+            (lamp, _Wander(rng, 0.03, 1.0), rng.uniform(0, 2 * np.pi)) for lamp in scene.lamps
+        ]
         self._x = np.linspace(-0.5, 0.5, scene.width_px, dtype=np.float32)
         self._y = np.linspace(-0.5, 0.5, scene.height_px, dtype=np.float32)
         # The rows are read one after the other, over two thirds of a frame.
@@ -243,12 +245,20 @@ class _Lighting:
         turns = 2 * np.pi * scene.flicker_hz * (time_s + self._row_s) + self._phase
         flicker = 1 + scene.flicker * np.sin(turns)
         rows = (strength * flicker)[:, None].astype(np.float32)
-        red, green, blue = scene.light_colour
+        red, green, blue = np.array(scene.light_colour) * self._of_lamps(time_s)
         channels = [
             rows * np.float32(colour) * (1 + np.float32(slope + tint) * place)
             for colour, tint in ((red, scene.tint), (green, 0.0), (blue, -scene.tint))
         ]
         return np.stack(channels)
+
+    def _of_lamps(self, time_s: float) -> np.ndarray:
+        """Return by which factors the lamps change red, green and blue."""
+        factors = np.ones(3)
+        for lamp, wander, phase in self._lamps:
+            swing = lamp.rhythm * np.sin(2 * np.pi * lamp.rhythm_hz * time_s + phase)
+            factors += (lamp.drift * wander(time_s) + swing) * np.array(lamp.colour)
+        return factors
 
 
 class _Poses(NamedTuple):
@@ -278,7 +288,8 @@ class _Actor:
         self.portrait = _print_of(portrait, person.seed) if self.printed else portrait
         lamp_rad = rng.uniform(-np.pi, np.pi)
         self._lamp = np.array([np.cos(lamp_rad), np.sin(lamp_rad)])
-        self._amplitude = (-person.pulse * _GAMMA * _BLOOD).astype(np.float32)
+        blood = np.array(scene.blood) / scene.blood[1]
+        self._amplitude = (-person.pulse * _GAMMA * blood).astype(np.float32)
 
     def pose(self, times_s: np.ndarray) -> _Poses:
         motion, person = self.motion, self.person

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from radar_pose_ros import measurements
 from radar_pose_ros.datasets import face_tracks, face_video_sets
 from radar_pose_ros.datasets.face_tracks import FaceTrack
 from radar_pose_ros.metrics import heart_rate
@@ -29,7 +28,7 @@ from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.loop import FitResult, LoopConfig, fit
 from radar_pose_ros.training.pulse_clips import ClipBatches, Variation, rate_of
 from radar_pose_ros.training.pulse_losses import PulseLoss
-from radar_pose_ros.training.recipe import RecipeError, count
+from radar_pose_ros.training.recipe import count
 from radar_pose_ros.vitals import classical, rates, signals
 
 RECIPES = recipes.RECIPES / "physmamba"
@@ -42,7 +41,6 @@ _RATE_HZ = 30.0
 _PROTOCOL_HZ = (0.75, 2.5)
 _MIDDLE_BPM = 30 * (signals.LOW_HZ + signals.HIGH_HZ)
 _NAMES = {"train": "train", "validation": "valid", "test": "test"}  # of splits in the sets
-_PARTS = ("skin_tone", "motion", "light", "compression")  # attributes that are reported apart
 
 # Returns the pulse wave of a track at `_RATE_HZ`, from its first stamp on.
 Method = Callable[[FaceTrack], np.ndarray]
@@ -515,82 +513,6 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help="safetensors file, or a preset whose weights are shipped (default: %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
-
-
-def evaluate(arguments: argparse.Namespace) -> int:
-    """Carry out ``radar-pose evaluate physmamba``.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to measure on, or the weights are of another preset than was asked for.
-    """
-    torch.set_num_threads(arguments.threads)
-    network, entry = weights.network(arguments.weights, "physmamba")
-    recipe = Recipe.load(arguments.recipe or RECIPES / f"{entry['preset']}.yaml")
-    if recipe.preset != entry["preset"]:
-        raise RecipeError(
-            f"{arguments.recipe} is for preset {recipe.preset}, {arguments.weights} for "
-            f"{entry['preset']}"
-        )
-    recipes.announce(entry, arguments.preset)
-    test = tracks_of(recipe, "test", arguments.tracks, _sets(arguments), jobs=arguments.jobs)
-    found = rows(network.to(arguments.device), test)
-    print(measurements.table(found))
-    if arguments.json:
-        measurements.write_results(arguments.json, found)
-    return 0
-
-
-def rows(network: PhysMamba, test: Sequence[FaceTrack]) -> list[dict[str, Any]]:
-    """Return errors of the network and of the methods that have learnt nothing.
-
-    Returns
-    -------
-    list of dict
-        Rows of `radar_pose_ros.measurements`: ``windows.<method>.<measure>`` of 10 s,
-        ``windows.<method>.<attribute>.<value>.mae_bpm`` of those whose scene has it, and
-        ``videos.<method>.<measure>`` by the public protocol.
-    """
-    methods = {"network": by_network(network)}
-    methods |= {name: by_colours(name) for name in classical.METHODS}
-    windows, videos = measure_windows(test, methods), measure_videos(test, methods)
-    found = []
-    for name in methods:
-        found += _rows(windows, name, f"windows.{name}")
-    for part in _PARTS:
-        values = [track.attributes.get(part) for track in windows.tracks]
-        for value in sorted({value for value in values if value is not None}):
-            chosen = np.array([each == value for each in values])
-            for name in methods:
-                error = heart_rate.mae(
-                    windows.estimated_bpm[name][chosen], windows.true_bpm[chosen]
-                )
-                found.append(
-                    _row(f"windows.{name}.{part}.{value}.mae_bpm", error, "bpm", chosen.sum())
-                )
-    for name in methods:
-        found += _rows(videos, name, f"videos.{name}")
-    return found
-
-
-def _rows(measured: Measured, method: str, name: str) -> list[dict[str, Any]]:
-    estimated = measured.estimated_bpm[method]
-    scores = heart_rate.scores(estimated, measured.true_bpm, measured.snr_db[method])
-    compared = scores.rates.compared
-    return [
-        _row(f"{name}.mae_bpm", scores.mae_bpm, "bpm", compared),
-        _row(f"{name}.rmse_bpm", scores.rmse_bpm, "bpm", compared),
-        _row(f"{name}.mape_percent", scores.mape_percent, "%", compared),
-        _row(f"{name}.pearson", scores.pearson, "", compared),
-        _row(f"{name}.snr_db", scores.snr_db, "dB", compared),
-        measurements.result(f"{name}.coverage", scores.rates.coverage),
-    ]
-
-
-def _row(name: str, measure: heart_rate.Measure, unit: str, compared: int) -> dict[str, Any]:
-    against = f"standard error {measure.standard_error:.2g}, {compared} heart rates"
-    return measurements.result(name, measure.value, unit, against=against)
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser, preset: str | None) -> None:

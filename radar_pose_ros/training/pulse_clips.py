@@ -22,14 +22,13 @@ from torch import Tensor
 from radar_pose_ros.datasets.face_tracks import FaceTrack
 from radar_pose_ros.models.physmamba import PhysMambaConfig, normalise
 from radar_pose_ros.skeleton import checks
-from radar_pose_ros.vitals import rates, signals
+from radar_pose_ros.vitals import evidence, rates, signals
 
 # Between them hearts beat in stretched clips.
 _LOWEST_BPM, _HIGHEST_BPM = 60 * signals.LOW_HZ, 60 * signals.HIGH_HZ
 # A rate above is halved, one below is doubled [code].
 _HALVED_BPM, _DOUBLED_BPM = 90.0, 75.0
-# How much red, green and blue follow the blood (Wang et al., IEEE TBME 64(7), 2017), green as 1.
-_BLOOD = np.array([0.33, 0.77, 0.53]) / 0.77
+_BLOOD = evidence.BLOOD / evidence.BLOOD[1]  # green as 1
 # So far from the skin's colour, in logarithms, a pixel is skin; at twice as much it is none.
 _SKIN = 0.1
 _STREAM = 0x636C6970

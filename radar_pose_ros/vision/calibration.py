@@ -400,8 +400,8 @@ def calibrate_extrinsics_by_points(
     Raises
     ------
     ValueError
-        If a camera has no pixels or pixels no camera, a point is not known, or `place_camera`
-        refuses what a camera sees.
+        If a camera has no pixels or pixels no camera, a point is not known or is seen outside of
+        the image, or `place_camera` refuses what a camera sees.
     """
     _check_names(pixels, cameras, "pixels")
     placed: dict[str, Placed] = {}
@@ -411,6 +411,14 @@ def calibrate_extrinsics_by_points(
             raise ValueError(f"{name}: the point {unknown[0]!r} is not known")
         known = np.array([points_m[point] for point in pixels[name]], np.float64).reshape(-1, 3)
         seen = np.array(list(pixels[name].values()), np.float64).reshape(-1, 2)
+        outside = ((seen < -1) | (seen > camera.size_px)).any(-1)
+        if outside.any():
+            row = int(outside.argmax())
+            raise ValueError(
+                f"{name}: the point {list(pixels[name])[row]!r} at ({seen[row, 0]:g}, "
+                f"{seen[row, 1]:g}) is outside of its image of {camera.size_px[0]} x "
+                f"{camera.size_px[1]} px"
+            )
         placed[name] = place_camera(camera, known, seen, name=name)
     return placed
 

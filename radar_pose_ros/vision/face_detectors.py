@@ -46,7 +46,7 @@ def find_cascade(name: str = CASCADE) -> Path:
     )
 
 
-def cascade_detector(path: str | Path | None = None, smallest_px: int = 40) -> Detector:
+def cascade_detector(path: str | Path | None = None, smallest_px: int = 38) -> Detector:
     """Return a detector that finds upright frontal faces by OpenCV's cascade (Viola and Jones).
 
     Parameters
@@ -54,7 +54,8 @@ def cascade_detector(path: str | Path | None = None, smallest_px: int = 40) -> D
     path : str or Path or None
         A cascade; None takes the one that comes with OpenCV.
     smallest_px : int
-        Width of the smallest face that is found.
+        Width of the smallest face that is found, in the images that the detector is given; a
+        `FaceTracker` reduces them before, see there.
 
     Returns
     -------

@@ -17,6 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+# Shots in a row that are too old, after which time went back: two if they are older by so many
+# times the longest age, else as many as late ones hardly come in order [choice].
+_FAR = 10
+_FEW, _MANY = 2, 12
 # Stamps in seconds since 1970 are rounded to 0.2 microseconds: limits are meant up to this.
 _ROUNDED_S = 1e-6
 
@@ -138,9 +142,11 @@ class Interleaver:
     ahead by more is left out: its shots are withdrawn as soon as one of another view is taken.
 
     Time went back, as when a recording is played again, if a shot is older than its view's newest
-    by more than ``longest_s``, and so is the one after it, of whatever view, without another one
-    in time between: everything before is forgotten, the first of the two as well. One such shot
-    is only late. Time went back, too, if shots turn out to be ahead that were in windows.
+    by more than ten times ``longest_s``, and so is the one after it, of whatever view, without
+    another one in time between: everything before is forgotten, the first of the two as well. If
+    they are older by less, but by more than ``longest_s``, it takes twelve in a row, each view's
+    in order. Fewer are only late. Time went back, too, if shots turn out to be ahead that were in
+    windows.
 
     Parameters
     ----------
@@ -194,7 +200,7 @@ class Interleaver:
         # Of each view, and each other one: the stamp of its first shot since that one fired.
         self._since_s: list[list[float | None]] = [[None for _ in views] for _ in views]
         self._ahead_s = [np.inf for _ in views]  # the first shot that was too far ahead
-        self._straggler: tuple[int, float] | None = None
+        self._stragglers: list[tuple[int, float]] = []  # views and stamps
 
     def push(
         self, view: int, stamp_s: float, keypoints_px: ArrayLike, confidence: ArrayLike
@@ -227,8 +233,10 @@ class Interleaver:
         shot = self._checked(view, stamp_s, keypoints_px, confidence)
         counts = self.counts[view]
         newest_s = self._shots[view][-1].stamp_s if self._shots[view] else -np.inf
-        if newest_s - shot.stamp_s > self.longest_s + _ROUNDED_S:
-            if not self._goes_on_from_straggler(view, shot.stamp_s):
+        behind_s = newest_s - shot.stamp_s
+        if behind_s > self.longest_s + _ROUNDED_S:
+            needed = _FEW if behind_s > _FAR * self.longest_s else _MANY
+            if self._stragglers_with(view, shot.stamp_s) < needed:
                 counts.late += 1
                 return None
             counts.resets += 1
@@ -249,7 +257,7 @@ class Interleaver:
             return None
         mine.insert(place, shot)
         counts.taken += 1
-        self._straggler = None
+        self._stragglers.clear()
         self._ahead_s[view] = min(self._ahead_s[view], shot.stamp_s) if ahead else np.inf
         self._newest_s = max(self._newest_s, reference_s)
         if not ahead:
@@ -257,12 +265,16 @@ class Interleaver:
         self._forget()
         return self._window(view, shot.stamp_s)
 
-    def _goes_on_from_straggler(self, view: int, stamp_s: float) -> bool:
-        """Whether this is the second shot in a row from long ago; note it."""
-        before, self._straggler = self._straggler, (view, stamp_s)
-        if before is None or abs(stamp_s - before[1]) > self.longest_s + _ROUNDED_S:
-            return False
-        return view != before[0] or stamp_s > before[1]
+    def _stragglers_with(self, view: int, stamp_s: float) -> int:
+        """Return how many shots from long ago came in a row, in order, with this one; note it."""
+        before = self._stragglers
+        if before and (
+            abs(stamp_s - before[-1][1]) > self.longest_s + _ROUNDED_S
+            or any(stamp_s <= other_s for other, other_s in before if other == view)
+        ):
+            before.clear()
+        before.append((view, stamp_s))
+        return len(before)
 
     def _note(self, view: int, stamp_s: float) -> tuple[int, ...]:
         """Note that a view fired; return which others go on meanwhile."""

@@ -43,7 +43,9 @@ class FaceSample(NamedTuple):
     thumbnail : ndarray of float32, shape (S, S, 3), or None
         RGB of the box enlarged 1.5 times, each pixel the mean of its area; None if not wanted.
     brightness : float
-        Mean of red, green and blue of the skin of all regions, 0 to 255; NaN where there is none.
+        Mean of red, green and blue of the skin of all regions, 0 to 255. If none of them has
+        skin, because it is too dark or too bright to be told for instance, that of the middle of
+        the box; NaN if this is not in the image.
     motion : float
         How far the box moved since the last sample of this face, as share of its width; NaN in
         the first one.
@@ -87,6 +89,8 @@ def _place_weights() -> np.ndarray:
 
 
 _PLACE_WEIGHTS = _place_weights()
+_MIDDLE = np.zeros((_CELLS, _CELLS), np.float32)
+_MIDDLE[_CELLS // 4 : -_CELLS // 4, _CELLS // 4 : -_CELLS // 4] = 1
 
 
 class SkinSampler:
@@ -117,9 +121,11 @@ class SkinSampler:
             self._learn(image_bgr, box_px, time_s)
         colours, pixels = self._means(image_bgr, box_px)
         known = np.isfinite(colours[:, 0])
-        brightness = np.nan
         if known.any():
             brightness = np.average(colours[known].mean(axis=1), weights=pixels[known])
+        else:
+            sums, total = _weighted(image_bgr, box_px, _MIDDLE, _window(_MIDDLE))
+            brightness = sums.mean() / total if total else np.nan
         centre = np.array([box_px[0] + box_px[2] / 2, box_px[1] + box_px[3] / 2])
         motion = np.nan
         if self._centre is not None:

@@ -24,7 +24,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -131,7 +131,10 @@ class VideoFile:
         times_s: ArrayLike | None = None,
     ) -> None:
         self.source = str(path)
-        container_hz, has_times, self._count = _probe(path)
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: there is no such file")
+        said = container_times(path, _PROBED_FRAMES)
+        container_hz, self._count = said.rate_hz, said.frames
         self._known_notes: list[str] = []
         self._times_s = None
         self.rate_hz = container_hz
@@ -142,7 +145,7 @@ class VideoFile:
         elif rate_hz is not None:
             self.stamps = "frame rate"
             self.rate_hz = _check_rate(rate_hz, self.source)
-        elif has_times:
+        elif said.increase:
             self.stamps = "container"
         elif math.isfinite(container_hz):
             self.stamps = "frame rate"
@@ -162,7 +165,7 @@ class VideoFile:
         self.notes = list(self._known_notes)
         capture = cv2.VideoCapture(self.source)
         clock = _Clock()
-        read = 0
+        read = broken = 0
         try:
             while capture.grab():
                 time_s = clock.next(self._time(read, capture))
@@ -172,8 +175,11 @@ class VideoFile:
                 good, image = capture.retrieve()
                 if good:
                     yield time_s, np.asarray(image, np.uint8)
+                else:
+                    broken += 1
         finally:
             capture.release()
+        self.notes += _undecoded(self.source, broken, read)
         if read < self._count - max(_MISSING_FRAMES, _MISSING_SHARE * self._count):
             self.notes.append(
                 f"{self.source}: it breaks off: {read} of {self._count} frames can be read, the "
@@ -312,16 +318,19 @@ class Camera:
     def frames(self) -> Iterator[Frame]:
         """Yield the images as they come, and let the camera go in the end."""
         clock = _Clock()
-        read = 0
+        read = broken = 0
         try:
             while self._capture.grab():
                 time_s = clock.next(time.monotonic())
                 read += 1
                 good, image = self._capture.retrieve()
-                if good and time_s is not None:
+                if not good:
+                    broken += 1
+                elif time_s is not None:
                     yield time_s, np.asarray(image, np.uint8)
         finally:
             self._capture.release()
+        self.notes += _undecoded(self.source, broken, read)
         self.notes.append(f"{self.source}: it gave no more images after {read}")
 
 
@@ -379,12 +388,20 @@ class _Clock:
         return time_s - self._first_s
 
     def notes(self, source: str, read: int) -> list[str]:
-        if not self._refused:
-            return []
-        return [
-            f"{source}: {self._refused} of {read} frames have no time after the frame before: "
-            "left out"
-        ]
+        return no_later(source, self._refused, read)
+
+
+def no_later(source: Path | str, count: int, read: int) -> list[str]:
+    """Return the note on frames whose times are not after those before, none if there are none."""
+    if not count:
+        return []
+    return [f"{source}: {count} of {read} frames have no time after the frame before: left out"]
+
+
+def _undecoded(source: str, count: int, read: int) -> list[str]:
+    if not count:
+        return []
+    return [f"{source}: {count} of {read} frames cannot be decoded: left out"]
 
 
 def read_times(path: Path | str, unit_s: float = 1.0) -> np.ndarray:
@@ -510,27 +527,53 @@ def name_stamps_ns(paths: Iterable[Path]) -> list[int] | None:
     return made
 
 
-def _probe(path: Path | str) -> tuple[float, bool, int]:
-    """Return frames per second (NaN unknown), whether frames have times, and how many (0 unknown).
+class ContainerTimes(NamedTuple):
+    """What a video file says of its times.
 
-    The times of the first frames are looked at.
+    Attributes
+    ----------
+    times_s : ndarray of float64, shape (n,)
+        Of its first frames, as it says them.
+    rate_hz : float
+        Frames per second; NaN if it does not say it, or says more than `FASTEST_HZ`.
+    frames : int
+        How many there are in all; 0 if it does not say it.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+
+    times_s: np.ndarray
+    rate_hz: float
+    frames: int
+
+    @property
+    def increase(self) -> bool:
+        """Whether each of the times is after the one before: else they are none."""
+        return bool(np.isfinite(self.times_s).all() and (np.diff(self.times_s) > 0).all())
+
+
+def container_times(path: Path | str, most: int) -> ContainerTimes:
+    """Return what a video file says of its times, of so many frames at most.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read as a video.
+    """
     capture = cv2.VideoCapture(str(path))
     try:
         rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
         count = float(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         found: list[float] = []
-        while len(found) < _PROBED_FRAMES and capture.grab():
-            found.append(float(capture.get(cv2.CAP_PROP_POS_MSEC)))
+        while len(found) < most and capture.grab():
+            found.append(float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3)
     finally:
         capture.release()
     if not found:
         raise ValueError(f"{path}: it cannot be read as a video")
-    has_times = bool(np.isfinite(found).all() and (np.diff(found) > 0).all())
-    known = 0 < rate_hz <= FASTEST_HZ
-    return (rate_hz if known else math.nan), has_times, int(count) if count > 0 else 0
+    return ContainerTimes(
+        np.array(found),
+        rate_hz if 0 < rate_hz <= FASTEST_HZ else math.nan,
+        int(count) if count > 0 else 0,
+    )
 
 
 def _rate_of(times_s: np.ndarray) -> float:

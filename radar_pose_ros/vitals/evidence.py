@@ -22,7 +22,8 @@ BLOOD = np.array([0.33, 0.77, 0.53]) / np.linalg.norm([0.33, 0.77, 0.53])
 
 _NEAR_HZ = 0.15  # around the rate, where waves are compared: what a window of 10 s smears
 # Of a constant, SNR, coherence and likeness to blood; see `features`.
-WEIGHTS = np.array([-4.05, 0.74, 1.77, 1.21])
+WEIGHTS = np.array([-3.30, 0.83, 1.70, 0.95])
+LEAST_SNR_DB = -3.0  # below, a spectrum's highest peak is too often not the pulse's: quality is 0
 _KNOWN = 0.5  # regions that are known for less of the time have no say
 
 
@@ -102,7 +103,8 @@ def quality(found: Evidence) -> float:
     """Return how often rates with such evidence are within 5 beats per minute of the truth.
 
     A logistic function of the evidence, fitted by `training.pulse_quality` to simulated faces,
-    living ones and photographs.
+    living ones and photographs; 0 below `LEAST_SNR_DB`. A lamp that swings at the rate of a heart
+    in the colour of blood is taken for one: nothing in a face's own colours tells them apart.
 
     Parameters
     ----------
@@ -113,8 +115,13 @@ def quality(found: Evidence) -> float:
     float
         0 to 1; NaN if something of the evidence is.
     """
-    terms = features(np.array([found]))[0]
-    return float(1 / (1 + np.exp(-(terms @ WEIGHTS))))
+    return float(stated(np.array([found]), WEIGHTS)[0])
+
+
+def stated(found: ArrayLike, weights: ArrayLike) -> np.ndarray:
+    """Return the `quality`, (N,), of evidence (N, 3) with these weights (4,)."""
+    logistic = 1 / (1 + np.exp(-(features(found) @ np.asarray(weights))))
+    return np.where(np.asarray(found)[:, 0] < LEAST_SNR_DB, 0.0, logistic)
 
 
 def features(found: ArrayLike) -> np.ndarray:

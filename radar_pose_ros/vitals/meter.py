@@ -52,8 +52,8 @@ class MeterSettings:
     least_brightness : float
         Of skin, 0 to 255.
     least_change : float
-        By which values of a thumbnail of 32 pixels change from frame to frame, median; a camera's
-        noise alone gives several times that, a picture in a file almost nothing.
+        By which values of a thumbnail (0 to 255) change from frame to frame, the mean over its
+        pixels; a camera's noise alone gives ten times that, a picture in a file almost nothing.
     most_motion_hz : float
         Box widths per second above which a poor signal is blamed on motion.
 
@@ -72,11 +72,19 @@ class MeterSettings:
     most_motion_hz: float = 0.15
 
     def __post_init__(self) -> None:
-        if not (self.window_s >= 5 and self.rate_hz >= 15 and 0 <= self.least_quality <= 1):
-            raise ValueError(
-                "want a window of at least 5 s, a rate of at least 15 Hz and a quality of 0 to 1, "
-                f"got {self.window_s} s, {self.rate_hz} Hz and {self.least_quality}"
-            )
+        for name, least, most in (
+            ("window_s", 5.0, 120.0),
+            ("rate_hz", 15.0, 240.0),
+            ("least_quality", 0.0, 1.0),
+            ("least_frame_rate_hz", 7.0, self.rate_hz),
+            ("least_brightness", 0.0, 255.0),
+            ("least_change", 0.0, 255.0),
+            ("most_motion_hz", 0.0, 100.0),
+        ):
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(
+                    f"{name} must be {least:g} to {most:g}, got {getattr(self, name)}"
+                )
 
 
 class FaceWindow(NamedTuple):
@@ -110,7 +118,7 @@ class PulseMethod(Protocol):
         ...
 
     def wave_of(self, window: FaceWindow) -> np.ndarray:
-        """Return the wave (T,), rising with the volume of blood; NaN is unknown."""
+        """Return the wave (T,), rising with the volume of blood, in its band; NaN is unknown."""
         ...
 
 
@@ -135,11 +143,11 @@ class ClassicalMethod:
         """Return the wave (T,) in the band of the pulse."""
         colours = whole(window.colours)
         names = classical.METHODS if self.name == "combined" else (self.name,)
-        waves = [classical.METHODS[name](colours, window.rate_hz) for name in names]
-        waves = [signals.band_pass(wave, window.rate_hz) for wave in waves]
+        waves = np.stack([classical.METHODS[n](colours, window.rate_hz) for n in names], axis=-1)
+        waves = signals.band_pass(waves, window.rate_hz)
         if self.name == "combined":
-            return classical.combined(np.stack(waves, axis=-1), window.rate_hz)
-        return waves[0]
+            return classical.combined(waves, window.rate_hz)
+        return waves[:, 0]
 
 
 class Reading(NamedTuple):
@@ -159,10 +167,10 @@ class Reading(NamedTuple):
     rate : Rate
         Beats per minute; NaN unless the state is OK.
     signal_quality : float
-        0 to 1: how often rates with such evidence are right (`evidence.quality`); NaN if nothing
-        could be said.
+        0 to 1: how often rates with such evidence are right (`evidence.quality`); NaN if none was
+        read.
     respiration_rate_bpm : float
-        Breaths per minute; NaN if not known.
+        Breaths per minute; NaN if not known, or without a rate.
     wave : Uniform or None
         The pulse in the window, zero mean and unit variance; None where no method was asked.
     evidence : Evidence or None
@@ -237,7 +245,7 @@ class PulseMeter:
         return [Reading(NOBODY, middle_s, without_s, State.NO_FACE, reason, method=name)]
 
     def _reading(self, face_id: int) -> Reading:
-        buffer, s = self._buffers[face_id], self.settings
+        buffer = self._buffers[face_id]
         times_s = np.array(buffer.times_s)
         seen_s = float(times_s[-1] - times_s[0])
         empty = Reading(
@@ -247,51 +255,57 @@ class PulseMeter:
         if refusal is not None:
             state, reason = refusal
             return empty._replace(state=state, reason=reason, notes=buffer.notes())
-        return self._measured(empty, buffer, times_s, s)
+        return self._measured(empty, buffer, times_s)
 
     def _refusal(self, buffer: _Buffer, times_s: np.ndarray) -> tuple[State, str] | None:
         """Return why there is no use in asking for a pulse, None if there may be one."""
         s = self.settings
-        seen_s, rate_hz = times_s[-1] - times_s[0], _frame_rate(times_s)
-        if rate_hz < s.least_frame_rate_hz:
-            wanted = f"want {s.least_frame_rate_hz:g}"
-            return State.TOO_FEW_FRAMES, f"{rate_hz:.1f} frames of the face per second, {wanted}"
+        seen_s = times_s[-1] - times_s[0]
         if seen_s < 0.95 * s.window_s:
             return State.WARMING_UP, f"{seen_s:.1f} s of {s.window_s:g} s"
-        brightness = float(np.nanmedian(buffer.brightness))
+        brightness = float(np.median(buffer.brightness))
         if brightness < s.least_brightness:
             want = f"want {s.least_brightness:g}"
             return State.TOO_DARK, f"skin has a brightness of {brightness:.0f} of 255, {want}"
-        if np.median(buffer.change) < s.least_change:
+        changes = np.array(buffer.change)[1:] >= s.least_change
+        # Of a picture in a file only a few frames differ, those that its codec begins anew with.
+        if changes.mean() < 0.1:
             return State.STILL_IMAGE, "nothing changes from frame to frame: a picture"
+        rate_hz = changes.sum() / seen_s  # a frame that comes twice is one
+        if rate_hz < s.least_frame_rate_hz:
+            wanted = f"want {s.least_frame_rate_hz:g}"
+            return State.TOO_FEW_FRAMES, f"{rate_hz:.1f} frames of the face per second, {wanted}"
+        if np.isfinite(whole(np.stack(buffer.colours))).all(-1).mean() < 0.5:
+            return State.LOW_SIGNAL, "no skin is seen in the face: covered, or too bright"
         return None
 
-    def _measured(
-        self, empty: Reading, buffer: _Buffer, times_s: np.ndarray, s: MeterSettings
-    ) -> Reading:
+    def _measured(self, empty: Reading, buffer: _Buffer, times_s: np.ndarray) -> Reading:
+        s = self.settings
         colours = signals.resample(times_s, np.stack(buffer.colours), s.rate_hz)
-        thumbnails = signals.resample(times_s, np.stack(buffer.thumbnails), s.rate_hz)
-        window = FaceWindow(s.rate_hz, colours.values, thumbnails.values)
-        wave = signals.band_pass(self.method.wave_of(window), s.rate_hz)
+        thumbnails = np.empty((len(colours.values), 0, 0, 3), np.float32)
+        if self.method.thumbnail_px:
+            thumbnails = signals.resample(times_s, np.stack(buffer.thumbnails), s.rate_hz).values
+        wave = self.method.wave_of(FaceWindow(s.rate_hz, colours.values, thumbnails))
         rate = rates.spectrum_rate(wave, s.rate_hz)
+        empty = empty._replace(notes=buffer.notes())
+        if np.isnan(rate.bpm):
+            missing_s = float(np.diff(times_s).max())
+            reason = f"frames are missing for up to {missing_s:.2f} s: no wave can be made"
+            return empty._replace(state=State.TOO_FEW_FRAMES, reason=reason)
         found = evidence.weigh(wave, colours.values, s.rate_hz, rate.bpm)
         quality = evidence.quality(found)
         reading = empty._replace(
-            rate=rate,
-            signal_quality=quality,
-            wave=colours._replace(values=_scaled(wave)),
-            evidence=found,
-            notes=buffer.notes(),
-            respiration_rate_bpm=buffer.respiration_rate(s.rate_hz),
+            signal_quality=quality, wave=colours._replace(values=_scaled(wave)), evidence=found
         )
-        if quality >= s.least_quality and np.isfinite(rate.bpm):
-            return reading
+        if quality >= s.least_quality:
+            breath = buffer.respiration_rate(s.rate_hz)
+            return reading._replace(rate=rate, respiration_rate_bpm=breath)
         moved_hz = float(np.nansum(buffer.motion) / empty.window_s)
-        moves = moved_hz > s.most_motion_hz
-        state = State.MOTION if moves else State.LOW_SIGNAL
-        cause = f"the face moves by {moved_hz:.2f} of its width per second, and " if moves else ""
-        reason = f"{cause}no pulse stands out: quality {quality:.2f}, want {s.least_quality:g}"
-        return reading._replace(state=state, reason=reason, rate=NO_RATE)
+        poor = f"no pulse stands out: quality {quality:.2f}, want {s.least_quality:g}"
+        if moved_hz <= s.most_motion_hz:
+            return reading._replace(state=State.LOW_SIGNAL, reason=poor)
+        moves = f"the face moves by {moved_hz:.2f} of its width per second"
+        return reading._replace(state=State.MOTION, reason=f"{moves}, and {poor}")
 
 
 class _Buffer:

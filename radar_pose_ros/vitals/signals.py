@@ -119,9 +119,50 @@ def resample(
     found = np.zeros((len(grid), columns.shape[1]), samples.dtype)
     for offset in offsets:
         at = np.clip(grid + offset, times[0], times[-1])
-        found += _interpolate(at, times, columns, gap_s)
+        found += interpolate(at, times, columns, gap_s)
     found /= samples.dtype.type(parts)
     return Uniform(float(times[0]), float(rate_hz), found.reshape(-1, *samples.shape[1:]))
+
+
+def interpolate(
+    at_s: np.ndarray, times_s: np.ndarray, values: np.ndarray, gap_s: float = GAP_S
+) -> np.ndarray:
+    """Return samples at other times, on straight lines between those that are known.
+
+    Parameters
+    ----------
+    at_s : ndarray of float64, shape (M,)
+    times_s : ndarray of float64, shape (T,)
+        They must increase.
+    values : ndarray of floats, shape (T, ...)
+        A NaN is no sample; the others of the same time are.
+    gap_s : float
+        Inside longer times between two samples nothing is known.
+
+    Returns
+    -------
+    ndarray, shape (M, ...)
+        NaN is unknown: inside gaps, before the first sample and after the last.
+    """
+    columns = values.reshape(len(values), -1)
+    found = np.full((len(at_s), columns.shape[1]), np.nan, columns.dtype)
+    for which, rows in _patterns(~np.isnan(columns)):
+        times = times_s[rows]
+        if len(times) == 0:
+            continue
+        samples = columns[rows][:, which]
+        right = np.clip(np.searchsorted(times, at_s), min(1, len(times) - 1), len(times) - 1)
+        left = np.maximum(right - 1, 0)
+        wide = times[right] - times[left]
+        share = (at_s - times[left]) / np.where(wide > 0, wide, 1.0)
+        between = (share > _AT_A_SAMPLE) & (share < 1 - _AT_A_SAMPLE)
+        end = np.where(wide > 0, 1.0, 0.0)
+        outside = (share < -_AT_A_SAMPLE) | (share > end + _AT_A_SAMPLE)
+        share = np.clip(share, 0, 1).astype(columns.dtype)[:, None]
+        made = (1 - share) * samples[left] + share * samples[right]
+        made[outside | between & (wide > gap_s)] = np.nan
+        found[:, which] = made
+    return found.reshape(len(at_s), *values.shape[1:])
 
 
 def fill(values: ArrayLike) -> Filled:
@@ -145,7 +186,7 @@ def fill(values: ArrayLike) -> Filled:
         elif not rows.all():
             ends = index[rows][[0, -1]]
             at = np.clip(index, *ends)
-            columns[:, which] = _interpolate(at, index, columns[:, which], np.inf)
+            columns[:, which] = interpolate(at, index, columns[:, which], np.inf)
     return Filled(columns.reshape(samples.shape), known)
 
 
@@ -239,30 +280,6 @@ def band_pass(
 @lru_cache(maxsize=64)
 def _sections(order: int, low_hz: float, high_hz: float, rate_hz: float) -> np.ndarray:
     return butter(order, (low_hz, high_hz), "bandpass", fs=rate_hz, output="sos")
-
-
-def _interpolate(
-    at_s: np.ndarray, times_s: np.ndarray, columns: np.ndarray, gap_s: float
-) -> np.ndarray:
-    """Return each column on straight lines between its known rows; NaN elsewhere."""
-    found = np.full((len(at_s), columns.shape[1]), np.nan, columns.dtype)
-    for which, rows in _patterns(~np.isnan(columns)):
-        times = times_s[rows]
-        if len(times) == 0:
-            continue
-        samples = columns[rows][:, which]
-        right = np.clip(np.searchsorted(times, at_s), min(1, len(times) - 1), len(times) - 1)
-        left = np.maximum(right - 1, 0)
-        wide = times[right] - times[left]
-        share = (at_s - times[left]) / np.where(wide > 0, wide, 1.0)
-        between = (share > _AT_A_SAMPLE) & (share < 1 - _AT_A_SAMPLE)
-        end = np.where(wide > 0, 1.0, 0.0)
-        outside = (share < -_AT_A_SAMPLE) | (share > end + _AT_A_SAMPLE)
-        share = np.clip(share, 0, 1).astype(columns.dtype)[:, None]
-        values = (1 - share) * samples[left] + share * samples[right]
-        values[outside | between & (wide > gap_s)] = np.nan
-        found[:, which] = values
-    return found
 
 
 def _patterns(known: np.ndarray) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:

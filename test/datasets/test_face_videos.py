@@ -61,8 +61,9 @@ def test_traces_follow_stamps_and_know_their_gaps():
     np.testing.assert_allclose(found.at([0.5], gap_s=1.0), [5])
 
 
-def test_traces_without_two_known_values_know_nothing():
-    assert np.isnan(Trace(np.array([0.0, 1.0]), np.array([3.0, np.nan])).at([0.0, 0.5], 2)).all()
+def test_a_trace_of_one_known_value_knows_no_other():
+    found = Trace(np.array([0.0, 1.0]), np.array([3.0, np.nan])).at([0.0, 0.5, 1.0], 2)
+    np.testing.assert_array_equal(found, [3.0, np.nan, np.nan])
 
 
 def test_a_few_samples_may_be_late_or_at_one_time():

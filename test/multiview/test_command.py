@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from radar_pose_ros.multiview.names import pair, plain
 from radar_pose_ros.simulation.multiview import shutter_times
 from radar_pose_ros.skeleton.definitions import BODY25B, HUPR14, SKELETONS
 from radar_pose_ros.vision import calibration_files
+from radar_pose_ros.vision import video as vision_video
 from radar_pose_ros.vision.camera import PinholeCamera
 
 RATE_HZ = 15.0
@@ -383,6 +385,48 @@ def test_confidences_mean_what_they_mean_in_messages(
     )
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_infinite_keypoints_are_said_to_be_that(
+    scene: Scene, tmp_path: Path, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not that they lie outside of the image; drawn they are not, and NaN is no news."""
+    keypoints = scene.recording.views[1].keypoints_px.copy()
+    keypoints[:, :7, 0] = value
+    rewritten(scene.folder / "cam_2.npz", keypoints_px=keypoints, confidence=np.ones((9, JOINTS)))
+    assert cli.main(arguments(scene.folder, tmp_path / "out")) == 0
+    said = capsys.readouterr().out
+    told = "note: cam_2: 50% of its keypoints are infinite: they count as unknown" in said
+    assert told == np.isinf(value) and "outside of an image" not in said
+    with np.load(tmp_path / "out" / "poses.npz") as file:
+        assert not file["used"][:, 1, :7].any() and file["used"][:, 1, 7:].any()
+
+
+def test_an_overlay_that_is_cut_off_does_not_stay(
+    scene: Scene,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = pictures.film
+
+    def cut(*given: Any) -> Any:
+        rate_hz, drawn = whole(*given)
+
+        def five() -> Any:
+            yield from itertools.islice(drawn, 5)
+            raise KeyboardInterrupt
+
+        return rate_hz, five()
+
+    monkeypatch.setattr(pictures, "film", cut)
+    out = tmp_path / "out"
+    assert cli.main(arguments(scene.folder, out)) == cli.INTERRUPTED
+    said = capsys.readouterr().out
+    assert f"{out}: all is written but overlay.mp4, which was cut off and is not kept" in said
+    kept = {"poses.csv", "poses.trc", "poses.npz", "poses.png"}
+    assert {path.name for path in out.iterdir()} == kept
+
+
 def test_only_instants_of_all_cameras_are_synchronous(
     scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -574,10 +618,43 @@ def test_frames_have_the_times_that_their_video_says(
     said: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(times.cv2, "VideoCapture", lambda path: FakeVideo(milliseconds))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda path: FakeVideo(milliseconds))
     found, notes = times.video_times(Path("a.mp4"), np.array([0, 2, 3]))
     assert_close(found, np.array(expected_s))
     assert len(notes) == bool(said) and all(said in note for note in notes)
+
+
+def test_a_few_times_may_go_back(tmp_path: Path) -> None:
+    """Of a hundred one: that frame has no time, and what comes before the latest has none."""
+    stamps = np.arange(200) / 30
+    stamps[[40, 41]] = stamps[[42, 40]]
+    (tmp_path / "a.csv").write_text("\n".join(f"{stamp:.9f}" for stamp in stamps))
+    frames = np.array([0, 39, 40, 41, 42, 43, 199])
+    found, notes = times.instants(tmp_path, "a", frames, None, None)
+    expected = np.array([0, 39, 42, np.nan, np.nan, 43, 199]) / 30
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+    assert notes == [
+        f"{tmp_path / 'a.csv'}: 2 of 200 frames have no time after the frame before: left out"
+    ]
+
+
+def test_a_frame_without_a_time_is_left_out(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    monkeypatch.setattr(vision_video, "DISORDER", 0.2)  # of nine frames one
+    options = ("--method", "synchronous", "--no-overlay")
+    stamps = np.arange(9) / RATE_HZ
+    stamps[4] = stamps[2]
+    (scene.folder / "cam_2.csv").write_text("\n".join(f"{stamp:.9f}" for stamp in stamps))
+    assert cli.main(arguments(scene.folder, tmp_path / "out", *options)) == 0
+    said = capsys.readouterr().out
+    assert "cam_2.csv: 1 of 9 frames have no time after the frame before: left out" in said
+    with np.load(tmp_path / "out" / "poses.npz") as file:
+        expected_s = np.delete(np.arange(9) / RATE_HZ, 4)
+        np.testing.assert_allclose(file["stamps_s"], expected_s, atol=1e-8)
+        np.testing.assert_allclose(
+            file["joints_m"], truth(scene.recording, file["stamps_s"]), atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("format", ["opencv", "ros"])
@@ -694,6 +771,8 @@ def broken(scene: Scene, how: str) -> list[str]:
         return ["--detector", "video.mp4"]
     elif how == "no such weights":
         return ["--weights", "no/such.safetensors"]
+    elif how == "a file to write to":
+        return ["--out", str(folder / "cameras.toml")]
     return []
 
 
@@ -719,7 +798,7 @@ def broken(scene: Scene, how: str) -> list[str]:
             "cam_2.npz: want keypoints_px (frames, 14, 2) and confidence (frames, 14)",
         ),
         ("too few times", "cam_1.csv: 2 times, but 9 frames"),
-        ("times go back", "cam_1.csv line 3: want seconds, more than in the line before"),
+        ("times go back", "cam_1.csv: times have to increase, but 1 of 3 are not after"),
         ("two files of times", "which one says when frames were taken?"),
         ("offset of nobody", "cam_9=0.5: no camera 'cam_9', there are cam_1, cam_2, cam_3, cam_4"),
         ("offset without a number", "cam_1=late: want NAME=SECONDS, a finite number, got 'late'"),
@@ -728,6 +807,7 @@ def broken(scene: Scene, how: str) -> list[str]:
         ("no detector", "no.onnx: there is no such file"),
         ("a detector of nothing", "video.mp4: a detector is a file .onnx, .safetensors"),
         ("no such weights", "there is no file of weights no/such.safetensors"),
+        ("a file to write to", "cameras.toml: want a folder to write to, this is a file"),
     ],
 )
 def test_mistakes_get_one_sentence(

@@ -50,6 +50,22 @@ def test_silence_counts_from_the_start_if_nothing_ever_came() -> None:
     assert message.startswith("adc silent for 0.")
 
 
+def test_silence_says_what_was_dropped_meanwhile() -> None:
+    """All messages are refused: the reason is in the sentence, once, and while it waits, too."""
+    health = Health()
+    health.watch("pose2d", timeout_s=0.05)
+    health.drop("no time stamp", 2)
+    waiting = health.report(active=True)[:2]
+    assert waiting == (Level.STALE, "waiting for pose2d; 2 dropped: no time stamp")
+    time.sleep(0.08)
+    health.drop("confidence outside 0..1", 42)
+    health.warn("camera", "camera_0 is left out")
+    level, message, _ = health.report(active=True)
+    assert level == Level.ERROR and message.startswith("pose2d silent for 0.")
+    assert message.endswith(" s; 42 dropped: confidence outside 0..1; camera_0 is left out")
+    assert "dropped" not in health.report(active=True)[1]
+
+
 def test_levels_in_their_order() -> None:
     health = Health()
     health.watch("adc", timeout_s=5.0)

@@ -410,7 +410,10 @@ def test_live_faults_one_by_one(live: LiveGraph) -> None:
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_live_camera_with_a_clock_of_its_own(live: LiveGraph, count: int) -> None:
-    """A second ahead: it alone is left out, by name, and back when its clock is right."""
+    """A second ahead: it alone is left out, by name, and back when its clock is right.
+
+    0.3 s ahead: it is named, not the others, whose shots come later.
+    """
     views = VIEWS[:count]
     wrong = views[-1]
     made = HandMadeRig(live, views)
@@ -458,6 +461,10 @@ def test_live_camera_with_a_clock_of_its_own(live: LiveGraph, count: int) -> Non
     assert poses[-1].missing_sources == []
     np.testing.assert_allclose(joints(poses[-1]), expected, atol=1e-3)
     wait_for(live, "stamps are", there=False)
+    if count > 2:  # ahead by less than what leaves a view out
+        said = play_until("s ahead of all others", 0.3)
+        assert re.search(rf"{wrong} is 0\.(2[5-9]|3[0-5]) s ahead of all others", said), said
+        assert "'s last 30" not in said
 
 
 def test_live_rig_of_two_with_one_unplugged(live: LiveGraph) -> None:

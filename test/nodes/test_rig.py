@@ -333,6 +333,46 @@ def test_views_of_which_more_than_a_quarter_is_late_are_named() -> None:
     assert belated.complaint() == ""
 
 
+@pytest.mark.parametrize("ahead_s", [0.1, 0.31])
+def test_the_one_view_that_is_ahead_is_named(ahead_s: float) -> None:
+    """Four views in turn, each shot there after 10 to 20 ms, and the clock of c is ahead."""
+    from radar_pose_ros.nodes.rig import Belated, Due, Instants, ViewMessage
+
+    views = ("a", "b", "c", "d")
+    interleaver, instants, belated = Interleaver(views, 0.5), Instants(), Belated(views)
+    camera = PinholeCamera((1.0, 1.0), (0.0, 0.0), (1, 1), np.eye(3), np.zeros(3))
+    keypoints, sure = np.zeros((17, 2)), np.ones(17)
+    for number in range(240):
+        view, fired_s = number % 4, 10 + number / 60
+        stamp_s = fired_s + ahead_s * (view == 2)
+        window = interleaver.push(view, stamp_s, keypoints, sure)
+        assert window is not None
+        arrived_s = fired_s + 0.01 + 0.005 * (number % 3)
+        message = ViewMessage(view, int(stamp_s * 1e9), arrived_s, keypoints, sure, camera, "")
+        instants.add(Due(window, message))
+        belated.add(views[view], instants.belated_s)
+    assert belated.complaint() == (
+        f"c is {ahead_s:.2f} s ahead of all others, or its clock is: their shots come after the "
+        "pose of their instant and have none of their own"
+    )
+
+
+def test_views_that_are_late_each_by_another_time_are_named_themselves() -> None:
+    from radar_pose_ros.nodes.rig import Belated
+
+    belated = Belated(["a", "b", "c"])
+    for _ in range(30):
+        belated.add("a", 0.1)
+        belated.add("b", 0.3)
+        belated.add("c", None)
+    assert "30 of a's last 30, up to 100 ms late; 30 of b's last 30" in belated.complaint()
+    two = Belated(["a", "b"])
+    for _ in range(30):
+        two.add("a", 0.1)
+        two.add("b", None)
+    assert two.complaint().endswith("own: 30 of a's last 30, up to 100 ms late")
+
+
 def test_a_pose_says_of_each_joint_what_it_rests_on() -> None:
     """Seen by the view of this instant or a quarter of a second ago, or not known at all."""
     from radar_pose_ros import msg

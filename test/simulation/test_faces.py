@@ -12,9 +12,10 @@ import pytest
 
 from radar_pose_ros.simulation import face_drawing
 from radar_pose_ros.simulation.face_drawing import skin_albedo
-from radar_pose_ros.simulation.face_scenes import LIGHTS, MOTIONS, FaceScene, draw_scene
-from radar_pose_ros.simulation.faces import SimulatedFaceVideo, write_video
+from radar_pose_ros.simulation.face_scenes import LIGHTS, MOTIONS, FaceScene, Person, draw_scene
+from radar_pose_ros.simulation.faces import Lamp, SimulatedFaceVideo, write_video
 from radar_pose_ros.simulation.pulse_waves import Heart, draw_heart
+from radar_pose_ros.vitals.evidence import BLOOD
 
 STEADY = {
     "motion": "still",
@@ -28,6 +29,8 @@ STEADY = {
     "dropped": 0.0,
     "jitter_s": 0.0,
     "stamp_error_s": 0.0,
+    "lamps": (),
+    "blood": tuple(BLOOD),
 }
 
 
@@ -205,6 +208,105 @@ def test_mains_light_is_seen_aliased() -> None:
     assert (phase[-1] - phase[0]) / (2 * np.pi) == pytest.approx(100 * 0.67 / 30, abs=0.1)
 
 
+def linear(drawn: FaceScene) -> np.ndarray:
+    """Return the mean RGB light of each picture, of which the sRGB curve is undone, (T, 3)."""
+    values = pictures(drawn)[..., ::-1] / 255
+    light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return light.mean(axis=(1, 2))
+
+
+def test_a_lamp_changes_the_light_in_its_own_colour() -> None:
+    colour = np.array([0.8, 0.0, 0.6])
+    lamp = Lamp((0.8, 0.0, 0.6), 0.0, 0.03, 1.5)
+    light = linear(without_people(scene(3, duration_s=4.0, lamps=(lamp,))))
+    swing = np.abs(np.fft.rfft(light / light.mean(axis=0), axis=0)) / len(light) * 2
+    np.testing.assert_allclose(swing[6], 0.03 * colour, atol=0.0015)  # 1.5 Hz in 4 s
+    assert np.delete(swing, [0, 6], axis=0).max() < 0.0015
+    slow = Lamp((0.8, 0.0, 0.6), 0.03, 0.0, 1.5)
+    light = linear(without_people(scene(3, duration_s=20.0, rate_hz=15.0, lamps=(slow,))))
+    change = light / light.mean(axis=0) - 1
+    # Of 0.03 x 0.8; what changes more slowly than 20 s is not in it.
+    assert 0.008 < change[:, 0].std() < 0.036
+    np.testing.assert_allclose(change[:, 2], 0.75 * change[:, 0], atol=0.003)
+    assert change[:, 1].std() < 0.001
+
+
+def test_lamps_differ_and_do_not_follow_the_heart() -> None:
+    drawn = [draw_scene(np.random.default_rng(seed)) for seed in range(400)]
+    lamps = [lamp for one in drawn for lamp in one.lamps]
+    assert 340 < len(lamps) < 460  # one per scene on average
+    colours = np.array([lamp.colour for lamp in lamps])
+    np.testing.assert_allclose(np.linalg.norm(colours, axis=1), 1)
+    assert (colours >= 0).all()
+    assert (colours.argmax(axis=1) == 1).mean() == pytest.approx(1 / 3, abs=0.1)
+    rhythmic = [lamp for lamp in lamps if lamp.rhythm > 0]
+    assert len(rhythmic) == pytest.approx(len(lamps) / 4, rel=0.25)
+    both = [
+        (one.people[0].heart.bpm / 60, lamp.rhythm_hz)  # type: ignore[union-attr]
+        for one in drawn
+        for lamp in one.lamps
+    ]
+    hz = np.array(both)[:, 1]
+    assert 0.65 < hz.min() < 0.75 and 2.9 < hz.max() < 3.0
+    assert abs(np.corrcoef(np.array(both).T)[0, 1]) < 0.15  # 3 sigma
+
+
+def test_the_colour_of_the_pulse_lies_around_blood_s() -> None:
+    drawn = np.array([draw_scene(np.random.default_rng(seed)).blood for seed in range(400)])
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1)
+    degrees = np.degrees(np.arccos(drawn @ BLOOD))
+    # Of length 3 degrees times that of two normal numbers: 3 sqrt(pi / 2) in the mean.
+    assert degrees.mean() == pytest.approx(3.76, rel=0.1) and degrees.max() < 13
+    mean = drawn.mean(axis=0)
+    assert mean / np.linalg.norm(mean) @ BLOOD > np.cos(np.radians(0.6))
+
+
+@pytest.mark.parametrize("blood", [tuple(BLOOD), (0.2, 0.9, 0.4)])
+def test_blood_falls_in_the_scene_s_direction(blood: tuple[float, float, float]) -> None:
+    drawn = scene(4, tone=2, pulse=0.1, duration_s=1.0, face_px=100.0, gloss=0.0, blood=blood)
+    none = dataclasses.replace(drawn, people=(dataclasses.replace(drawn.people[0], pulse=0.0),))
+    video = SimulatedFaceVideo(drawn)
+    x, y, width, _ = video.box(video.times_s)[0]
+    rows = slice(int(y + 0.12 * width), int(y + 0.2 * width))
+    forehead = (slice(None), rows, slice(int(x + 0.4 * width), int(x + 0.6 * width)))
+    with_pulse, without = (
+        pictures(one)[forehead][..., ::-1].mean(axis=(1, 2)) for one in (drawn, none)
+    )
+    share = np.ptp(with_pulse / without, axis=0)
+    expected = np.array(blood) / blood[1]
+    # The camera's curve is not a power to the last per cent.
+    np.testing.assert_allclose(share / share[1], expected, rtol=0.1)
+
+
+def test_new_choices_leave_those_of_a_seed() -> None:
+    """What seed 8 drew before there were lamps."""
+    drawn = draw_scene(np.random.default_rng(8))
+    heart = Heart(
+        bpm=179.76162006666,
+        end_bpm=179.76162006666,
+        ramp_s=8.590279676898293,
+        sinus_bpm=0.9563453241826693,
+        drift_bpm=0.5280560788557269,
+        breaths_per_minute=9.712641667093383,
+        breath_amplitude=0.11393508097059557,
+        notch=0.414217924513022,
+        seed=1468266423,
+    )
+    person = Person(
+        tone=3,
+        face_px=94.99105492525972,
+        centre=(0.475219657652774, 0.45405098550942896),
+        heart=heart,
+        pulse=0.0037259259613246325,
+        gloss=0.04587233404697622,
+        seed=1346693904,
+    )
+    assert drawn.people == (person,)
+    assert (drawn.motion, drawn.rate_hz, drawn.drift) == ("moving", 60.0, 0.0037274890308935304)
+    assert (drawn.jpeg_quality, drawn.jitter_s) == (45, 0.002954514258827058)
+    assert drawn.seed == 1747681613
+
+
 def test_kinds() -> None:
     empty = SimulatedFaceVideo(scene(6, kind="empty", duration_s=0.2))
     assert empty.faces == 0 and empty.breaths_per_minute == ()
@@ -296,6 +398,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         ({"jpeg_quality": 0}, "jpeg_quality"),
         ({"lamp": 1}, "has no lamp"),
         ({"faces": 3}, "wants"),
+        ({"blood": (0.5, 0.0, 0.5)}, "more than 0 in green"),
     ],
 )
 def test_scenes_that_cannot_be(change: dict[str, object], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -205,16 +206,28 @@ def onlookers() -> dict[str, PinholeCamera]:
     return {name: bent(camera, lens) for name, camera in looking.items()}
 
 
+def seen_by(
+    cameras: dict[str, PinholeCamera], points: dict[str, np.ndarray]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return the pixels of the points that are in each camera's image."""
+    pixels: dict[str, dict[str, np.ndarray]] = {}
+    for name, camera in cameras.items():
+        projected = {point: camera.project(there) for point, there in points.items()}
+        pixels[name] = {
+            point: at
+            for point, at in projected.items()
+            if ((at >= 0) & (at < camera.size_px)).all()
+        }
+    return pixels
+
+
 @pytest.mark.parametrize("flat", [False, True])
 def test_places_by_points(flat: bool) -> None:
     """Points all over the room, and points on the floor; not every camera sees each."""
     scene = {name: np.array(point) * [1, 1, not flat] for name, point in SCENE.items()}
     scene.pop("door" if flat else "mark")
     cameras = onlookers()
-    pixels = {
-        name: {point: camera.project(there) for point, there in scene.items()}
-        for name, camera in cameras.items()
-    }
+    pixels = seen_by(cameras, scene)
     pixels["left"].pop("table")
     placed = calibrate_extrinsics_by_points(pixels, scene, cameras)
     for name, camera in cameras.items():
@@ -238,6 +251,13 @@ def test_points_that_place_no_camera() -> None:
         place_camera(camera, some, pixels)
     with pytest.raises(ValueError, match="left: the point 'window' is not known"):
         calibrate_extrinsics_by_points({"left": {"window": (1, 2)}}, SCENE, {"left": camera})
+    pixels = camera.project(some)
+    pixels[1] = 13851, 12
+    seen = {"left": dict(zip(SCENE, pixels, strict=True))}
+    name, (width, height) = list(SCENE)[1], camera.size_px
+    sentence = f"left: the point '{name}' at (13851, 12) is outside of its image of "
+    with pytest.raises(ValueError, match=re.escape(f"{sentence}{width} x {height} px")):
+        calibrate_extrinsics_by_points(seen, SCENE, {"left": camera})
 
 
 def test_a_board_that_is_too_far_away_for_its_tilt(rng: np.random.Generator) -> None:
@@ -305,10 +325,6 @@ def test_places_there_and_back_with_a_real_lens(shared_data: Path) -> None:
         pytest.skip(f"needs the recording in {path}")
     cameras = calibration_files.read(path)
     points = {str(n): p for n, p in enumerate(np.random.default_rng(0).normal(0, 0.5, (8, 3)))}
-    pixels = {
-        name: {point: camera.project(there) for point, there in points.items()}
-        for name, camera in cameras.items()
-    }
-    placed = calibrate_extrinsics_by_points(pixels, points, cameras)
+    placed = calibrate_extrinsics_by_points(seen_by(cameras, points), points, cameras)
     for name, camera in cameras.items():
         assert_close(placed[name].camera.position_m.round(6), camera.position_m.round(6))

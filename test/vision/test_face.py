@@ -72,6 +72,54 @@ def test_faces_of_all_tones_in_all_lights_are_found(tone: int, light: str) -> No
     assert 20 < sample.brightness < 220
 
 
+@pytest.mark.parametrize(("size", "width_px"), [((1280, 720), 121), ((1920, 1080), 181)])
+@pytest.mark.parametrize("share", [1.0, 0.7])
+def test_small_faces_in_large_pictures_are_found(
+    size: tuple[int, int], width_px: int, share: float
+) -> None:
+    """A face of 9 % of the width, and one of 7 %."""
+    drawn = scene(
+        1, width_px=size[0], height_px=size[1], face_px=share * width_px / 1.21, duration_s=0.03
+    )
+    video = SimulatedFaceVideo(drawn)
+    ((time_s, picture),) = video.frames()
+    tracker = FaceTracker(thumbnail_px=0)
+    for index in range(4):
+        faces = tracker.update(picture, index / 5)
+    (found,) = faces
+    true = video.box(time_s)
+    assert true[2] == pytest.approx(share * width_px, rel=0.02)
+    assert np.linalg.norm(middle(found.box_px) - middle(true)) < 0.08 * true[2]
+    assert found.box_px[2] == pytest.approx(true[2], rel=0.12)
+
+
+@pytest.mark.parametrize("centre", [(6.0, 60.0), (60.0, 5.0), (114.0, 60.0), (60.0, 116.0)])
+def test_texture_at_the_edges_is_the_face_s_own(centre: tuple[float, float]) -> None:
+    cells = np.random.default_rng(3).integers(0, 255, (30, 30)).astype(np.uint8)
+    picture = cv2.resize(cells, (120, 120), interpolation=cv2.INTER_CUBIC)
+    points = face._texture(picture, face._Track(0, np.array(centre), 60.0, 0.0))
+    assert len(points) >= 8
+    assert (np.abs(points - centre) <= 24).all() and (points >= 0).all() and (points < 120).all()
+
+
+def test_a_face_has_one_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def sampler(thumbnail_px: int) -> skin.SkinSampler:
+        made.append(thumbnail_px)
+        return skin.SkinSampler(thumbnail_px)
+
+    monkeypatch.setattr(face, "SkinSampler", sampler)
+    tracker = FaceTracker(Detections([(100.0, 80.0, 60.0, 60.0)]), thumbnail_px=16)
+    samples = [
+        tracker.sample(grey(), found)
+        for index in range(30)
+        for found in tracker.update(grey(), index / 30)
+    ]
+    assert len(samples) > 20 and made == [16]
+    assert [np.isnan(sample.motion) for sample in samples] == [True] + [False] * (len(samples) - 1)
+
+
 def test_a_head_that_moves_is_followed() -> None:
     video = SimulatedFaceVideo(scene(3, motion="moving", duration_s=6.0, width_px=320))
     tracker = FaceTracker(thumbnail_px=0)
@@ -195,9 +243,16 @@ def test_a_far_detection_is_believed_at_once() -> None:
 
 
 def test_big_pictures_have_boxes_in_their_own_pixels() -> None:
-    tracker = FaceTracker(Detections([(100.0, 80.0, 60.0, 60.0)]), thumbnail_px=0)
+    asked = []
+
+    def detect(image: np.ndarray) -> list[tuple[float, float, float, float]]:
+        asked.append(image.shape)
+        return [(200.0, 160.0, 120.0, 120.0)]
+
+    tracker = FaceTracker(detect, thumbnail_px=0)
     for index in range(30):
         faces = tracker.update(grey(960, 720), index / 30)
+    assert set(asked) == {(480, 640, 3)}
     assert faces[0].box_px == pytest.approx((300.0, 240.0, 180.0, 180.0), abs=0.5)
 
 
@@ -210,6 +265,8 @@ def test_times_and_images_are_checked() -> None:
         tracker.update(grey()[..., 0], 2.0)
     with pytest.raises(ValueError, match="must be positive"):
         FaceTracker(Detections([]), detect_every_s=0.0)
+    with pytest.raises(ValueError, match="at least 64, got 640, 32"):
+        FaceTracker(Detections([]), followed_px=32)
 
 
 def test_shift_and_scale_without_the_points_that_blink() -> None:
@@ -303,7 +360,23 @@ def test_a_region_without_skin_is_unknown() -> None:
     np.testing.assert_allclose(sample.colours[1:], [[170, 110, 90]] * 2, rtol=1e-5)
     assert sample.brightness == pytest.approx(370 / 3, rel=1e-5)
     nothing = skin.SkinSampler(0).sample(np.zeros_like(picture), box, 0.0)
-    assert np.isnan(nothing.colours).all() and np.isnan(nothing.brightness)
+    assert np.isnan(nothing.colours).all() and nothing.brightness == 0
+
+
+@pytest.mark.parametrize("value", [3, 252])
+def test_a_face_without_skin_has_the_brightness_of_its_middle(value: int) -> None:
+    """Too dark and too bright can be told apart."""
+    picture = grey()
+    picture[45:105, 53:107] = value  # not all of the box
+    box = (50.0, 50.0, 60.0, 60.0)
+    sample = skin.SkinSampler(0).sample(picture, box, 0.0)
+    assert np.isnan(sample.colours).all() and not sample.pixels.any()
+    assert sample.brightness == pytest.approx(value)
+    picture[:] = value
+    half_outside = skin.SkinSampler(0).sample(picture, (-30.0, 50.0, 60.0, 60.0), 0.0)
+    assert half_outside.brightness == pytest.approx(value)
+    outside = skin.SkinSampler(0).sample(picture, (-200.0, 50.0, 60.0, 60.0), 0.0)
+    assert np.isnan(outside.brightness)
 
 
 def test_means_follow_a_box_between_pixels() -> None:

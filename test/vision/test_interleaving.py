@@ -146,6 +146,36 @@ def test_one_straggler_empties_nothing() -> None:
     assert not any(count.resets for count in interleaver.counts)
 
 
+@pytest.mark.parametrize("views", [2, 4])
+def test_shots_that_come_late_at_random_empty_nothing(
+    views: int, rng: np.random.Generator
+) -> None:
+    """By up to 1.2 s, where 0.5 s are allowed: those beyond are late, whoever comes in between."""
+    interleaver = Interleaver([f"camera_{number}" for number in range(views)], longest_s=0.5)
+    stamps = np.arange(150 * views) / (15 * views)
+    order = np.argsort(stamps + rng.uniform(0, 1.2, len(stamps)))
+    for number in order.tolist():
+        push(interleaver, number % views, 10 + stamps[number])
+    counts = interleaver.counts
+    assert not any(count.resets for count in counts)
+    assert sum(count.taken + count.late for count in counts) == len(stamps)
+    assert 0.2 < sum(count.late for count in counts) / len(stamps) < 0.6
+
+
+@pytest.mark.parametrize("cameras", [CAMERAS[:1], CAMERAS])
+def test_a_short_recording_that_is_played_again_loses_eleven_shots(
+    cameras: tuple[str, ...],
+) -> None:
+    """It is no longer than what late shots may have."""
+    interleaver = Interleaver(cameras, longest_s=0.5)
+    steps = [(number % len(cameras), 50 + number / 50) for number in range(150)]
+    for _ in range(3):
+        refused = [push(interleaver, *step) is None for step in steps]
+    first = next(number for number, gone in enumerate(refused) if not gone)
+    assert first == 11 and not any(refused[first:])
+    assert sum(count.resets for count in interleaver.counts) == 2
+
+
 def test_a_camera_that_is_always_late_empties_nothing() -> None:
     interleaver = Interleaver(CAMERAS, longest_s=0.1)
     for stamp in np.arange(100) / 50 + 7:
@@ -209,7 +239,8 @@ def test_with_two_views_nobody_can_tell_who_is_wrong() -> None:
     offset = interleaver.offsets[0]
     assert offset is not None and offset.others == (1,)
     assert_close(offset.by_s, -1 + 1 / 60)
-    windows = [push(interleaver, number % 2, 10 + number / 60) for number in range(60, 70)]
+    # Its clock is right again: so small a step back takes twelve of its own shots to be believed.
+    windows = [push(interleaver, number % 2, 10 + number / 60) for number in range(60, 86)]
     assert windows[-1] is not None and windows[-1].missing == ()
 
 

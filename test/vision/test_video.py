@@ -213,7 +213,8 @@ def test_wrong_options_are_named(tmp_path):
 class Fake:
     """A capture of OpenCV's whose file or camera says what a test wants."""
 
-    def __init__(self, stamps_ms=(), rate_hz=0.0, count=0.0, opened=True):
+    def __init__(self, stamps_ms=(), rate_hz=0.0, count=0.0, opened=True, damaged=()):
+        self.damaged = damaged  # frames that cannot be decoded
         self.stamps_ms, self.opened, self.place, self.released = stamps_ms, opened, 0, False
         self.values = {cv2.CAP_PROP_FPS: rate_hz, cv2.CAP_PROP_FRAME_COUNT: count}
 
@@ -229,6 +230,8 @@ class Fake:
         return self.place <= len(self.stamps_ms)
 
     def retrieve(self):
+        if self.place - 1 in self.damaged:
+            return False, None
         return True, still(self.place - 1)
 
     def get(self, what):
@@ -284,6 +287,17 @@ def test_frames_without_a_later_time_are_left_out(fake):
     assert file.notes == [
         f"{file.source}: 2 of 40 frames have no time after the frame before: left out"
     ]
+
+
+def test_frames_that_cannot_be_decoded_are_told(fake):
+    stamps_ms = np.arange(20) * 40.0
+    file = VideoFile(fake(stamps_ms=stamps_ms.tolist(), rate_hz=25.0, count=20.0, damaged=(4, 11)))
+    kept = np.delete(np.arange(20), [4, 11])
+    for _ in range(2):
+        times_s, numbers = read(file)
+        np.testing.assert_allclose(times_s, kept / 25, atol=1e-12)
+        assert numbers == kept.tolist()
+        assert file.notes == [f"{file.source}: 2 of 20 frames cannot be decoded: left out"]
 
 
 # --- folders -------------------------------------------------------------------------------------
@@ -375,6 +389,16 @@ def test_a_camera_gives_times_of_arrival(fake, monkeypatch):
     assert (source.stamps, source.rate_hz) == ("arrival", 30.0)
     assert source.notes == ["camera 2: it gave no more images after 5"]
     assert video.cv2.VideoCapture.released
+
+
+def test_a_camera_s_frames_that_cannot_be_decoded_are_told(fake):
+    fake(stamps_ms=[0.0] * 5, rate_hz=30.0, damaged=(0, 3))
+    source = Camera(0)
+    assert read(source)[1] == [1, 2, 4]
+    assert source.notes == [
+        "camera 0: 2 of 5 frames cannot be decoded: left out",
+        "camera 0: it gave no more images after 5",
+    ]
 
 
 def test_a_camera_that_is_not_there_is_named(fake):

@@ -9,7 +9,7 @@ import pytest
 
 from radar_pose_ros.vision.face import Face
 from radar_pose_ros.vision.skin import REGIONS, FaceSample
-from radar_pose_ros.vitals import evidence
+from radar_pose_ros.vitals import evidence, rates
 from radar_pose_ros.vitals.meter import (
     NOBODY,
     ClassicalMethod,
@@ -123,7 +123,8 @@ def test_two_faces_have_two_rates() -> None:
         ({}, 3.0, 30.0, State.WARMING_UP, "3.0 s of 10 s"),
         ({}, 12.0, 5.0, State.TOO_FEW_FRAMES, "5.0 frames of the face per second, want 10"),
         ({"brightness": 0.1}, 12.0, 30.0, State.TOO_DARK, "brightness of 14 of 255, want 20"),
-        ({"change": 0.0, "noise": 0.0}, 12.0, 30.0, State.STILL_IMAGE, "nothing changes"),
+        ({"change": 0.0, "pulse": 0.0}, 9.7, 30.0, State.STILL_IMAGE, "nothing changes"),
+        ({"change": 0.0, "pulse": 0.0}, 12.0, 30.0, State.STILL_IMAGE, "nothing changes"),
         ({"pulse": 0.0}, 12.0, 30.0, State.LOW_SIGNAL, "no pulse stands out"),
         ({"pulse": 0.0, "motion": 0.02}, 12.0, 30.0, State.MOTION, "moves by 0.6"),
     ],
@@ -131,13 +132,86 @@ def test_two_faces_have_two_rates() -> None:
 def test_a_refusal_says_why(
     change: dict[str, float], seconds: float, rate_hz: float, state: State, reason: str
 ) -> None:
-    if state is State.STILL_IMAGE:
-        change = {**change, "pulse": 0.0}
     reading = only(watch(Script(living(**change)), seconds, rate_hz))  # type: ignore[arg-type]
     assert reading.state is state
     assert reason in reading.reason
     assert np.isnan(reading.rate.bpm)
     assert np.isnan(reading.rate.standard_error_bpm)
+    assert np.isnan(reading.respiration_rate_bpm)
+    assert "nan" not in reading.reason
+
+
+def held(face: Callable[[int, float], FaceSample], rate_hz: float) -> Callable[..., FaceSample]:
+    """Return a script of a camera that repeats frames: there are fewer than are sent."""
+    kept: dict[float, FaceSample] = {}
+
+    def sample(k: int, time_s: float) -> FaceSample:
+        frame_s = np.floor(time_s * rate_hz + 1e-6) / rate_hz
+        return kept.setdefault(frame_s, face(k, frame_s))
+
+    return sample
+
+
+def test_frames_that_come_twice_are_one() -> None:
+    assert only(watch(Script(held(living(), 15.0)))).rate.bpm == pytest.approx(72, abs=1)
+    few = only(watch(Script(held(living(), 6.0))))
+    assert few.state is State.TOO_FEW_FRAMES
+    assert few.reason.startswith("6.0 frames")
+
+
+def test_a_face_without_skin_is_told() -> None:
+    face = living()
+    nothing = np.full((len(REGIONS), 3), np.nan, np.float32)
+    covered = only(watch(Script(lambda k, s: face(k, s)._replace(colours=nothing))))
+    assert covered.state is State.LOW_SIGNAL
+    assert covered.reason == "no skin is seen in the face: covered, or too bright"
+
+
+class Inventor:
+    """A method that finds a pulse in everything, as a network does that has seen nothing else."""
+
+    name, thumbnail_px = "inventor", 0
+
+    def wave_of(self, window: FaceWindow) -> np.ndarray:
+        return np.sin(2 * np.pi * 1.2 * np.arange(len(window.colours)) / window.rate_hz)
+
+
+def test_a_pulse_that_is_invented_is_not_told() -> None:
+    meter = PulseMeter(Script(living(pulse=0.0)), Inventor())
+    told = []
+    for k in range(70 * 30):
+        meter.see(IMAGE, k / 30)
+        if k >= 300 and k % 30 == 0:
+            told.append(only(meter).state)
+    assert told == [State.LOW_SIGNAL] * len(told)
+    assert len(told) == 60
+
+
+class Patient:
+    """A method that wants a whole window, as networks do."""
+
+    name, thumbnail_px = "patient", 0
+
+    def wave_of(self, window: FaceWindow) -> np.ndarray:
+        unknown = np.isnan(window.colours).any()
+        return np.full(len(window.colours), np.nan) if unknown else window.colours[:, 0, 1]
+
+
+def test_a_gap_is_told_to_whom_it_matters() -> None:
+    face = living()
+    for method, state in ((Patient(), State.TOO_FEW_FRAMES), (ClassicalMethod("pos"), State.OK)):
+        meter = PulseMeter(Script(face), method)
+        for k in range(360):
+            if not 200 <= k < 209:
+                meter.see(IMAGE, k / 30)
+        reading = only(meter)
+        assert reading.state is state
+    assert only(meter).rate.bpm == pytest.approx(72, abs=0.5)
+    gap = PulseMeter(Script(face), Patient())
+    for k in range(360):
+        if not 200 <= k < 209:
+            gap.see(IMAGE, k / 30)
+    assert only(gap).reason == "frames are missing for up to 0.33 s: no wave can be made"
 
 
 def test_nobody_is_a_reading_too() -> None:
@@ -193,21 +267,24 @@ def test_breath_is_read_from_more_than_the_window() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="no method 'magic'; there are green, chrom, pos, comb"):
         ClassicalMethod("magic")
-    with pytest.raises(ValueError, match="at least 5 s"):
+    with pytest.raises(ValueError, match="window_s must be 5 to 120, got 1"):
         MeterSettings(window_s=1.0)
+    with pytest.raises(ValueError, match="least_brightness must be 0 to 255, got -1"):
+        MeterSettings(least_brightness=-1)
 
 
 def test_noise_is_no_evidence_of_a_pulse() -> None:
-    """Whatever its highest peak is."""
+    """Not its highest peak, and not if all regions have the same: lamps and codecs do that."""
     rng = np.random.default_rng(1)
-    qualities = []
-    for _ in range(100):
-        colours = SKIN + 0.1 * rng.normal(size=(300, 3, 3))
-        window = FaceWindow(30.0, colours, np.zeros((300, 0, 0, 3)))
-        wave = ClassicalMethod("pos").wave_of(window)
-        bpm = float(rng.uniform(45, 150))
-        qualities.append(evidence.quality(evidence.weigh(wave, colours, 30.0, bpm)))
-    assert max(qualities) < 0.9
+    for together in (0.0, 0.3):
+        qualities = []
+        for _ in range(100):
+            noise = 0.1 * rng.normal(size=(300, 3, 3)) + together * rng.normal(size=(300, 1, 3))
+            window = FaceWindow(30.0, SKIN + noise, np.zeros((300, 0, 0, 3)))
+            wave = ClassicalMethod("pos").wave_of(window)
+            bpm = rates.spectrum_rate(wave, 30.0).bpm
+            qualities.append(evidence.quality(evidence.weigh(wave, window.colours, 30.0, bpm)))
+        assert np.mean(np.array(qualities) > 0.9) <= 0.01
 
 
 def test_evidence_knows_the_blood_from_the_light() -> None:

@@ -52,6 +52,20 @@ def test_a_missing_value_is_no_sample() -> None:
     np.testing.assert_array_equal(np.isnan(found), unknown)
 
 
+def test_values_between_samples_and_their_gaps() -> None:
+    times = np.array([0.0, 0.1, 0.2, 0.6, 0.7])
+    values = np.array([[0.0, 5.0], [1.0, np.nan], [2.0, 7.0], [6.0, 8.0], [7.0, np.nan]])
+    at = np.array([-0.01, 0.0, 0.05, 0.1, 0.4, 0.6, 0.65, 0.7, 0.8])
+    found = signals.interpolate(at, times, values, gap_s=0.25)
+    nan = np.nan
+    assert_close(found[:, 0], np.array([nan, 0, 0.5, 1, nan, 6, 6.5, 7, nan]))
+    assert_close(found[:, 1], np.array([nan, 5, 5.5, 6, nan, 8, nan, nan, nan]))
+    assert_close(signals.interpolate(at, times, values[:, 0], gap_s=0.5)[4], np.array(4.0))
+    alone = signals.interpolate(np.array([0.0, 0.1]), np.array([0.1]), np.array([3.0]))
+    assert_close(alone, np.array([nan, 3.0]))
+    assert np.isnan(signals.interpolate(at, times, np.full(5, nan))).all()
+
+
 def test_flicker_is_not_folded_into_the_pulse() -> None:
     """28 Hz at 60 frames a second would be 2 Hz at 30."""
     times = np.arange(600) / 60

@@ -1,0 +1,177 @@
+"""Node camera_source: the images of a video file, of a folder or of a camera, with their times."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image
+
+from radar_pose_ros.nodes import convert, transport
+from radar_pose_ros.nodes.base import RELIABLE, ManagedNode, run
+from radar_pose_ros.vision.video import Video, open_video
+
+CAMERA = re.compile(r"(?:/dev/video|camera:)?(\d+)")
+FILE_BEGIN_NS = convert.NANOSECONDS  # a stamp of 0 is one that is not set
+LATE_S = 0.5  # images that go out later than that after their turn are worth a warning
+AGAIN_S = 2.0  # until a camera that went away is sought again
+
+
+class CameraSource(ManagedNode):
+    """Publishes the images of a file, a folder or a camera; see docs/nodes.md."""
+
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__("camera_source", **node_arguments)
+
+    # -- transitions -------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Look whether the file can be read; a camera may be plugged in later."""
+        if not self._is_camera:
+            self._open()
+        kind, topic = {
+            "raw": (Image, "image"),
+            "compressed": (CompressedImage, "image/compressed"),
+        }[self.values.transport]
+        self._images = self.create_publisher(kind, topic, RELIABLE)
+
+    def activate(self) -> None:
+        """Open the source and start to play it."""
+        video = self._open()
+        self.health.show("source", video.source)
+        self.health.show("times", video.stamps)
+        self.health.watch("image")
+        self.start_worker("player", lambda stop: self._play(video, stop))
+
+    def deactivate(self) -> None:
+        """Forget what was said about the last run."""
+        for key in ("end", "notes", "late", "waiting", "size"):
+            self.health.warn(key, "")
+
+    def cleanup(self) -> None:
+        """Take the publisher away."""
+        self.drop_publishers("_images")
+
+    @property
+    def _is_camera(self) -> bool:
+        return CAMERA.fullmatch(self.values.source) is not None
+
+    def _open(self) -> Video:
+        v = self.values
+        if not v.source:
+            raise ValueError("there is no source: name a video file, a folder or a camera")
+        camera = CAMERA.fullmatch(v.source)
+        source = int(camera[1]) if camera else Path(v.source).expanduser()
+        times = Path(v.times_file).expanduser() if v.times_file else None
+        return open_video(source, rate_hz=v.frame_rate_hz or None, times=times)
+
+    # -- the player's thread -----------------------------------------------------------------
+
+    def _play(self, video: Video, stop: threading.Event) -> None:
+        self._shape: tuple[int, ...] = ()
+        if self._is_camera:
+            self._show_camera(video, stop)
+            return
+        if self.values.wait_for_reader:
+            self._wait_for_reader(stop)
+        try:
+            self._show_file(video, stop)
+        except ValueError as error:  # images of a folder that are none
+            self.health.warn("end", str(error))
+            self.get_logger().error(str(error))
+
+    def _show_camera(self, video: Video, stop: threading.Event) -> None:
+        """Publish the images of a camera; if it goes away, wait until it is there again."""
+        while not stop.is_set():
+            begin_ns = time.time_ns()
+            for time_s, image in video.frames():
+                self._publish(image, begin_ns + round(time_s * convert.NANOSECONDS))
+                if stop.is_set():
+                    return
+            self.health.drop("camera went away")
+            self.get_logger().warning("; ".join(video.notes))
+            while not stop.wait(AGAIN_S):
+                try:
+                    video = self._open()
+                    break
+                except ValueError as error:
+                    self.health.warn("end", str(error))
+            self.health.warn("end", "")
+
+    def _show_file(self, video: Video, stop: threading.Event) -> None:
+        """Publish the images of a file, each at its time."""
+        v = self.values
+        begin_s = time.monotonic()
+        begin_ns = FILE_BEGIN_NS if v.stamps == "file" else time.time_ns()
+        round_s = 0.0  # when this round began, in the file's time
+        while not stop.is_set():
+            last_s, step_s = math.nan, 1.0  # of a round of one image nobody knows how long it is
+            for time_s, image in video.frames():
+                if time_s > last_s:
+                    step_s = time_s - last_s
+                last_s, at_s = time_s, round_s + time_s
+                if stop.wait(max(0.0, begin_s + at_s / v.rate - time.monotonic())):
+                    return
+                self._publish(image, begin_ns + round(at_s * convert.NANOSECONDS))
+                self._tell_late(time.monotonic() - begin_s - at_s / v.rate)
+            self.health.warn("notes", "; ".join(video.notes))
+            for note in video.notes:
+                self.get_logger().warning(note)
+            if v.at_end == "stop" or math.isnan(last_s):
+                end = f"{video.source} has ended after {last_s:.1f} s"
+                self.health.warn("end", end)
+                self.get_logger().info(end)
+                return
+            self.health.count("rounds")
+            round_s += last_s + step_s
+
+    def _wait_for_reader(self, stop: threading.Event) -> None:
+        topic = self._images.topic_name
+        self.health.warn(
+            "waiting", f"nobody reads {topic} yet: the file begins when somebody does"
+        )
+        while not self._images.get_subscription_count() and not stop.wait(0.1):
+            pass
+        stop.wait(0.5)  # the reader may not have found this node yet
+        self.health.warn("waiting", "")
+
+    def _publish(self, image: np.ndarray, stamp_ns: int) -> None:
+        v = self.values
+        head = convert.header(stamp_ns, v.frame_id)
+        if v.transport == "compressed":
+            quality = [cv2.IMWRITE_JPEG_QUALITY, v.jpeg_quality]
+            data = cv2.imencode(".jpg", image, quality)[1]
+            message = CompressedImage(header=head, format="jpeg", data=convert.to_array(data))
+        else:
+            message = convert.image_to_message(image, head)
+            message.encoding = "bgr8"
+        if image.shape != self._shape:
+            self._shape = image.shape
+            self.health.show("size", f"{image.shape[1]} x {image.shape[0]}")
+            warning = transport.large_message_warning(len(message.data), os.environ)
+            self.health.warn("size", warning)
+        self._images.publish(message)
+        self.health.tick("image")
+
+    def _tell_late(self, late_s: float) -> None:
+        late = late_s > LATE_S
+        sentence = "images cannot be read as fast as they are to go out" if late else ""
+        self.health.warn("late", sentence)
+        self.health.show("late_ms", f"{max(0.0, late_s) * 1e3:.0f}")
+
+
+def main() -> int:
+    """Run the node."""
+    return run(CameraSource)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
