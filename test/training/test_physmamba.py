@@ -426,9 +426,7 @@ def test_recordings_are_split_by_the_recipe_and_its_leak_is_said(tmp_path, monke
         physmamba.tracks_of(recipe(split="none"), "train", tmp_path, [("pure", tmp_path)])
 
 
-def test_train_on_tracks_that_are_there(
-    tmp_path, small_preset, monkeypatch, capsys
-) -> None:
+def test_train_on_tracks_that_are_there(tmp_path, small_preset, monkeypatch, capsys) -> None:
     made = recipe(model={})
     monkeypatch.setattr(Recipe, "load", lambda path: made)
     for split, number in made.data.simulated.items():
