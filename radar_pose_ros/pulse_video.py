@@ -23,7 +23,7 @@ from radar_pose_ros.drawing import write_png
 from radar_pose_ros.vision.face import Face, FaceTracker, FixedRegion, RegionTracker
 from radar_pose_ros.vision.face_detectors import yunet_detector
 from radar_pose_ros.vision.skin import Box
-from radar_pose_ros.vision.video import Frame, Video, open_video
+from radar_pose_ros.vision.video import CAMERA, Frame, Video, open_video
 from radar_pose_ros.vitals.meter import (
     NOBODY,
     SMALLEST_THUMBNAIL_PX,
@@ -42,7 +42,6 @@ RATE_COLUMNS = (
 PULSE_COLUMNS = ("time_s", "face", "wave")
 
 _TOLD_EVERY_S = 60.0  # of a file
-_CAMERA = re.compile(r"camera:(\d+)")
 _FACES_TOLD = 4  # in the answer
 _AHEAD_FRAMES = 90  # of a camera that may wait while a rate is estimated
 
@@ -230,7 +229,7 @@ def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
     """
     if options.region_px is not None and options.yunet:
         raise ValueError("a region stays where it is: --region and --yunet do not go together")
-    camera = _CAMERA.fullmatch(options.source)
+    camera = CAMERA.fullmatch(options.source)
     video = open_video(
         int(camera[1]) if camera else Path(options.source),
         rate_hz=options.rate_hz,

@@ -52,6 +52,8 @@ _STREAM = 0x66616365
 # for tracks are brought to 30 Hz, and cost twice as much.
 _RATES_HZ = (15.0, 20.0, 25.0, 30.0, 30.0, 30.0)
 _SETTINGS = "settings.json"
+# Of how faces are drawn and followed: raise it when either changes, or old tracks pass for new.
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -367,7 +369,12 @@ def simulated(
     ValueError
         If the folder holds what was made with other settings, or a file is damaged.
     """
-    settings = {"seconds": seconds, "seed": seed, "thumbnail_px": thumbnail_px}
+    settings = {
+        "version": _VERSION,
+        "seconds": seconds,
+        "seed": seed,
+        "thumbnail_px": thumbnail_px,
+    }
     folder = _claim(root / "simulated" / split, settings)
     paths = [folder / f"{number:05d}.npz" for number in range(count)]
     make = partial(_simulate, split=split, seconds=seconds, seed=seed, thumbnail_px=thumbnail_px)

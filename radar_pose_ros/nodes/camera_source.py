@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import sys
 import threading
 import time
@@ -17,9 +16,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from radar_pose_ros.nodes import convert, transport
 from radar_pose_ros.nodes.base import RELIABLE, ManagedNode, run
-from radar_pose_ros.vision.video import Video, open_video
+from radar_pose_ros.vision.video import CAMERA, Video, open_video
 
-CAMERA = re.compile(r"(?:/dev/video|camera:)?(\d+)")
 FILE_BEGIN_NS = convert.NANOSECONDS  # a stamp of 0 is one that is not set
 LATE_S = 0.5  # images that go out later than that after their turn are worth a warning
 AGAIN_S = 2.0  # until a camera that went away is sought again
@@ -91,8 +89,10 @@ class CameraSource(ManagedNode):
     def _show_camera(self, video: Video, stop: threading.Event) -> None:
         """Publish the images of a camera; if it goes away, wait until it is there again."""
         while not stop.is_set():
-            begin_ns = time.time_ns()
+            begin_ns = 0
             for time_s, image in video.frames():
+                # A camera takes up to seconds for its first image, at which its times begin.
+                begin_ns = begin_ns or time.time_ns() - round(time_s * convert.NANOSECONDS)
                 self._publish(image, begin_ns + round(time_s * convert.NANOSECONDS))
                 if stop.is_set():
                     return
@@ -125,7 +125,9 @@ class CameraSource(ManagedNode):
             self.health.warn("notes", "; ".join(video.notes))
             for note in video.notes:
                 self.get_logger().warning(note)
-            if v.at_end == "stop" or math.isnan(last_s):
+            if math.isnan(last_s):
+                raise ValueError(f"{video.source}: no image of it can be read")
+            if v.at_end == "stop":
                 end = f"{video.source} has ended after {last_s:.1f} s"
                 self.health.warn("end", end)
                 self.get_logger().info(end)

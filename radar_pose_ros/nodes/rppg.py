@@ -127,6 +127,9 @@ class Rppg(ManagedNode):
     def _measure(self, stop: threading.Event) -> None:
         while not stop.is_set():
             for waiting in self._mailbox.take_all(IDLE_S):
+                if stop.is_set():
+                    self.health.drop(NO_TIME)
+                    continue
                 try:
                     self._look(waiting)
                     self.health.warn("image", "")

@@ -33,6 +33,7 @@ from numpy.typing import ArrayLike
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 # Beyond is what some files say instead of that they do not know it.
 FASTEST_HZ = 1000.0
+CAMERA = re.compile(r"(?:/dev/video|camera:)?(\d+)")  # how people name a camera: by its number
 # Of so many times, as a share, each may be not after the one before [choice]; such frames are left
 # out. More of them are no times.
 DISORDER = 0.01

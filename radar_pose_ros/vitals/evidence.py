@@ -74,19 +74,27 @@ def weigh(wave: ArrayLike, colours: ArrayLike, rate_hz: float, bpm: float) -> Ev
         return NOTHING
     colours = colours[:, regions]
     of_regions = signals.band_pass(classical.pos(colours, rate_hz), rate_hz)
-    of_face = signals.band_pass(classical.pos(colours.mean(1), rate_hz), rate_hz)
+    face = whole(colours)
+    of_face = signals.band_pass(classical.pos(face, rate_hz), rate_hz)
     line = _lines(wave[:, None], rate_hz, bpm)
     lines = _lines(of_regions, rate_hz, bpm)
     power = np.sqrt((abs(line) ** 2).sum(0) * (abs(lines) ** 2).sum(0))
     together = (lines * line.conj()).sum(0).real / np.where(power > 0, power, np.nan)
-    whole = colours.mean(1)
-    along = -(_lines(whole / np.nanmean(whole, axis=0), rate_hz, bpm) * line.conj()).sum(0).real
+    along = -(_lines(face / np.nanmean(face, axis=0), rate_hz, bpm) * line.conj()).sum(0).real
     length = np.linalg.norm(along)
     return Evidence(
         snr_db=rates.snr_db(of_face, rate_hz, bpm),
         coherence=float(together.mean()),
         blood=float(along @ BLOOD / length) if length > 0 else float("nan"),
     )
+
+
+def whole(colours: np.ndarray) -> np.ndarray:
+    """Return the mean colour (T, 3) of those regions (T, R, 3) that are known."""
+    known = np.isfinite(colours).all(-1, keepdims=True)
+    total = np.where(known, colours, 0.0).sum(1)
+    count = known.sum(1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _lines(values: np.ndarray, rate_hz: float, bpm: float) -> np.ndarray:

@@ -12,14 +12,13 @@ import numpy as np
 from radar_pose_ros.vision.face import Face, RegionTracker
 from radar_pose_ros.vision.skin import FaceSample
 from radar_pose_ros.vitals import classical, evidence, rates, signals
-from radar_pose_ros.vitals.evidence import Evidence
+from radar_pose_ros.vitals.evidence import Evidence, whole
 from radar_pose_ros.vitals.rates import NO_RATE, Rate
 from radar_pose_ros.vitals.signals import Uniform
 
 NOBODY = -1  # the face of a reading when there is none
-SMALLEST_THUMBNAIL_PX = (
-    32  # for methods that look at none: it shows whether a picture stands still
-)
+# Methods that look at no thumbnails have some, too: they show whether a picture stands still.
+SMALLEST_THUMBNAIL_PX = 32
 
 
 class State(IntEnum):
@@ -300,6 +299,9 @@ class PulseMeter:
         if quality >= s.least_quality:
             breath = buffer.respiration_rate(s.rate_hz)
             return reading._replace(rate=rate, respiration_rate_bpm=breath)
+        if np.isnan(quality):
+            reason = "skin is not seen for long enough to tell whether there is a pulse"
+            return reading._replace(state=State.LOW_SIGNAL, reason=reason)
         moved_hz = float(np.nansum(buffer.motion) / empty.window_s)
         poor = f"no pulse stands out: quality {quality:.2f}, want {s.least_quality:g}"
         if moved_hz <= s.most_motion_hz:
@@ -372,14 +374,6 @@ class _Buffer:
         return tuple(found)
 
 
-def whole(colours: np.ndarray) -> np.ndarray:
-    """Return the mean colour (T, 3) of those regions (T, R, 3) that are known."""
-    known = np.isfinite(colours).all(-1, keepdims=True)
-    total = np.where(known, colours, 0.0).sum(1)
-    count = known.sum(1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
 def _scaled(wave: np.ndarray) -> np.ndarray:
     """Return a wave with zero mean and unit variance."""
     known = wave[np.isfinite(wave)]
@@ -388,4 +382,4 @@ def _scaled(wave: np.ndarray) -> np.ndarray:
 
 def _frame_rate(times_s: np.ndarray) -> float:
     """Return the frames per second, by the stamps of the first and the last."""
-    return float((len(times_s) - 1) / (times_s[-1] - times_s[0])) if len(times_s) > 1 else np.inf
+    return float((len(times_s) - 1) / (times_s[-1] - times_s[0]))

@@ -154,7 +154,7 @@ def test_live_images_that_show_nobody(live: LiveGraph, tmp_path: Path) -> None:
     node = "left/rppg"
     live.wait(lambda: values(live, node).get("faces") == "0", what="diagnostics")
     assert values(live, node)["readings"].startswith("no face for ")
-    assert "there are no weights of physmamba: it is 'combined'" in said(live, node)
+    assert "combined, for there are no weights of physmamba: there are no" in said(live, node)
 
     send(3.0)
     send(3.3, width=0)

@@ -167,6 +167,20 @@ def test_a_face_without_skin_is_told() -> None:
     assert covered.reason == "no skin is seen in the face: covered, or too bright"
 
 
+def test_regions_that_are_known_in_turns_are_one_face() -> None:
+    """A head that turns shows now this cheek, now that one."""
+    face = living()
+
+    def turning(k: int, time_s: float) -> FaceSample:
+        found = face(k, time_s)
+        colours = found.colours.copy()
+        colours[1 + int(time_s) % 2] = np.nan
+        return found._replace(colours=colours)
+
+    reading = only(watch(Script(turning)))
+    assert reading.rate.bpm == pytest.approx(72, abs=0.5)
+
+
 class Inventor:
     """A method that finds a pulse in everything, as a network does that has seen nothing else."""
 
