@@ -74,7 +74,8 @@ def test_live_two_faces_of_a_file(live: LiveGraph, tmp_path: Path) -> None:
     live.wait(lambda: end in said(live, "camera_source"), 90.0, "end of the file")
     live.wait(lambda: "image silent for" in said(live, "rppg"), what="word of no images")
 
-    assert [m.state for m in rates if m.face_id == 0][:8] == [msg.HeartRate.WARMING_UP] * 8
+    states = [m.state for m in rates if m.face_id == 0]  # the first may come before we listen
+    assert set(states[: states.index(msg.HeartRate.OK)]) == {msg.HeartRate.WARMING_UP}
     assert all(np.isfinite(m.heart_rate_bpm) == (m.state == msg.HeartRate.OK) for m in rates)
     good = [m for m in rates if m.state == msg.HeartRate.OK]
     assert {m.face_id for m in good} == {0, 1} and len(good) >= 4
