@@ -6,14 +6,13 @@ import math
 from typing import NamedTuple
 
 from radar_pose_ros.vitals import classical
-from radar_pose_ros.vitals.meter import ClassicalMethod, MeterSettings, PulseMethod
+from radar_pose_ros.vitals.meter import FULL, ClassicalMethod, MeterSettings, PulseMethod
 
 AUTO = "auto"  # `LEARNT` if there are weights for it, else `FALLBACK`
 LEARNT = "physmamba"
 FALLBACK = "combined"
 METHODS = (AUTO, LEARNT, FALLBACK, *classical.METHODS)
 SHIPPED = "edge"  # the preset that is taken if none is named
-FULL = 0.95  # share of a window from which on it is read
 
 
 class Chosen(NamedTuple):

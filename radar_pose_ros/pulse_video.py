@@ -25,6 +25,7 @@ from radar_pose_ros.vision.face_detectors import yunet_detector
 from radar_pose_ros.vision.skin import Box
 from radar_pose_ros.vision.video import CAMERA, Frame, Video, open_video
 from radar_pose_ros.vitals.meter import (
+    FULL,
     NOBODY,
     SMALLEST_THUMBNAIL_PX,
     MeterSettings,
@@ -151,7 +152,7 @@ class Outcome:
             median = "median" if len(each) == 1 else "medians"
             return f"heart rate: {', '.join(each)} ({median}), known in {share} after warming up"
         too_few = any(reading.state == State.TOO_FEW_FRAMES for reading in read)
-        if self.duration_s < pulse_methods.FULL * self.window_s and not too_few:
+        if self.duration_s < FULL * self.window_s and not too_few:
             face = "" if self.faces or not read else ", and there is no face in it"
             whole = (
                 not self.interrupted and self.stamps != "arrival"

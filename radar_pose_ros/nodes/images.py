@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,6 +12,13 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from radar_pose_ros.nodes.convert import InvalidMessageError, require
 
+# What nodes that listen to a camera call alike: their counters, and topics by `transport`.
+NO_TIME = "images for which there was no time"
+LOST = "images lost on the way here"
+TOPICS: dict[str, tuple[type, str]] = {
+    "raw": (Image, "image"),
+    "compressed": (CompressedImage, "image/compressed"),
+}
 MAX_PIXELS = 64 * 1024 * 1024  # eight times those of a 4K camera
 # Encoding: bytes of a pixel, and what makes blue, green and red of them.
 ENCODINGS: dict[str, tuple[int, int | None]] = {
@@ -20,6 +28,13 @@ ENCODINGS: dict[str, tuple[int, int | None]] = {
     "bgra8": (4, cv2.COLOR_BGRA2BGR),
     "rgba8": (4, cv2.COLOR_RGBA2BGR),
 }
+
+
+class Waiting(NamedTuple):
+    """An image that came."""
+
+    message: Image | CompressedImage
+    arrived_s: float  # by the steady clock
 
 
 def message_to_bgr(message: Image | CompressedImage) -> np.ndarray:

@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,24 +20,11 @@ from radar_pose_ros.models.detectors import KeypointDetector
 from radar_pose_ros.models.following import Follower
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode, run
-from radar_pose_ros.nodes.images import message_to_bgr
+from radar_pose_ros.nodes.images import LOST, NO_TIME, TOPICS, Waiting, message_to_bgr
 from radar_pose_ros.nodes.window import EveryNth
 from radar_pose_ros.nodes.worker import Mailbox
 
 IDLE_S = 0.1  # how often the thread looks whether it is to end
-NO_TIME = "images for which there was no time"
-LOST = "images lost on the way here"
-TOPICS: dict[str, tuple[type, str]] = {
-    "raw": (Image, "image"),
-    "compressed": (CompressedImage, "image/compressed"),
-}
-
-
-class Waiting(NamedTuple):
-    """An image that came."""
-
-    message: Image | CompressedImage
-    arrived_s: float  # by the steady clock
 
 
 class KeypointDetectorNode(ManagedNode):

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
@@ -16,7 +16,7 @@ from radar_pose_ros import msg, pulse_methods
 from radar_pose_ros.nodes import convert, heart_rates
 from radar_pose_ros.nodes.base import RELIABLE, SENSOR_DATA, ManagedNode, run
 from radar_pose_ros.nodes.heart_rates import StampedMeter, ToldBox
-from radar_pose_ros.nodes.images import message_to_bgr
+from radar_pose_ros.nodes.images import LOST, NO_TIME, TOPICS, Waiting, message_to_bgr
 from radar_pose_ros.nodes.worker import Mailbox
 from radar_pose_ros.vision.face import FaceTracker, FixedRegion, RegionTracker
 from radar_pose_ros.vitals.meter import (
@@ -30,19 +30,6 @@ from radar_pose_ros.vitals.meter import (
 
 IDLE_S = 0.1  # how often the thread looks whether it is to end
 WAITING = 15  # images that wait while a reading is made: half a second of them
-NO_TIME = "images for which there was no time"
-LOST = "images lost on the way here"
-TOPICS: dict[str, tuple[type, str]] = {
-    "raw": (Image, "image"),
-    "compressed": (CompressedImage, "image/compressed"),
-}
-
-
-class Waiting(NamedTuple):
-    """An image that came."""
-
-    message: Image | CompressedImage
-    arrived_s: float  # by the steady clock
 
 
 class Rppg(ManagedNode):

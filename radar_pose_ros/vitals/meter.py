@@ -19,6 +19,7 @@ from radar_pose_ros.vitals.signals import Uniform
 NOBODY = -1  # the face of a reading when there is none
 # Methods that look at no thumbnails have some, too: they show whether a picture stands still.
 SMALLEST_THUMBNAIL_PX = 32
+FULL = 0.95  # share of a window from which on it is read
 
 
 class State(IntEnum):
@@ -260,7 +261,7 @@ class PulseMeter:
         """Return why there is no use in asking for a pulse, None if there may be one."""
         s = self.settings
         seen_s = times_s[-1] - times_s[0]
-        if seen_s < 0.95 * s.window_s:
+        if seen_s < FULL * s.window_s:
             return State.WARMING_UP, f"{seen_s:.1f} s of {s.window_s:g} s"
         brightness = float(np.median(buffer.brightness))
         if brightness < s.least_brightness:
