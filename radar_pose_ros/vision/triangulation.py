@@ -23,7 +23,7 @@ thousands of kilometres away, the equations would say nothing of metres.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -139,8 +139,7 @@ def triangulate(
     flat = np.where(known[..., None], flat, 0.0)
     weights = np.where(known, weights, 0.0)
     middle_m = np.mean([camera.position_m for camera in cameras], axis=0)
-    near = [replace(camera, position_m=camera.position_m - middle_m) for camera in cameras]
-    matrices = np.stack([camera.projection_matrix for camera in near])
+    matrices = np.stack([_projection(camera, middle_m) for camera in cameras])
 
     points = _linear(flat, weights, matrices)
     errors = _errors(points, flat, matrices)
@@ -164,6 +163,12 @@ def triangulate(
         used=used.T.reshape(views),
         suspect=(used & (errors > limits_px)).any(1).reshape(shape),
     )
+
+
+def _projection(camera: PinholeCamera, origin_m: np.ndarray) -> np.ndarray:
+    """Return the projection (3, 4) of points that are given from another origin of the world."""
+    shift_m = camera.rotation @ (origin_m - camera.position_m)
+    return camera.matrix @ np.column_stack((camera.rotation, shift_m))
 
 
 def _linear(flat: np.ndarray, weights: np.ndarray, matrices: np.ndarray) -> np.ndarray:
