@@ -86,3 +86,6 @@ EXPORT void radar_pose_sample_backward(const SampleArguments* arguments) {
 EXPORT void radar_pose_line_maxima(const LineArguments* arguments) {
   kernels().line_maxima(*arguments);
 }
+EXPORT void radar_pose_ssd_forward(const SsdArguments* arguments) {
+  kernels().ssd_forward(*arguments);
+}

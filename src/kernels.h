@@ -1,6 +1,6 @@
 // The arguments of the kernels and their C interface. radar_pose_ros/models/ops/native.py holds
 // the same structures for ctypes; the meaning of the operations, in readable form, is beside it in
-// selective_scan.py, causal_conv.py, deformable_conv.py and epipolar.py.
+// selective_scan.py, causal_conv.py, deformable_conv.py, epipolar.py and ssd.py.
 
 #pragma once
 
@@ -102,6 +102,22 @@ struct LineArguments {
   float* y;                   // (maps, targets, target_height * target_width, channels)
 };
 
+// For each head h of a sequence, its group g of B and C, number c and state n, over the tokens t:
+//     s[c, n] = exp(dt[t] A) s[c, n] + dt[t] x[t, c] B[t, n]
+//     y[t, c] = sum_n C[t, n] s[c, n] + D x[t, c]
+// Everything is contiguous.
+struct SsdArguments {
+  int64_t batch, length, heads, size, groups, states;  // `groups` divides `heads`
+  int64_t threads;
+  const float* x;   // (batch, length, heads, size)
+  const float* dt;  // (batch, length, heads)
+  const float* A;   // (heads)
+  const float* B;   // (batch, length, groups, states)
+  const float* C;
+  const float* D;   // (heads), or null
+  float* y;         // as x
+};
+
 // What one instruction set offers.
 struct Kernels {
   int64_t (*scan_checkpoints)(const ScanArguments&);
@@ -113,4 +129,5 @@ struct Kernels {
   void (*sample_forward)(const SampleArguments&);
   void (*sample_backward)(const SampleArguments&);
   void (*line_maxima)(const LineArguments&);
+  void (*ssd_forward)(const SsdArguments&);
 };

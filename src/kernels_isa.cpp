@@ -6,6 +6,7 @@
 #include "epipolar.hpp"
 #include "kernels.h"
 #include "selective_scan.hpp"
+#include "state_space_duality.hpp"
 
 #define KERNELS_OF_(isa) radar_pose_kernels_##isa
 #define KERNELS_OF(isa) KERNELS_OF_(isa)
@@ -14,4 +15,4 @@ extern const Kernels KERNELS_OF(RADAR_POSE_ISA);
 const Kernels KERNELS_OF(RADAR_POSE_ISA) = {scan_checkpoints, scan_forward, scan_backward,
                                             conv_forward, conv_backward,
                                             deform_forward, sample_forward, sample_backward,
-                                            line_maxima};
+                                            line_maxima, ssd_forward};

@@ -18,6 +18,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(params=["AVX-512", "AVX2", "plain"])
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run the test with each instruction set."""
+    if not native.available():
+        pytest.skip(f"needs the compiled kernels: {native.describe()}")
+    if not native.use(request.param):
+        pytest.skip(f"this processor has no {request.param}")
+    yield
+    next(best for best in ("AVX-512", "AVX2", "plain") if native.use(best))
+
+
 @pytest.fixture(params=["torch", "AVX-512", "AVX2", "plain"])
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run the test in plain torch, and the module's ``KERNEL`` with each instruction set."""

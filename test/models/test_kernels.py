@@ -30,19 +30,6 @@ SIZES = [
 ]
 
 
-@pytest.fixture(params=["AVX-512", "AVX2", "plain"])
-def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run the test with each instruction set."""
-    if not native.available():
-        pytest.skip(f"needs the compiled kernels: {native.describe()}")
-    if not native.use(request.param):
-        pytest.skip(f"this processor has no {request.param}")
-    yield
-    for best in ("AVX-512", "AVX2", "plain"):
-        if native.use(best):
-            break
-
-
 @pytest.fixture
 def no_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(native.ENVIRONMENT, "off")

@@ -80,6 +80,54 @@ def test_single_precision_against_double(backend: str, length: int) -> None:
     assert_close(result, ssd_reference(*arguments))
 
 
+@pytest.mark.parametrize(
+    ("length", "batch", "heads", "groups", "size", "states"),
+    [(1, 1, 1, 1, 1, 1), (80, 1, 8, 1, 16, 64), (23, 3, 6, 3, 20, 5), (40, 2, 4, 2, 37, 66)],
+)
+def test_the_compiled_recurrence(
+    kernels: None, length: int, batch: int, heads: int, groups: int, size: int, states: int
+) -> None:
+    """Of sizes around its vectors, with and without a direct path, against double precision."""
+    generator = torch.Generator().manual_seed(length)
+    x = torch.randn(batch, length, heads, size, generator=generator)
+    dt = torch.rand(batch, length, heads, generator=generator) * 0.2
+    B, C = torch.randn(2, batch, length, groups, states, generator=generator) / states**0.5
+    A, D = -torch.linspace(0.5, 16, heads), torch.linspace(-1, 1, heads)
+    for arguments in ((x, dt, A, B, C, D), (x, dt, A, B, C)):
+        exact = ssd_reference(*(value.double() for value in arguments))
+        assert_close(ssd(*arguments, backend="compiled"), exact)
+        apart = [value.mT.contiguous().mT if value.dim() > 1 else value for value in arguments]
+        assert_close(ssd(*apart, backend="compiled"), exact)
+
+
+def test_threads_share_the_compiled_recurrence(kernels: None) -> None:
+    arguments = [value.float() for value in inputs(700, heads=32, groups=4, batch=64)]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        together = ssd(*arguments, backend="compiled")
+        torch.set_num_threads(1)
+        assert torch.equal(ssd(*arguments, backend="compiled"), together)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_compiled_recurrence_forgets(kernels: None) -> None:
+    x, dt, A, B, C, _ = inputs(dtype=torch.float32)
+    y = ssd(x, torch.full_like(dt, 1e10), A, B, C, backend="compiled")
+    assert_close(y / 1e10, x * (B * C).sum(-1, keepdim=True))
+
+
+def test_the_compiled_recurrence_is_chosen_where_nothing_is_learnt(kernels: None) -> None:
+    arguments = inputs(dtype=torch.float32)
+    chosen = ssd(*arguments)
+    assert torch.equal(chosen, ssd(*arguments, backend="compiled"))
+    arguments[0].requires_grad_()
+    assert ssd(*arguments).grad_fn is not None
+    with pytest.raises(ValueError, match=r"'compiled' wants .* without a gradient"):
+        ssd(*arguments, backend="compiled")
+
+
 @pytest.mark.parametrize("form", FAST)
 def test_no_token_sees_a_later_one(form: str) -> None:
     x, *others = inputs()
@@ -170,6 +218,7 @@ def test_half_precision_is_computed_in_single(form: str) -> None:
 )
 def test_the_length_decides(length: int, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
+    monkeypatch.setattr(module, "_compiled_takes", lambda *_: False)
     for name in FAST:
         monkeypatch.setitem(module._FORMS, name, lambda *_, name=name: called.append(name))
     ssd(*inputs(length))
@@ -220,7 +269,9 @@ def test_shapes_that_do_not_fit(change: dict[int, Tensor], sentence: str) -> Non
 
 
 def test_backends_that_are_not_there() -> None:
-    with pytest.raises(ValueError, match="'cubic' is none of auto, reference, quadratic, chunked"):
+    with pytest.raises(
+        ValueError, match=r"'cubic' is none of auto, reference, quadratic, chunked, compiled"
+    ):
         ssd(*inputs(), backend="cubic")  # type: ignore[arg-type]
     with pytest.raises(
         ValueError, match=r"'mamba_ssm' wants .* on CUDA .* got torch.float32 on cpu"

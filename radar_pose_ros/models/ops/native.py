@@ -5,8 +5,8 @@ the installation or workspace that this module belongs to, the prefixes in ``AME
 Without them everything works, in plain torch.
 
 `scan` and `conv` compute what `selective_scan` and `causal_conv` define, with gradients; `deform`
-and `sample` do the same for `deformable_conv`, `line_maxima` for `epipolar`. The structures here
-are those of ``src/kernels.h``.
+and `sample` do the same for `deformable_conv`, `line_maxima` for `epipolar`, `ssd` for `ssd`. The
+structures here are those of ``src/kernels.h``.
 """
 
 from __future__ import annotations
@@ -85,6 +85,14 @@ class _LineArguments(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("target_height", "target_width", "threads")),
         ("tolerance", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in ("table", "fundamental", "y")),
+    )
+
+
+class _SsdArguments(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("batch", "length", "heads", "size", "groups")),
+        *((name, ctypes.c_int64) for name in ("states", "threads")),
+        *((name, ctypes.c_void_p) for name in ("x", "dt", "A", "B", "C", "D", "y")),
     )
 
 
@@ -282,6 +290,32 @@ def line_maxima(
     )
     _loaded().radar_pose_line_maxima(ctypes.byref(arguments))
     return y[..., :channels].permute(0, 1, 4, 2, 3)
+
+
+def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None) -> Tensor:
+    """Compute `ssd.ssd`, for float32 on a CPU and without a gradient."""
+    x, dt, A, B, C = (value.contiguous() for value in (x, dt, A, B, C))
+    D = None if D is None else D.contiguous()
+    batch, length, heads, size = x.shape
+    y = torch.empty_like(x)
+    arguments = _SsdArguments(
+        batch=batch,
+        length=length,
+        heads=heads,
+        size=size,
+        groups=B.shape[2],
+        states=B.shape[3],
+        threads=torch.get_num_threads(),
+        x=_address(x),
+        dt=_address(dt),
+        A=_address(A),
+        B=_address(B),
+        C=_address(C),
+        D=_address(D),
+        y=_address(y),
+    )
+    _loaded().radar_pose_ssd_forward(ctypes.byref(arguments))
+    return y
 
 
 @functools.cache

@@ -16,7 +16,8 @@ Forms with one meaning:
 * `ssd_quadratic` is the matrix: work and memory grow with the square of the length;
 * `ssd_chunked` is the matrix within chunks and the recurrence from chunk to chunk;
 * `ssd` is what models call: on CUDA the kernel of mamba-ssm, where it is installed and takes the
-  type; else the form that is faster at this length.
+  type; on a CPU, without a gradient, the recurrence of the compiled kernels (`native`); else the
+  form that is faster at this length.
 
 Shapes and names are those of mamba-ssm's ``mamba_chunk_scan_combined``. Exponents are sums of
 terms of one sign, taken as differences of sums in float64, and never of infinite numbers: large
@@ -35,7 +36,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Backend = Literal["auto", "reference", "quadratic", "chunked", "mamba_ssm"]
+from radar_pose_ros.models.ops import native
+
+Backend = Literal["auto", "reference", "quadratic", "chunked", "compiled", "mamba_ssm"]
 
 # Tokens of a chunk, and up to how many the matrix is taken: on a CPU chunks overtake it at 110 (a
 # batch of 8) to 190 tokens (a batch of 1).
@@ -70,7 +73,7 @@ def ssd(
         g-th equal share of the heads.
     D : Tensor, optional
         Weight of the direct path from input to output, ``(heads,)``.
-    backend : {"auto", "reference", "quadratic", "chunked", "mamba_ssm"}
+    backend : {"auto", "reference", "quadratic", "chunked", "compiled", "mamba_ssm"}
         Which form; "auto" chooses.
 
     Returns
@@ -87,6 +90,8 @@ def ssd(
     if backend == "auto":
         if _mamba_ssm(x) is not None:
             backend = "mamba_ssm"
+        elif _compiled_takes(x, dt, A, B, C, D):
+            backend = "compiled"
         else:
             backend = "quadratic" if x.shape[1] <= QUADRATIC_UP_TO else "chunked"
     if backend not in _FORMS:
@@ -242,10 +247,34 @@ def _on_cuda(
     return kernel(x.contiguous(), dt, A.float(), B, C, _KERNEL_CHUNK, D=D)
 
 
+def _compiled_takes(*arguments: Tensor | None) -> bool:
+    """Whether the compiled recurrence can take this: on a CPU, at most float32, no gradient."""
+    given = [tensor for tensor in arguments if tensor is not None]
+    fit = all(v.device.type == "cpu" and v.dtype != torch.float64 for v in given)
+    learns = torch.is_grad_enabled() and any(v.requires_grad for v in given)
+    return fit and not learns and native.offers("ssd_forward")
+
+
+def _compiled(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None
+) -> Tensor:
+    """Go step by step in the compiled kernels."""
+    _check_shapes(x, dt, A, B, C, D)
+    if not _compiled_takes(x, dt, A, B, C, D):
+        raise ValueError(
+            "backend 'compiled' wants the compiled kernels and tensors on a CPU of at most 32 "
+            f"bits, without a gradient; got {x.dtype} on {x.device.type}; {native.describe()}"
+        )
+    D = None if D is None else D.float()
+    y = native.ssd(x.float(), dt.float(), A.float(), B.float(), C.float(), D)
+    return y.to(x.dtype)
+
+
 _FORMS: dict[str, Callable[..., Tensor]] = {
     "reference": ssd_reference,
     "quadratic": ssd_quadratic,
     "chunked": ssd_chunked,
+    "compiled": _compiled,
     "mamba_ssm": _on_cuda,
 }
 
