@@ -8,7 +8,7 @@ from points whose places are known, such as marks on the floor.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from radar_pose_ros.vision.calibration import (
     Placed,
 )
 from radar_pose_ros.vision.camera import PinholeCamera
+from radar_pose_ros.vision.camera_names import find, pair
 
 LARGEST_SQUARE_M = 2.0  # of a board; more is another unit than metres [choice]
 LARGEST_ERROR_PX = 1.0  # root of the mean square; good pictures leave a few tenths [choice]
@@ -74,33 +75,33 @@ class Outcome:
         By the camera's name.
     placed : dict of str to Placed
         The same cameras in the world of the board, or of the points; empty if they were not to
-        be placed.
+        be placed, or one of them could not be.
+    not_placed : str
+        Why that one could not be; empty if all could.
     """
 
     lenses: dict[str, Calibration]
     placed: dict[str, Placed]
+    not_placed: str = ""
 
-    def good(self) -> bool:
-        """Return whether no camera is off by more than `LARGEST_ERROR_PX`."""
+    def complaint(self) -> str:
+        """Return what is wrong, a camera without a place or errors that are too large; or ""."""
         errors_px = [lens.error_px for lens in self.lenses.values()]
         errors_px += [place.error_px for place in self.placed.values()]
-        return max(errors_px, default=0.0) <= LARGEST_ERROR_PX
+        sentences = [self.not_placed] if self.not_placed else []
+        if max(errors_px, default=0.0) > LARGEST_ERROR_PX:
+            sentences.append(f"Not to be relied on: errors of more than {LARGEST_ERROR_PX:g} px.")
+        return "\n".join(sentences)
 
 
-def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
-    """Calibrate cameras and write their file.
-
-    Parameters
-    ----------
-    options : Options
-    progress : callable
-        Is told what was found of the lenses, as in `table`, before an error of a place is raised.
+def run(options: Options) -> Outcome:
+    """Calibrate cameras and write their file; of cameras that cannot be placed, the lenses alone.
 
     Raises
     ------
     ValueError
-        If the board, a folder or a picture is none, or some cannot be calibrated: says which
-        camera. Then nothing is written. If only a camera's place cannot be found, the lenses are.
+        If the board, a folder or a picture is none, or a lens cannot be calibrated: says which
+        camera. Then nothing is written.
     """
     board = read_board(options.board)
     folders = folders_by_name(options.images)
@@ -126,24 +127,21 @@ def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
             raise ValueError(f"{name}: {error}") from None
     cameras = {name: lens.camera for name, lens in lenses.items()}
     placed: dict[str, Placed] = {}
-    failure = ""
+    not_placed = ""
     try:
         if pictures:
             placed = _placed_by_board(pictures, cameras, board)
         elif points is not None:
             placed = calibration.calibrate_extrinsics_by_points(*points, cameras)
     except ValueError as error:
-        failure = str(error)
+        not_placed = (
+            f"{error}; the lenses alone are written to {options.out}, as with --extrinsics "
+            f"{UNPLACED}"
+        )
     cameras |= {name: place.camera for name, place in placed.items()}
     Path(options.out).parent.mkdir(parents=True, exist_ok=True)
     calibration_files.write(cameras, options.out, options.format, placed=bool(placed))
-    if failure:
-        progress(table(Outcome(lenses, {})))
-        raise ValueError(
-            f"{failure}; the lenses alone are written to {options.out}, as with --extrinsics "
-            f"{UNPLACED}"
-        )
-    return Outcome(lenses, placed)
+    return Outcome(lenses, placed, not_placed)
 
 
 def _placed_by_board(
@@ -236,26 +234,28 @@ def common_pictures(folder: Path | str, names: Sequence[str]) -> dict[str, Path]
     ----------
     folder : Path or str
         In it is, for each camera, a picture called like it (``NAME.png``) or a folder called like
-        it, see `camera_name`, with one picture in it.
+        it, see `camera_name` and `vision.camera_names`, with one picture in it.
     names : sequence of str
         The cameras'.
 
     Raises
     ------
     ValueError
-        If there is none, or more than one.
+        If there is none, or more than one, or a name may be several cameras'.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder")
     found = {}
     entries = sorted(folder.iterdir())
+    folders = {path: camera_name(path.name) for path in entries if path.is_dir()}
+    files = {path: camera_name(path.stem) for path in entries if _is_picture(path)}
     for name in names:
-        within = [path for path in entries if path.is_dir() and camera_name(path.name) == name]
-        candidates = [inside for path in within for inside in sorted(path.iterdir())]
+        within = _called(name, folders, folder)
+        pictures = [path for place in within for path in sorted(place.iterdir())]
+        pictures = [path for path in pictures if _is_picture(path)]
         if not within:
-            candidates = [path for path in entries if camera_name(path.stem) == name]
-        pictures = [path for path in candidates if path.suffix.lower() in calibration.IMAGES]
+            pictures = _called(name, files, folder)
         if len(pictures) != 1:
             raise ValueError(
                 f"{folder}: want one picture of {name}, {name}.png or {name}/*.png, got "
@@ -263,6 +263,16 @@ def common_pictures(folder: Path | str, names: Sequence[str]) -> dict[str, Path]
             )
         found[name] = pictures[0]
     return found
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in calibration.IMAGES
+
+
+def _called(name: str, names: Mapping[Path, str], folder: Path) -> list[Path]:
+    """Return the paths whose camera a name means."""
+    meant = find(name, names.values(), str(folder))
+    return [path for path, camera in names.items() if camera == meant]
 
 
 def read_points(
@@ -298,9 +308,8 @@ def read_points(
     if not isinstance(by_camera, dict):
         raise ValueError(f"{path}: want `pixels`, by camera and point")
     pixels = {str(name): _places(by_camera, name, 2, f"{path}: pixels") for name in by_camera}
-    if unknown := [name for name in pixels if name not in names]:
-        said, wanted = ", ".join(unknown), ", ".join(names)
-        raise ValueError(f"{path}: want pixels of the cameras {wanted}, got {said}")
+    meant = pair(list(pixels), names, f"{path}: pixels")
+    pixels = {meant[name]: seen for name, seen in pixels.items()}
     for name, seen in pixels.items():
         if strange := [point for point in seen if point not in points_m]:
             raise ValueError(f"{path}: {name} sees {strange[0]!r}, which is not in `points`")
@@ -347,7 +356,7 @@ def table(outcome: Outcome) -> str:
 
 
 def results(outcome: Outcome) -> list[dict[str, Any]]:
-    """Return rows of results."""
+    """Return rows of results; NaN is a camera that could not be placed."""
     rows = []
     for name, lens in outcome.lenses.items():
         where, seen = f"calibrate.{name}", f"{len(lens.errors_px)} views"
@@ -362,8 +371,12 @@ def results(outcome: Outcome) -> list[dict[str, Any]]:
         rows.append(measurements.result(f"{where}.not_found", missed, "images", 0, at_most=True))
         for view, error_px in lens.errors_px.items():
             rows.append(measurements.result(f"{where}.views.{view}.error_px", error_px, "px"))
-    for name, place in outcome.placed.items():
-        found = place.error_px
+    errors_px = {name: place.error_px for name, place in outcome.placed.items()}
+    if outcome.not_placed:
+        errors_px = dict.fromkeys(outcome.lenses, np.nan)
+    for name, error_px in errors_px.items():
         identifier = f"calibrate.{name}.placed.error_px"
-        rows.append(measurements.result(identifier, found, "px", LARGEST_ERROR_PX, at_most=True))
+        rows.append(
+            measurements.result(identifier, error_px, "px", LARGEST_ERROR_PX, at_most=True)
+        )
     return rows

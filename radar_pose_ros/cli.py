@@ -520,10 +520,10 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     print(f"{calibrate.table(outcome)}\nwritten: {arguments.out}")
     if arguments.json:
         measurements.write_results(arguments.json, calibrate.results(outcome))
-    if outcome.good():
-        return 0
-    print(f"Not to be relied on: errors of more than {calibrate.LARGEST_ERROR_PX:g} px.")
-    return 1
+    if complaint := outcome.complaint():
+        print(complaint)
+        return 1
+    return 0
 
 
 def _multiview(arguments: argparse.Namespace) -> int:

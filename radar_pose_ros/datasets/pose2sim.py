@@ -33,6 +33,7 @@ from radar_pose_ros.datasets.multiview import MultiViewRecording, ViewShots
 from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.skeleton.definitions import Skeleton
 from radar_pose_ros.vision import calibration_files
+from radar_pose_ros.vision.camera_names import pair
 
 SKELETONS = ("body25", "body25b", "halpe26")
 _JOINTS = (25, 26)
@@ -80,6 +81,7 @@ def load(
     skeleton: str | None = None,
     kind: str | None = None,
     person: int = 0,
+    how_rate: str = "",
 ) -> MultiViewRecording:
     """Read a trial.
 
@@ -89,7 +91,8 @@ def load(
         Its folder.
     calibration : Path, optional
         The TOML file; by default the one in a folder ``*alib*`` beside the trial or above it.
-        Cameras in it belong to those of the trial in the order of their names.
+        Cameras in it belong to those of the trial that are called alike (`vision.camera_names`)
+        or, where none is, in the order of their names.
     rate_hz : float, optional
         Frames per second; by default what the trial's .trc files say.
     skeleton : {"body25", "body25b", "halpe26"}, optional
@@ -99,6 +102,8 @@ def load(
         OpenPose found them, which differs from view to view and from frame to frame.
     person : int
         Which of the people.
+    how_rate : str
+        What an error says of where else the rate can be said, see `find_rate`.
 
     Returns
     -------
@@ -130,18 +135,19 @@ def load(
         raise ValueError(
             f"{trial}: keypoints of {len(detections)} cameras, but {path} has {len(cameras)}"
         )
-    rate_hz = find_rate(trial) if rate_hz is None else rate_hz
+    rate_hz = find_rate(trial, how_rate) if rate_hz is None else rate_hz
     if not rate_hz > 0:
         raise ValueError(f"{trial}: the rate must be positive, got {rate_hz} Hz")
+    paired = pair([found.name for found in detections], cameras, str(path), in_order=True)
     views = []
-    for found, name in zip(detections, sorted(cameras), strict=True):
+    for found in detections:
         people = found.keypoints_px.shape[1]
         if not 0 <= person < people:
             raise ValueError(f"{trial}, {found.name}: want a person of {people}, got {person}")
         views.append(
             ViewShots(
                 name=found.name,
-                camera=cameras[name],
+                camera=cameras[paired[found.name]],
                 stamps_s=found.frames / rate_hz,
                 keypoints_px=found.keypoints_px[:, person],
                 confidence=found.confidence[:, person],

@@ -21,12 +21,12 @@ from radar_pose_ros.models import detectors, weights
 from radar_pose_ros.models.multiview import DenseWarperMethod
 from radar_pose_ros.multiview import inputs, offsets, pictures
 from radar_pose_ros.multiview.inputs import Footage
-from radar_pose_ros.multiview.names import pair
 from radar_pose_ros.multiview.times import apart, read_offsets
 from radar_pose_ros.skeleton import definitions, mapping
 from radar_pose_ros.skeleton.definitions import H36M17
 from radar_pose_ros.vision import calibration_files, comparators
 from radar_pose_ros.vision.agreement import SHOTS, Agreement, stature_m
+from radar_pose_ros.vision.camera_names import pair
 from radar_pose_ros.vision.comparators import Method, Poses
 from radar_pose_ros.vision.windows import aligned
 

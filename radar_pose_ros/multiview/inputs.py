@@ -1,8 +1,7 @@
 """What `radar-pose multiview` is given: a folder of videos, keypoints, instants and cameras.
 
 In the folder, or in ``videos`` in it, is a video for each camera, called like the camera in the
-calibration. "cam1" and "Cam_01" are the same name: case, punctuation and leading zeros do not
-count. Beside a video there may be
+calibration (`vision.camera_names`: "Cam_01" where there is no "cam1"). Beside a video there may be
 
 * ``NAME.npz``, its keypoints: ``keypoints_px`` (frames, joints, 2), NaN is unknown; ``confidence``
   (frames, joints), 0 to 1, NaN is not stated; and ``skeleton``, the name of one;
@@ -25,11 +24,11 @@ import numpy as np
 
 from radar_pose_ros.datasets import pose2sim
 from radar_pose_ros.datasets.multiview import MultiViewRecording, ViewShots
-from radar_pose_ros.multiview.names import pair, plain
 from radar_pose_ros.multiview.times import apart, instants, read_offsets
 from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.vision import calibration_files, comparators
 from radar_pose_ros.vision.camera import PinholeCamera
+from radar_pose_ros.vision.camera_names import find, pair, plain
 
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 POSE2SIM = ("pose-associated", "pose")
@@ -368,7 +367,8 @@ def footage(
         raise ValueError(
             f"{folder}: poses in space need two cameras or more, got {', '.join(names) or 'none'}"
         )
-    found = {name: path for name in names if (path := _video_of(name, videos)) is not None}
+    called = {name: find(name, videos, str(folder)) for name in names}
+    found = {name: videos[video] for name, video in called.items() if video is not None}
     if videos:
         notes += [f"{folder}: no video of {name}" for name in names if name not in found]
     late_s = read_offsets(offsets, names)
@@ -477,13 +477,6 @@ def together(footage: Footage) -> Footage:
         },
         notes=notes,
     )
-
-
-def _video_of(name: str, videos: Mapping[str, Path]) -> Path | None:
-    if name in videos:
-        return videos[name]
-    alike = [path for other, path in videos.items() if plain(other) == plain(name)]
-    return alike[0] if len(alike) == 1 else None
 
 
 def _check_size(video: Path, camera: PinholeCamera) -> list[str]:

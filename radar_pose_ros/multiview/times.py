@@ -10,7 +10,7 @@ import numpy as np
 
 from radar_pose_ros.datasets import pose2sim
 from radar_pose_ros.datasets.multiview import ViewShots
-from radar_pose_ros.multiview.names import plain
+from radar_pose_ros.vision.camera_names import find
 from radar_pose_ros.vision.video import container_times, no_later, read_times
 
 STAMPS = (".csv", ".txt")
@@ -134,15 +134,15 @@ def read_offsets(given: Sequence[str], names: Sequence[str]) -> dict[str, float]
             pairs.append((f"{text} line {number}", row[0], row[1]))
     made: dict[str, float] = {}
     for where, name, value in pairs:
-        camera = [known for known in names if plain(known) == plain(name)]
+        camera = find(name, names, where)
         seconds = _number(value)
-        if len(camera) != 1:
+        if camera is None:
             raise ValueError(f"{where}: no camera {name!r}, there are {', '.join(names)}")
         if seconds is None:
             raise ValueError(f"{where}: want NAME=SECONDS, a finite number, got {value!r}")
-        if camera[0] in made:
-            raise ValueError(f"{where}: a second offset of {camera[0]}")
-        made[camera[0]] = seconds
+        if camera in made:
+            raise ValueError(f"{where}: a second offset of {camera}")
+        made[camera] = seconds
     return {name: made.get(name, 0.0) for name in names}
 
 

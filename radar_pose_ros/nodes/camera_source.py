@@ -16,11 +16,16 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from radar_pose_ros.nodes import convert, transport
 from radar_pose_ros.nodes.base import RELIABLE, ManagedNode, run
+from radar_pose_ros.nodes.images import NO_TIME
+from radar_pose_ros.nodes.worker import Mailbox, Worker
 from radar_pose_ros.vision.video import CAMERA, Video, open_video
 
 FILE_BEGIN_NS = convert.NANOSECONDS  # a stamp of 0 is one that is not set
 LATE_S = 0.5  # images that go out later than that after their turn are worth a warning
 AGAIN_S = 2.0  # until a camera that went away is sought again
+SILENT_S = 2.0  # without an image, after which a camera is silent
+AHEAD = 15  # images of a camera that may wait to be published
+IDLE_S = 0.1  # how often the player looks whether it is to end
 
 
 class CameraSource(ManagedNode):
@@ -46,7 +51,7 @@ class CameraSource(ManagedNode):
         video = self._open()
         self.health.show("source", video.source)
         self.health.show("times", video.stamps)
-        self.health.watch("image")
+        self.health.watch("image", SILENT_S if self._is_camera else math.inf)
         self.start_worker("player", lambda stop: self._play(video, stop))
 
     def deactivate(self) -> None:
@@ -87,15 +92,35 @@ class CameraSource(ManagedNode):
             self.get_logger().error(str(error))
 
     def _show_camera(self, video: Video, stop: threading.Event) -> None:
-        """Publish the images of a camera; if it goes away, wait until it is there again."""
+        """Publish the images of a camera, for which a thread of its own asks.
+
+        A camera that hangs holds it for as long as it likes: nobody waits for the end of that one.
+        """
+        images: Mailbox[tuple[int, np.ndarray]] = Mailbox(AHEAD)
+        Worker(
+            "camera",
+            lambda _: self._ask_camera(video, images, stop),
+            lambda error: self._worker_failed("camera", error),
+        )
         while not stop.is_set():
+            for stamp_ns, image in images.take_all(IDLE_S):
+                self._publish(image, stamp_ns)
+
+    def _ask_camera(
+        self, video: Video, images: Mailbox[tuple[int, np.ndarray]], stop: threading.Event
+    ) -> None:
+        """Hand on the images of a camera; if it goes away, wait until it is there again."""
+        while True:
             begin_ns = 0
             for time_s, image in video.frames():
                 # A camera takes up to seconds for its first image, at which its times begin.
                 begin_ns = begin_ns or time.time_ns() - round(time_s * convert.NANOSECONDS)
-                self._publish(image, begin_ns + round(time_s * convert.NANOSECONDS))
                 if stop.is_set():
                     return
+                stamp_ns = begin_ns + round(time_s * convert.NANOSECONDS)
+                self.health.drop(NO_TIME, images.put((stamp_ns, image)))
+            if stop.is_set():
+                return
             self.health.drop("camera went away")
             self.get_logger().warning("; ".join(video.notes))
             while not stop.wait(AGAIN_S):
@@ -104,6 +129,8 @@ class CameraSource(ManagedNode):
                     break
                 except ValueError as error:
                     self.health.warn("end", str(error))
+            else:
+                return
             self.health.warn("end", "")
 
     def _show_file(self, video: Video, stop: threading.Event) -> None:
@@ -112,6 +139,7 @@ class CameraSource(ManagedNode):
         begin_s = time.monotonic()
         begin_ns = FILE_BEGIN_NS if v.stamps == "file" else time.time_ns()
         round_s = 0.0  # when this round began, in the file's time
+        told: set[str] = set()
         while not stop.is_set():
             last_s, step_s = math.nan, 1.0  # of a round of one image nobody knows how long it is
             for time_s, image in video.frames():
@@ -124,7 +152,9 @@ class CameraSource(ManagedNode):
                 self._tell_late(time.monotonic() - begin_s - at_s / v.rate)
             self.health.warn("notes", "; ".join(video.notes))
             for note in video.notes:
-                self.get_logger().warning(note)
+                if note not in told:
+                    self.get_logger().warning(note)
+            told.update(video.notes)
             if math.isnan(last_s):
                 raise ValueError(f"{video.source}: no image of it can be read")
             if v.at_end == "stop":

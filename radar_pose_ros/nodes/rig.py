@@ -18,6 +18,7 @@ from radar_pose_ros.skeleton.placement import Intrinsics
 from radar_pose_ros.vision import calibration_files
 from radar_pose_ros.vision.agreement import agreeing
 from radar_pose_ros.vision.camera import PinholeCamera
+from radar_pose_ros.vision.camera_names import pair
 from radar_pose_ros.vision.comparators import Poses
 from radar_pose_ros.vision.frames import Placement
 from radar_pose_ros.vision.interleaving import Offset, Shot, Window
@@ -88,15 +89,9 @@ def load_network(weights: str, views: int, threads: int) -> tuple[str, WindowMet
 
 
 def read_cameras(path: str, unit_m: float, views: Sequence[str]) -> dict[str, PinholeCamera]:
-    """Return the cameras of a calibration; `ValueError` if one of the views is not among them."""
+    """Return each view's camera of a calibration; `ValueError` if one is not among them."""
     cameras = calibration_files.read(path, unit_m=unit_m)
-    lacking = [view for view in views if view not in cameras]
-    if lacking:
-        raise ValueError(
-            f"{path} has no camera {', '.join(lacking)}, only {', '.join(cameras)}: name the "
-            "views so"
-        )
-    return cameras
+    return {view: cameras[name] for view, name in pair(views, cameras, path).items()}
 
 
 def joints_of(person: Person | None, skeleton: str) -> tuple[np.ndarray, np.ndarray]:

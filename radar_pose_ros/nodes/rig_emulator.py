@@ -32,6 +32,7 @@ from radar_pose_ros.nodes.base import LATCHED, RELIABLE, ManagedNode, run
 from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.nodes.transforms import StaticTransforms, camera_transform
 from radar_pose_ros.skeleton.definitions import SKELETONS
+from radar_pose_ros.vision.camera_names import find
 
 # Parameters that name views.
 NAMING = ("silent", "exchanged", "uncalibrated", "displaced")
@@ -281,8 +282,10 @@ def seen_by(recording: MultiViewRecording, views: Sequence[str]) -> MultiViewRec
         If views are neither some of its cameras nor as many.
     """
     cameras = {view.name: view for view in recording.views}
-    if {*views} <= {*cameras}:
-        return replace(recording, views=tuple(cameras[name] for name in views))
+    meant = [name for view in views if (name := find(view, cameras, recording.name))]
+    if len({*meant}) == len(views):
+        chosen = tuple(cameras[name] for name in meant)
+        return named(replace(recording, views=chosen), views)
     if len(views) != len(cameras):
         raise ValueError(
             f"views: {recording.name} has the cameras {', '.join(cameras)}; name some of them, or "

@@ -402,7 +402,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     network, entry = weights.network(arguments.weights, "densewarper")
     if arguments.pose2sim:
-        trial = pose2sim.load(arguments.pose2sim, rate_hz=arguments.rate)
+        trial = pose2sim.load(arguments.pose2sim, rate_hz=arguments.rate, how_rate="with --rate")
         results = recording_rows(network, trial, arguments.every)
     else:
         recipe = Recipe.load(RECIPES / f"{entry['preset']}.yaml")

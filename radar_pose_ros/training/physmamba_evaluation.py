@@ -74,7 +74,7 @@ class Windows(NamedTuple):
         )
 
 
-def measure_windows(
+def read_windows(
     tracks: Sequence[FaceTrack],
     methods: Mapping[str, PulseMethod],
     settings: MeterSettings | None = None,
@@ -336,7 +336,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise RecipeError(f"{arguments.recipe} is for preset {recipe.preset}, not {preset}")
     sets = [(kind, Path(source)) for kind, source in arguments.data]
     test = physmamba.tracks_of(recipe, "test", arguments.tracks, sets, jobs=arguments.jobs)
-    windows, videos = measure_windows(test, methods), measure_videos(test, methods)
+    windows, videos = read_windows(test, methods), measure_videos(test, methods)
     if not np.isfinite(windows.true_bpm).any():
         raise ValueError(f"no track shows a known pulse for {MeterSettings().window_s:g} s")
     print(*lines(windows, videos), sep="\n")

@@ -43,7 +43,7 @@ from radar_pose_ros.training import ablations, physmamba, pulse_quality, report
 from radar_pose_ros.training import recipe as recipes
 from radar_pose_ros.training.claims import Measure, Results, Table, Verdict
 from radar_pose_ros.training.physmamba import RECIPES, Recipe
-from radar_pose_ros.training.physmamba_evaluation import Windows, measure_windows
+from radar_pose_ros.training.physmamba_evaluation import Windows, read_windows
 from radar_pose_ros.training.pulse_quality import RIGHT_BPM
 from radar_pose_ros.training.recipe import count
 from radar_pose_ros.vision.face import Face, FaceTracker
@@ -190,7 +190,7 @@ def _tracks(job: Job, split: str) -> list[FaceTrack]:
 
 def _best(validation: Sequence[FaceTrack]) -> str:
     """Return the classical method with the least error."""
-    windows = measure_windows(validation, {name: ClassicalMethod(name) for name in CLASSICAL})
+    windows = read_windows(validation, {name: ClassicalMethod(name) for name in CLASSICAL})
     errors = {name: np.nanmean(_errors(windows, name)) for name in CLASSICAL}
     return min(errors, key=lambda name: errors[name])
 
@@ -205,7 +205,7 @@ def measure_all(test: Sequence[FaceTrack], method: PulseMethod) -> dict[str, Any
 
     Windows without a rate are off as far as the middle of the band.
     """
-    windows = measure_windows(test, {"it": method})
+    windows = read_windows(test, {"it": method})
     errors, snr_db = _errors(windows, "it"), windows.snr_db["it"]
     owners = np.array([track.name for track in windows.tracks])
     names = [track.name for track in test if (owners == track.name).any()]

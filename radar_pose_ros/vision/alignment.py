@@ -107,7 +107,9 @@ ALIGNED = Alignment(extrapolation=0.85, reconciled=True, fading_s=0.1)
 HELD = Alignment(extrapolation=0.0)
 
 
-def at_instant(window: Window, extrapolation: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def at_instant(
+    window: Window, extrapolation: float = 1.0, after: Sequence[Shot | None] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """Return where each view's joints are at the window's instant, if they move evenly.
 
     Parameters
@@ -117,6 +119,9 @@ def at_instant(window: Window, extrapolation: float = 1.0) -> tuple[np.ndarray, 
         From 0 to 1: by what share of an even movement joints go on from the newest shot, where
         it is not known where they went. They go on no further than they came from the shot before:
         of two shots that follow each other closely, noise would be taken for speed.
+    after : sequence of (Shot or None)
+        Of each view the shot after the newest, from whoever could wait for it; None if there is
+        none. Empty if nobody waited.
 
     Returns
     -------
@@ -127,12 +132,12 @@ def at_instant(window: Window, extrapolation: float = 1.0) -> tuple[np.ndarray, 
         The lesser one of those that were used.
     """
     keypoints, confidence = window.keypoints_px, window.confidence
-    following = window.after or (None,) * len(window.newest)
+    following = after or (None,) * len(window.newest)
     for view, shots in enumerate(zip(window.newest, window.before, following, strict=True)):
-        newest, before, after = shots
+        newest, before, next_shot = shots
         if newest is None or window.stamp_s - newest.stamp_s <= SAME_INSTANT_S:
             continue  # of its own shot no other one has a say
-        for other, share in ((before, extrapolation), (after, 1.0)):
+        for other, share in ((before, extrapolation), (next_shot, 1.0)):
             if other is None or share == 0:
                 continue
             furthest_s = max(2 * newest.stamp_s - other.stamp_s, other.stamp_s)

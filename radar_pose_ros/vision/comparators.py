@@ -15,7 +15,7 @@ shots.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -126,9 +126,7 @@ def rows_at(stamps_s: np.ndarray, at_s: ArrayLike) -> np.ndarray:
     return np.where(there, found, -1)
 
 
-def windows_of(
-    recording: Recording, longest_s: float = LONGEST_S, wait: bool = False
-) -> Iterator[Window]:
+def windows_of(recording: Recording, longest_s: float = LONGEST_S) -> Iterator[Window]:
     """Yield the windows of a recording's instants; of shots together the last one's.
 
     Parameters
@@ -137,8 +135,6 @@ def windows_of(
     longest_s : float
         A view whose newest shot is older is left out, and no two shots further apart belong
         together.
-    wait : bool
-        Whether windows know each view's next shot.
     """
     shots = [
         (stamp, number, shot)
@@ -152,14 +148,14 @@ def windows_of(
         window = interleaver.push(number, stamp, view.keypoints_px[shot], view.confidence[shot])
         assert window is not None  # in order, and no stamp twice
         if last is not None and window.stamp_s - last.stamp_s > SAME_INSTANT_S:
-            yield _with_next(last, recording, longest_s) if wait else last
+            yield last
         last = window
     if last is not None:
-        yield _with_next(last, recording, longest_s) if wait else last
+        yield last
 
 
-def _with_next(window: Window, recording: Recording, longest_s: float) -> Window:
-    """Return the window with each view's next shot."""
+def next_shots(window: Window, recording: Recording, longest_s: float) -> tuple[Shot | None, ...]:
+    """Return each view's shot after its newest in a window; None if it is further away."""
     after: list[Shot | None] = []
     for view, newest in zip(recording.views, window.newest, strict=True):
         found = None
@@ -169,7 +165,7 @@ def _with_next(window: Window, recording: Recording, longest_s: float) -> Window
             if stamp_s - newest.stamp_s <= longest_s:
                 found = Shot(stamp_s, view.keypoints_px[following], view.confidence[following])
         after.append(found)
-    return replace(window, after=tuple(after))
+    return tuple(after)
 
 
 def hold_last(recording: Recording, longest_s: float = LONGEST_S) -> Poses:
@@ -210,8 +206,11 @@ def linear(recording: Recording, causal: bool = False, longest_s: float = LONGES
     ValueError
         As `hold_last`.
     """
-    windows = list(windows_of(recording, longest_s, wait=not causal))
-    seen = [at_instant(window) for window in windows]
+    windows = list(windows_of(recording, longest_s))
+    seen = [
+        at_instant(window, after=() if causal else next_shots(window, recording, longest_s))
+        for window in windows
+    ]
     return _poses(recording, [window.stamp_s for window in windows], seen)
 
 

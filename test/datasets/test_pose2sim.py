@@ -365,6 +365,21 @@ def test_calibration_belongs_to_the_cameras(session: Path, tmp_path: Path) -> No
     calibration_files.write({"a": camera}, other, "pose2sim")
     with pytest.raises(ValueError, match=r"keypoints of 2 cameras, but .*other\.toml has 1"):
         pose2sim.load(session, calibration=other, rate_hz=50.0, skeleton="body25")
+    # By name: in the order of their names cam10 would come before cam2.
+    cameras = {
+        f"Cam_{number:02}": PinholeCamera.looking_at([4, number, 1], [0, 0, 1], 1e3, (640, 480))
+        for number in (1, 2, 10)
+    }
+    calibration_files.write(cameras, other, "pose2sim")
+    (tmp_path / "trial").mkdir()
+    names = np.array(["cam1", "cam2", "cam10"])
+    np.savez(tmp_path / "trial" / "pose.npz", keypoints=np.ones((3, 2, 1, 26, 3)), cams=names)
+    found = pose2sim.load(tmp_path / "trial", calibration=other, rate_hz=50.0)
+    assert {view.name: round(view.camera.position_m[1]) for view in found.views} == {
+        "cam1": 1,
+        "cam10": 10,
+        "cam2": 2,
+    }
     (tmp_path / "calibration" / "d.toml").write_text("")
     with pytest.raises(ValueError, match=r"calibrations .*c\.toml, .*d\.toml; say which"):
         pose2sim.load(session, rate_hz=50.0, skeleton="body25")

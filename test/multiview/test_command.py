@@ -32,7 +32,6 @@ from radar_pose_ros.datasets.pose_sequences import PoseSequence
 from radar_pose_ros.datasets.simulated_rigs import SimulatedRig
 from radar_pose_ros.models import densewarper, weights
 from radar_pose_ros.multiview import command, inputs, pictures, times
-from radar_pose_ros.multiview.names import pair, plain
 from radar_pose_ros.simulation.multiview import shutter_times
 from radar_pose_ros.skeleton.definitions import BODY25B, HUPR14, SKELETONS
 from radar_pose_ros.vision import calibration_files
@@ -850,40 +849,6 @@ def test_nobody_is_no_answer(
     assert "note: no joint is known in any pose" in said
     assert "note: cam_1: nobody was found in any of its 9 frames" in said
     assert np.isnan(pose2sim.read_trc(tmp_path / "out" / "poses.trc").positions_m).all()
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("cam_01", "Cam1", True),
-        ("camera 10", "camera-010", True),
-        ("cam10", "cam1", False),
-        ("cam100", "cam10", False),
-        ("left", "LEFT", True),
-        ("a_1_2", "a_12", True),
-    ],
-)
-def test_names_that_are_the_same(one: str, other: str, same: bool) -> None:
-    assert (plain(one) == plain(other)) == same
-
-
-def test_cameras_are_paired_by_name_before_order() -> None:
-    camera = rig()[0]
-    cameras = {"cam_02": camera, "cam_01": camera}
-    where = "c.toml"
-    assert pair(["cam1", "cam2"], cameras, where) == {
-        "cam1": "cam_01",
-        "cam2": "cam_02",
-    }
-    made = pair(["b", "a"], cameras, where, in_order=True)
-    assert made == {"a": "cam_01", "b": "cam_02"}
-    for names, message in (
-        (["a", "b"], r"c\.toml: no camera of the name a, b; there are cam_02, cam_01"),
-        (["cam1", "b"], "no camera of the name b"),
-        (["cam1", "cam01"], "a camera has two names: cam1 is cam_01, cam01 is cam_01"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            pair(names, cameras, where, in_order=names[0] == "cam1")
 
 
 def test_every_skeleton_can_be_drawn() -> None:

@@ -551,7 +551,7 @@ def test_live_network_with_a_calibration_file(live: LiveGraph, tmp_path: Path) -
     refused("method densewarper needs weights: name a preset or a safetensors file")
     assert live.set(NODE, "views", " ".join(VIEWS)) == (True, "")
     assert not live.change(NODE, "configure")
-    refused("rig.toml has no camera camera_3, only camera_0, camera_1, camera_2")
+    refused("rig.toml: no camera of the name camera_3; there are camera_0, camera_1, camera_2")
     assert live.set(NODE, "views", "camera_0 camera_1 camera_2") == (True, "")
     assert live.set(NODE, "weights", str(file)) == (True, "")
     assert live.change(NODE, "configure") and live.change(NODE, "activate")

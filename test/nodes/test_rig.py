@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from radar_pose_ros.datasets.simulated_rigs import SimulatedRig
 from radar_pose_ros.skeleton.definitions import BODY25B, H36M17
+from radar_pose_ros.vision import calibration_files
 from radar_pose_ros.vision.camera import PinholeCamera
 from radar_pose_ros.vision.comparators import Poses
 from radar_pose_ros.vision.frames import placement
@@ -209,6 +211,27 @@ def test_camera_info_and_a_transform_make_a_camera() -> None:
         view.camera("eye", (1280, 480))
     with pytest.raises(convert.InvalidMessageError, match="'ear', but camera_info is of 'eye'"):
         view.camera("ear", SIZE_PX)
+
+
+def test_views_are_cameras_of_a_calibration_that_spells_them_otherwise(tmp_path: Path) -> None:
+    from radar_pose_ros.nodes.rig import read_cameras
+
+    cameras = {
+        f"cam_0{number}": PinholeCamera.looking_at((3, number, 1), (0, 0, 1), 600.0, SIZE_PX)
+        for number in (1, 2, 3)
+    }
+    file = tmp_path / "rig.toml"
+    calibration_files.write(cameras, file, "pose2sim")
+    found = read_cameras(str(file), 1.0, ["cam03", "cam1"])
+    assert list(found) == ["cam03", "cam1"]
+    np.testing.assert_allclose(found["cam03"].position_m, [3, 3, 1])
+    np.testing.assert_allclose(found["cam1"].position_m, [3, 1, 1])
+    for views, sentence in (
+        (["cam1", "cam4"], "no camera of the name cam4; there are cam_01, cam_02, cam_03"),
+        (["cam1", "cam01"], "a camera has two names: cam1 is cam_01, cam01 is cam_01"),
+    ):
+        with pytest.raises(ValueError, match=f"^{file}: {sentence}$"):
+            read_cameras(str(file), 1.0, views)
 
 
 def test_a_camera_that_is_not_calibrated_is_refused() -> None:

@@ -47,6 +47,9 @@ def test_a_recording_is_seen_by_some_of_its_cameras_or_all_under_other_names() -
     assert [view.name for view in some.views] == ["above", "left"]
     for ours, theirs in zip(some.views, (recording.views[2], recording.views[0]), strict=True):
         np.testing.assert_array_equal(ours.keypoints_px, theirs.keypoints_px)
+    alike = seen_by(recording, ["Above", "LEFT"])  # topics are called so
+    assert [view.name for view in alike.views] == ["Above", "LEFT"]
+    np.testing.assert_array_equal(alike.views[1].keypoints_px, recording.views[0].keypoints_px)
     renamed = seen_by(recording, ["a", "b", "c"])
     assert [view.name for view in renamed.views] == ["a", "b", "c"]
     np.testing.assert_array_equal(renamed.views[1].keypoints_px, recording.views[1].keypoints_px)
@@ -56,3 +59,5 @@ def test_a_recording_is_seen_by_some_of_its_cameras_or_all_under_other_names() -
         "otherwise, got left, below",
     ):
         seen_by(recording, ["left", "below"])
+    with pytest.raises(ValueError, match=r"name some of them, or 3 views .*, got left, Left"):
+        seen_by(recording, ["left", "Left"])

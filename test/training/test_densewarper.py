@@ -296,7 +296,7 @@ def test_a_trial_is_measured_at_the_rate_that_is_said(tmp_path, monkeypatch, cap
         densewarper, "recording_rows", lambda _, trial, every: seen.append(trial) or []
     )
     options = ("--pose2sim", tmp_path)
-    with pytest.raises(ValueError, match="say how many frames per second") as raised:
+    with pytest.raises(ValueError, match="frames per second with --rate; ") as raised:
         run(densewarper.add_evaluate_arguments, densewarper.evaluate, *options)
     assert str(raised.value).count(str(tmp_path)) == 1
     options += ("--rate", 25)

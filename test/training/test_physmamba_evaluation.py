@@ -17,7 +17,7 @@ from radar_pose_ros.models import weights
 from radar_pose_ros.models.physmamba import PhysMamba, PhysMambaConfig
 from radar_pose_ros.training import physmamba, physmamba_evaluation
 from radar_pose_ros.training.loop import FitResult
-from radar_pose_ros.training.physmamba_evaluation import measure_videos, measure_windows
+from radar_pose_ros.training.physmamba_evaluation import measure_videos, read_windows
 from radar_pose_ros.vitals.meter import ClassicalMethod
 
 SMALL = PhysMambaConfig(
@@ -41,7 +41,7 @@ def tracks() -> list:
 
 
 def test_every_rate_counts_and_once_more_only_what_is_told(tracks) -> None:
-    windows = measure_windows(tracks, METHODS)
+    windows = read_windows(tracks, METHODS)
     assert [track.name for track in windows.tracks] == [t.name for t in tracks for _ in range(2)]
     np.testing.assert_allclose(windows.true_bpm, [60, 60, 90, 90, 165, 165], atol=0.5)
     plain = np.array([0, 1, 4, 5])
@@ -63,7 +63,7 @@ def test_whole_videos_are_of_hearts_in_the_published_band(tracks) -> None:
 
 
 def test_rows_and_tables_say_the_same(tracks) -> None:
-    windows, videos = measure_windows(tracks, METHODS), measure_videos(tracks, METHODS)
+    windows, videos = read_windows(tracks, METHODS), measure_videos(tracks, METHODS)
     values = {row["id"]: row["value"] for row in physmamba_evaluation.rows(windows, videos)}
     error = np.abs(windows.bpm["pos"] - windows.true_bpm)
     assert values["windows.pos.mae_bpm"] == pytest.approx(error.mean())
@@ -84,7 +84,7 @@ def test_rows_and_tables_say_the_same(tracks) -> None:
 
 
 def test_attributes_that_nobody_has_make_no_table() -> None:
-    windows = measure_windows([face_track()], {"pos": METHODS["pos"]})
+    windows = read_windows([face_track()], {"pos": METHODS["pos"]})
     videos = measure_videos([face_track()], {"pos": METHODS["pos"]})
     assert not any("By " in line for line in physmamba_evaluation.lines(windows, videos))
 

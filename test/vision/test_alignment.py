@@ -53,9 +53,9 @@ def test_the_next_shot_says_where_to() -> None:
         1,
         (shot(1.1, 110, 0.8), shot(1.15, 7)),
         (shot(1.0, 500, 0.4), None),
-        (shot(1.3, 140, 0.5), shot(1.2, 900)),
     )
-    pixels, confidence = at_instant(window, 0.5)
+    after = shot(1.3, 140, 0.5), shot(1.2, 900)
+    pixels, confidence = at_instant(window, 0.5, after)
     np.testing.assert_allclose(pixels[0], 117.5, atol=1e-9)
     assert_close(pixels[1], np.full((2, 2), 7.0))  # its own shot
     assert_close(confidence[0], [0.5, 0.5])
@@ -64,11 +64,11 @@ def test_the_next_shot_says_where_to() -> None:
 def test_a_joint_that_a_shot_does_not_know_is_taken_from_the_others() -> None:
     before, newest, after = shot(0.0, 10), shot(0.1, 20), shot(0.2, 100)
     after.keypoints_px[0], after.confidence[0] = np.nan, 0.0
-    window = Window(0.15, 1, (newest, shot(0.15, 1)), (before, None), (after, shot(0.16, 1)))
-    pixels, confidence = at_instant(window)
+    window = Window(0.15, 1, (newest, shot(0.15, 1)), (before, None))
+    pixels, confidence = at_instant(window, after=(after, shot(0.16, 1)))
     np.testing.assert_allclose(pixels[0], [[25, 25], [60, 60]], atol=1e-9)
     before.keypoints_px[0] = np.nan
-    assert_close(at_instant(window)[0][0, 0], [20.0, 20.0])
+    assert_close(at_instant(window, after=(after, None))[0][0, 0], [20.0, 20.0])
     assert confidence[0].tolist() == [1.0, 1.0]
     missing = Window(0.15, 1, (None, shot(0.15, 1)), (None, None))
     pixels, confidence = at_instant(missing)

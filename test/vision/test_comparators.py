@@ -119,14 +119,13 @@ def test_a_joint_that_the_next_shot_lacks_goes_on_as_it_went() -> None:
     np.testing.assert_allclose(ratio, 1.6, rtol=1e-2)
 
 
-def test_windows_know_the_next_shots_of_those_who_wait() -> None:
+def test_next_shots_are_those_after_the_newest() -> None:
     seen = film([np.array([0.0, 0.1, 0.9]), np.array([0.05, 0.15])], (0, 0, 0))
     known = [
-        [None if shot is None else shot.stamp_s for shot in window.after]
-        for window in comparators.windows_of(seen, 0.5, wait=True)
+        [shot and shot.stamp_s for shot in comparators.next_shots(window, seen, 0.5)]
+        for window in comparators.windows_of(seen, 0.5)
     ]
     assert known == [[0.1, None], [0.1, 0.15], [None, 0.15], [None, None], [None, None]]
-    assert all(window.after == () for window in comparators.windows_of(seen))
 
 
 def line_skeleton() -> Skeleton:

@@ -146,20 +146,25 @@ def test_one_straggler_empties_nothing() -> None:
     assert not any(count.resets for count in interleaver.counts)
 
 
-@pytest.mark.parametrize("views", [2, 4])
+@pytest.mark.parametrize("views", [2, 3, 4])
 def test_shots_that_come_late_at_random_empty_nothing(
     views: int, rng: np.random.Generator
 ) -> None:
-    """By up to 1.2 s, where 0.5 s are allowed: those beyond are late, whoever comes in between."""
-    interleaver = Interleaver([f"camera_{number}" for number in range(views)], longest_s=0.5)
-    stamps = np.arange(150 * views) / (15 * views)
-    order = np.argsort(stamps + rng.uniform(0, 1.2, len(stamps)))
-    for number in order.tolist():
-        push(interleaver, number % views, 10 + stamps[number])
-    counts = interleaver.counts
-    assert not any(count.resets for count in counts)
-    assert sum(count.taken + count.late for count in counts) == len(stamps)
-    assert 0.2 < sum(count.late for count in counts) / len(stamps) < 0.6
+    """By up to 1.2 s, where 0.5 s are allowed: those beyond are late, whoever comes in between.
+
+    Nor do two of them that agree show that the others, which are in time, were ahead.
+    """
+    stamps = np.arange(16 * 15 * views) / (15 * views)
+    for _ in range(10):
+        interleaver = Interleaver([f"camera_{number}" for number in range(views)], longest_s=0.5)
+        order = np.argsort(stamps + rng.uniform(0, 1.2, len(stamps)))
+        for number in order.tolist():
+            push(interleaver, number % views, 10 + stamps[number])
+        counts = interleaver.counts
+        assert not any(count.resets for count in counts)
+        assert sum(count.taken + count.late + count.ahead for count in counts) == len(stamps)
+        assert sum(count.ahead for count in counts) < 0.01 * len(stamps)
+        assert 0.2 < sum(count.late for count in counts) / len(stamps) < 0.6
 
 
 @pytest.mark.parametrize("cameras", [CAMERAS[:1], CAMERAS])
@@ -275,6 +280,22 @@ def test_one_stamp_from_the_future_does_not_silence_the_others_for_ever() -> Non
     windows = [taken(interleaver, (n + 1) % 2, stamp) for n, stamp in enumerate(stamps)]
     assert windows[1].missing == (2,)
     assert counted(interleaver) == [(11, 0, 0, 0, 0), (10, 0, 0, 0, 1), (0, 0, 1, 0, 0)]
+
+
+def test_a_view_that_was_ahead_alone_is_believed_for_twelve_shots() -> None:
+    """Its clock is a second ahead of two that come after it, and say the same."""
+    interleaver = Interleaver(CAMERAS, longest_s=0.5)
+    for number in range(60):
+        taken(interleaver, 2, 11 + number / 15)
+    refused = []
+    for number in range(60, 90):
+        for view in (0, 1):
+            refused.append(push(interleaver, view, 10 + number / 15 + view / 45) is None)
+        taken(interleaver, 2, 11 + number / 15)
+    # Of each round all three count, as two of them are now known to agree.
+    assert 7 <= sum(refused) <= 8 and not any(refused[8:])
+    assert [count.resets for count in interleaver.counts] == [1, 0, 0]
+    assert interleaver.counts[2].ahead > 20 and interleaver.offsets[:2] == [None, None]
 
 
 def test_nor_does_it_with_two_views() -> None:
