@@ -8,8 +8,9 @@ whose rate is right within 5 beats per minute of the truth, and photographs, of 
 right. How often rates were right is then counted by what was stated, on people and photographs
 that nothing was fitted to; and, if there are such, on recordings of skin without a known pulse.
 
-A network may have learnt the people that networks are trained on. So its rates count for the fit
-only on faces that are drawn for this alone, `drawn`.
+Methods that look at colours share their weights; a network has others, and wants them fitted anew
+when it is trained anew. It may know the people that networks are trained on, so that the faces of
+the fit are drawn for this alone, `drawn`.
 """
 
 from __future__ import annotations
@@ -44,25 +45,29 @@ from radar_pose_ros.training.recipe import count
 from radar_pose_ros.vision.face import Face, FaceTracker, FixedRegion, RegionTracker
 from radar_pose_ros.vision.skin import FaceSample
 from radar_pose_ros.vision.video import Frame, VideoFile
-from radar_pose_ros.vitals import classical, evidence, rates, signals
+from radar_pose_ros.vitals import classical, evidence, signals
+from radar_pose_ros.vitals.evidence import Kind
 from radar_pose_ros.vitals.meter import (
     ClassicalMethod,
     MeterSettings,
     PulseMeter,
     PulseMethod,
     Reading,
+    kind_of,
+    rate_of_wave,
 )
 
 RIGHT_BPM = 5.0  # a rate that is nearer to the truth is right
 EVERY_S = 1.0  # from one reading to the next
 SECONDS = 12.0  # of a drawn face
-# How many faces are drawn for each split: photographs and, all of them compressed, people.
-DRAWN = {"train": (60, 36), "validation": (30, 18)}
+# How many faces are drawn for each split: photographs and people.
+DRAWN = {"train": (60, 60), "validation": (20, 20)}
 # The colours of the recordings of skin without a known pulse are read from here.
 SKIN_PX = (4.0, 4.0, 192.0, 192.0)
 _RIDGE = 1e-3
 _BINS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _CODEC = "mp4v"
+_FOLDER = "quality_2"  # of drawn faces: another one when they are drawn otherwise
 _STREAM = 0x7175616C  # keeps these people apart from those that networks learn from
 
 
@@ -136,7 +141,7 @@ def read(
         due_s += every_s
         (reading,) = meter.readings()
         wave = reading.wave
-        bpm = np.nan if wave is None else rates.spectrum_rate(wave.values, wave.rate_hz).bpm
+        bpm = np.nan if wave is None else rate_of_wave(wave.values, wave.rate_hz).bpm
         inside = track.times_s >= time_s - settings.window_s
         inside &= track.times_s <= time_s
         yield Window(
@@ -147,7 +152,7 @@ def read(
 def true_rate(times_s: np.ndarray, pulse: np.ndarray, rate_hz: float) -> float:
     """Return the rate of a true wave (T,) in beats per minute; NaN if it has none."""
     wave = signals.resample(times_s, pulse, rate_hz).values
-    return rates.spectrum_rate(signals.band_pass(wave, rate_hz), rate_hz).bpm
+    return rate_of_wave(signals.band_pass(wave, rate_hz), rate_hz).bpm
 
 
 # -- faces ---------------------------------------------------------------------------------------
@@ -188,7 +193,7 @@ def scene(kind: str, split: str, number: int) -> FaceScene:
 def drawn(kind: str, split: str, number: int, folder: Path, thumbnail_px: int) -> list[FaceTrack]:
     """Return the tracks of a face; they are made if they are not there.
 
-    Every third photograph and all people go through a video file of MPEG-4.
+    Every third goes through a video file of MPEG-4, of each tone and light alike many.
 
     Parameters
     ----------
@@ -200,9 +205,9 @@ def drawn(kind: str, split: str, number: int, folder: Path, thumbnail_px: int) -
     thumbnail_px : int
     """
     name = f"{kind}_{number:05d}"
-    path = folder / "quality" / f"{thumbnail_px}px" / split / f"{name}.npz"
+    path = folder / _FOLDER / f"{thumbnail_px}px" / split / f"{name}.npz"
     if not path.is_file():
-        compressed = kind == "person" or number % 3 == 2
+        compressed = (number + number // TONES + number // (TONES * len(LIGHTS))) % 3 == 2
         video = (_Compressed if compressed else SimulatedFaceVideo)(scene(kind, split, number))
         tracker = FaceTracker(thumbnail_px=thumbnail_px)
         found = face_tracks.track_simulated(video, tracker, f"quality/{split}/{name}")
@@ -214,48 +219,63 @@ def drawn(kind: str, split: str, number: int, folder: Path, thumbnail_px: int) -
 
 # -- the fit -------------------------------------------------------------------------------------
 
+Weights = Mapping[Kind, np.ndarray]
+
 
 class Judged(NamedTuple):
     """Rates by which weights are fitted or measured.
 
     Attributes
     ----------
-    found : ndarray, shape (N, 3)
+    found : ndarray, shape (N, 4)
         Their `evidence.Evidence`.
     right : ndarray of bool, shape (N,)
-    method : ndarray of str, shape (N,)
+    method, kind : ndarray of str, shape (N,)
+        The method's name, and what it looks at.
     photograph : ndarray of bool, shape (N,)
     """
 
     found: np.ndarray
     right: np.ndarray
     method: np.ndarray
+    kind: np.ndarray
     photograph: np.ndarray
 
     def only(self, chosen: np.ndarray) -> Judged:
         """Return some of them."""
         return Judged(*(values[chosen] for values in self))
 
+    def told(self, weights: Weights, least: float) -> np.ndarray:
+        """Return which of them are told under these weights, bool (N,)."""
+        return self.quality(weights) >= least
+
+    def quality(self, weights: Weights) -> np.ndarray:
+        """Return the `evidence.quality` of each under these weights, (N,)."""
+        stated = {kind: evidence.stated(self.found, of_kind) for kind, of_kind in weights.items()}
+        return np.select([self.kind == kind for kind in stated], list(stated.values()), np.nan)
+
 
 def judge(
     tracks: Iterable[FaceTrack], methods: Mapping[str, PulseMethod], *, photograph: bool
 ) -> Judged:
     """Return all rates of tracks with evidence, and whether they are right."""
-    found, right, names = [], [], []
+    found, right, names, kinds = [], [], [], []
     for track in tracks:
         for name, method in methods.items():
             for window in read(track, method):
                 weighed = window.reading.evidence
                 known = photograph or np.isfinite(window.true_bpm)
-                if weighed is None or not (known and np.isfinite(weighed).all()):
+                if weighed is None or not (known and np.isfinite(weighed[:3]).all()):
                     continue
                 found.append(weighed)
                 right.append(abs(window.bpm - window.true_bpm) < RIGHT_BPM)
                 names.append(name)
+                kinds.append(kind_of(method))
     return Judged(
-        np.array(found, np.float64).reshape(-1, 3),
+        np.array(found, np.float64).reshape(-1, 4),
         np.array(right, bool),
         np.array(names, str),
+        np.array(kinds, str),
         np.full(len(right), photograph),
     )
 
@@ -270,8 +290,8 @@ def fit(found: np.ndarray, right: np.ndarray, ridge: float = _RIDGE) -> np.ndarr
 
     Parameters
     ----------
-    found : ndarray, shape (N, 3)
-        What is below `evidence.LEAST_SNR_DB` has no say.
+    found : ndarray, shape (N, 4)
+        What is `evidence.refused` has no say.
     right : ndarray of bool, shape (N,)
     ridge : float
         Pulls all weights but the constant's towards 0.
@@ -285,7 +305,7 @@ def fit(found: np.ndarray, right: np.ndarray, ridge: float = _RIDGE) -> np.ndarr
     ValueError
         If all of them are right or none is: any threshold would do.
     """
-    weighed = found[:, 0] >= evidence.LEAST_SNR_DB
+    weighed = ~evidence.refused(found)
     found, right = found[weighed], right[weighed]
     if right.all() or not right.any():
         raise ValueError("want rates that are right and rates that are wrong to fit weights to")
@@ -301,12 +321,21 @@ def fit(found: np.ndarray, right: np.ndarray, ridge: float = _RIDGE) -> np.ndarr
     return np.asarray(minimize(loss, np.zeros(terms.shape[1]), jac=True).x)
 
 
+def fitted(judged: Judged) -> dict[Kind, np.ndarray]:
+    """Return the weights of each kind of method that there is; see `fit`."""
+    return {
+        kind: fit(judged.found[judged.kind == kind], judged.right[judged.kind == kind])
+        for kind in evidence.WEIGHTS
+        if (judged.kind == kind).any()
+    }
+
+
 # -- the report ----------------------------------------------------------------------------------
 
 
-def reliability(judged: Judged, weights: np.ndarray) -> Iterator[str]:
+def reliability(judged: Judged, weights: Weights) -> Iterator[str]:
     """Yield how often rates are right by the quality they are told with, in Markdown."""
-    quality = evidence.stated(judged.found, weights)
+    quality = judged.quality(weights)
     yield "| method | " + " | ".join(f"{a:g} to {b:g}" for a, b in _pairs()) + " |"
     yield "|---" * len(_BINS) + "|"
     for name in _names(judged):
@@ -320,21 +349,22 @@ def reliability(judged: Judged, weights: np.ndarray) -> Iterator[str]:
         yield f"| {name} | " + " | ".join(cells) + " |"
 
 
-def thresholds(judged: Judged, weights: np.ndarray, least: float) -> list[dict[str, object]]:
+def thresholds(judged: Judged, weights: Weights, least: float) -> list[dict[str, object]]:
     """Return what refusing rates of less than some quality is worth.
 
     Returns
     -------
     list of dict
-        Rows of `radar_pose_ros.measurements`, for each method and for all: the shares of wrong
-        rates that are told, of photographs' that are, of right ones that are kept, and of those
-        told that are right.
+        Rows of `radar_pose_ros.measurements`, for each method and for all: the shares of people's
+        rates that are told, of wrong ones that are, of photographs' that are, of right ones that
+        are kept, and of those told that are right.
     """
-    told = evidence.stated(judged.found, weights) >= least
+    told = judged.told(weights, least)
     rows = []
     for name in _names(judged):
         mine = (judged.method == name) | (name == "all")
         for what, chosen, values in (
+            ("people_told", mine & ~judged.photograph, told),
             ("wrong_told", mine & ~judged.right, told),
             ("photographs_told", mine & judged.photograph, told),
             ("right_kept", mine & judged.right, told),
@@ -390,30 +420,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=count, default=1, help="videos simulated at a time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
     options = parser.parse_args(arguments)
-    known: dict[str, PulseMethod] = {name: ClassicalMethod(name) for name in classical.METHODS}
-    drawn_for = dict(known)
+    methods: dict[str, PulseMethod] = {
+        name: ClassicalMethod(name) for name in (*classical.METHODS, "combined")
+    }
     if options.weights:
-        drawn_for["physmamba"] = PulseNetwork.load(options.weights)
+        methods["physmamba"] = PulseNetwork.load(options.weights)
     recipe = physmamba.Recipe.load(physmamba.RECIPES / "edge.yaml")
     size = recipe.network.size
     parts = {}
     for split, counts in DRAWN.items():
-        people = physmamba.tracks_of(recipe, split, options.tracks, jobs=options.jobs)
-        # whoever fits may not use what a network has learnt; whoever measures may use all
-        methods = known if split == "train" else drawn_for
-        judged = [judge(people, methods, photograph=False)]
+        judged = []
         for kind, number in zip(("photograph", "person"), counts, strict=True):
             make = partial(drawn, kind, split, folder=options.tracks, thumbnail_px=size)
             tracks = (one for k in range(number) for one in make(k))
-            judged.append(judge(tracks, drawn_for, photograph=kind == "photograph"))
+            judged.append(judge(tracks, methods, photograph=kind == "photograph"))
         parts[split] = together(judged)
-    weights = fit(parts["train"].found, parts["train"].right)
-    print(f"{len(parts['train'].right)} rates, weights {np.round(weights, 2).tolist()}")
-    print("shipped:", evidence.WEIGHTS.tolist())
-    print(*reliability(parts["validation"], weights), sep="\n")
-    rows = thresholds(parts["validation"], weights, MeterSettings().least_quality)
+    people = physmamba.tracks_of(recipe, "validation", options.tracks, jobs=options.jobs)
+    others = together([parts["validation"], judge(people, methods, photograph=False)])
+    weights = fitted(parts["train"])
+    for each, values in weights.items():
+        count_of = int((parts["train"].kind == each).sum())
+        print(f"{each}: {count_of} rates, weights {np.round(values, 2).tolist()}")
+        print(f"{each}: shipped {evidence.WEIGHTS[each].tolist()}")
+    print(*reliability(others, weights), sep="\n")
+    rows = thresholds(others, weights, MeterSettings().least_quality)
     if options.skin:
-        rows += _skin_rows(sorted(options.skin.glob("*.avi")), drawn_for, weights)
+        rows += _skin_rows(sorted(options.skin.glob("*.avi")), methods, weights)
     print(measurements.table(rows))
     if options.json:
         measurements.write_results(options.json, rows)
@@ -421,13 +453,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _skin_rows(
-    paths: Sequence[Path], methods: Mapping[str, PulseMethod], weights: np.ndarray
+    paths: Sequence[Path], methods: Mapping[str, PulseMethod], weights: Weights
 ) -> list[dict[str, object]]:
     least, rows = MeterSettings().least_quality, []
     for name, method in methods.items():
         found = [reading.evidence for path in paths for reading in skin_readings(path, method)]
-        weighed = [one for one in found if one is not None and np.isfinite(one).all()]
-        told = int((evidence.stated(np.array(weighed).reshape(-1, 3), weights) >= least).sum())
+        weighed = [one for one in found if one is not None and np.isfinite(one[:3]).all()]
+        of_kind = weights[kind_of(method)]
+        told = int((evidence.stated(np.array(weighed).reshape(-1, 4), of_kind) >= least).sum())
         share = told / len(found) if found else float("nan")
         rows.append(
             measurements.result(f"quality.{name}.skin_told", share, against=f"of {len(found)}")

@@ -1,4 +1,4 @@
-"""The colours of skin in a box: which part of it is skin, and the means over it.
+"""The colours of skin in a box, and those around it: which part is skin, and the means over it.
 
 Which part is skin is told by the box's own colours, not by limits that hold for some skins and
 lights. All edges are soft and lie between pixels, so that a box that moves by a tenth of a pixel
@@ -23,6 +23,10 @@ _CELLS = 32  # skin is told apart on a grid of so many cells over the box
 _LEARN_EVERY_S, _LEARN_OVER_S = 0.3, 1.0
 _LEAST_SKIN = 0.1  # a region of which less is skin has no colour
 _MARGIN = 1.5  # the thumbnail's side in boxes, as PhysMamba was trained with
+# What lies around a face in its thumbnail: left, right, above; from and to, in x and in y, as
+# shares of the side. Choices: neither ears nor shoulders.
+_AROUND = ((0.0, 0.125, 0.0, 0.75), (0.875, 1.0, 0.0, 0.75), (0.125, 0.875, 0.0, 0.08))
+_LEAST_AROUND = 0.1  # a place of which less is of another colour than the skin is not known
 # Skin of one face differs from its median by less, in logarithms: of red over green, of blue over
 # green, and of the brightness, on which the light falls from one side. Choices.
 _NARROWEST = np.array([0.04, 0.05, 0.12])
@@ -289,3 +293,40 @@ def thumbnail_of(image_bgr: np.ndarray, box_px: Box, side_px: int) -> np.ndarray
     if rgb.shape[:2] != (side_px, side_px):
         return cv2.resize(rgb, (side_px, side_px), interpolation=cv2.INTER_AREA)
     return rgb
+
+
+def surroundings(thumbnails: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """Return the mean colours of what is around a face: left of it in the picture, right, above.
+
+    What has the colour of the skin does not count, for it may be skin, with a pulse; nor does what
+    is black or white on the average, in which no light swings.
+
+    Parameters
+    ----------
+    thumbnails : ndarray, shape (T, S, S, 3)
+        RGB, as `thumbnail_of` makes them; none of them is NaN.
+    skin : ndarray, shape (3,)
+        Mean RGB of the face's skin.
+
+    Returns
+    -------
+    ndarray, shape (T, 3, 3)
+        RGB of each place; NaN where too little counts.
+    """
+    mean = thumbnails.mean(axis=0, dtype=np.float64)
+    off = np.abs(_hue(mean) - _hue(np.asarray(skin, np.float64))) / _WIDEST[:2]
+    counts = (off.max(-1) > 1) & (mean.max(-1) < _SATURATED) & (mean.min(-1) > _DARK)
+    middles = (np.arange(len(mean)) + 0.5) / len(mean)
+    found = np.full((len(thumbnails), len(_AROUND), 3), np.nan)
+    for place, (left, right, top, bottom) in enumerate(_AROUND):
+        inside = ((middles > top) & (middles < bottom))[:, None]
+        inside = inside & (middles > left) & (middles < right)
+        if (inside & counts).sum() > _LEAST_AROUND * inside.sum():
+            found[:, place] = thumbnails[:, inside & counts].mean(axis=1)
+    return found
+
+
+def _hue(rgb: np.ndarray) -> np.ndarray:
+    """Return red over green and blue over green, (..., 2), in logarithms."""
+    red, green, blue = np.moveaxis(np.log(rgb + _DARK), -1, 0)
+    return np.stack([red - green, blue - green], axis=-1)

@@ -51,9 +51,10 @@ def green(colours: ArrayLike, rate_hz: float) -> np.ndarray:
 def chrom(colours: ArrayLike, rate_hz: float) -> np.ndarray:
     """Return the difference of two chrominances (de Haan & Jeanne, IEEE TBME 60(10), 2013).
 
-    ``X = 3 R - 2 G`` and ``Y = 1.5 R + G - 1.5 B`` of colours divided by their trend, in the band
-    of the pulse; ``X - a Y`` with ``a`` such that both swing alike within a window, the windows
-    added up with Hann's weights. The paper divides by the mean of the window instead.
+    ``X = 3 R - 2 G`` and ``Y = 1.5 R + G - 1.5 B`` of colours divided by their trend; ``X - a Y``
+    with ``a`` such that both swing alike within a window in the band of the pulse, the windows
+    added up with Hann's weights. The paper divides by the mean of the window instead, and returns
+    the wave in the band: to pass it once more takes the slowest hearts for twice as fast.
 
     Parameters
     ----------
@@ -63,6 +64,7 @@ def chrom(colours: ArrayLike, rate_hz: float) -> np.ndarray:
     Returns
     -------
     ndarray, shape (T, ...)
+        Not yet in the band of the pulse.
 
     Raises
     ------
@@ -71,12 +73,11 @@ def chrom(colours: ArrayLike, rate_hz: float) -> np.ndarray:
         band of the pulse.
     """
     values = _colours(colours)
-    relative = values / _positive(values - signals.detrend(values, rate_hz))
+    relative = values / _positive(values - signals.detrend(values, rate_hz)) - 1
     red, middle, blue = np.moveaxis(relative, -1, 0)
     both = np.stack([3 * red - 2 * middle, 1.5 * red + middle - 1.5 * blue], axis=-1)
-    both = signals.band_pass(both, rate_hz)
     length = _window(len(values), rate_hz)
-    _, variance, _ = _moments(both, length)
+    _, variance, _ = _moments(signals.band_pass(both, rate_hz), length)
     factor = np.sqrt(np.maximum(variance[..., 0, 0], 0) / _positive(variance[..., 1, 1]))
     # without the zeros at Hann's ends, which nothing could be divided by
     [factor] = _overlap([factor], ~np.isnan(factor), hann(length + 2)[1:-1])

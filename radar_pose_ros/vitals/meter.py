@@ -10,16 +10,19 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from radar_pose_ros.vision.face import Face, RegionTracker
-from radar_pose_ros.vision.skin import FaceSample
+from radar_pose_ros.vision.skin import FaceSample, surroundings
 from radar_pose_ros.vitals import classical, evidence, rates, signals
-from radar_pose_ros.vitals.evidence import Evidence, whole
+from radar_pose_ros.vitals.evidence import Evidence, Kind, whole
 from radar_pose_ros.vitals.rates import NO_RATE, Rate
-from radar_pose_ros.vitals.signals import Uniform
+from radar_pose_ros.vitals.signals import HIGH_HZ, LOW_HZ, Uniform
 
 NOBODY = -1  # the face of a reading when there is none
 # Methods that look at no thumbnails have some, too: they show whether a picture stands still.
 SMALLEST_THUMBNAIL_PX = 32
 FULL = 0.95  # share of a window from which on it is read
+# A rate is a slower heart's double if that has so many times its power, before the band's filter.
+_FUNDAMENTAL = 1.25
+_HALF_BPM = 5.0  # so near half of a rate that heart beats
 
 
 class State(IntEnum):
@@ -148,6 +151,49 @@ class ClassicalMethod:
         if self.name == "combined":
             return classical.combined(waves, window.rate_hz)
         return waves[:, 0]
+
+
+def kind_of(method: PulseMethod) -> Kind:
+    """Return what a method looks at, for `evidence.quality`."""
+    return "images" if method.thumbnail_px else "colours"
+
+
+def rate_of_wave(wave: np.ndarray, rate_hz: float) -> Rate:
+    """Return the heart rate of a wave that `signals.band_pass` let through.
+
+    Below 50 beats per minute the filter takes so much of the pulse that its second harmonic may be
+    the higher peak. So half the rate of `rates.spectrum_rate` is taken where there is a peak that
+    was the stronger one before the filter.
+
+    Parameters
+    ----------
+    wave : ndarray, shape (T,)
+        NaN is unknown.
+    rate_hz : float
+
+    Returns
+    -------
+    Rate
+        NaN as of `rates.spectrum_rate`.
+    """
+    found = rates.spectrum_rate(wave, rate_hz)
+    if not found.bpm / 2 > 60 * LOW_HZ - _HALF_BPM:
+        return found
+    half = rates.spectrum_rate(wave, rate_hz, high_hz=0.75 * found.bpm / 60)
+    if not abs(half.bpm - found.bpm / 2) < _HALF_BPM:
+        return found
+    spectrum = rates.spectrum(wave, rate_hz, taper="hann")
+    before = [
+        spectrum.power(bpm / 60, rates.HALF_WIDTH_HZ) / _passed(bpm / 60)
+        for bpm in (half.bpm, found.bpm)
+    ]
+    return half if before[0] > _FUNDAMENTAL * before[1] else found
+
+
+def _passed(frequency_hz: float) -> float:
+    """Return the share of the power that `signals.band_pass` lets through, of order 1."""
+    off = (frequency_hz**2 - LOW_HZ * HIGH_HZ) / ((HIGH_HZ - LOW_HZ) * frequency_hz)
+    return (1 + off**2) ** -2
 
 
 class Reading(NamedTuple):
@@ -286,14 +332,18 @@ class PulseMeter:
         if self.method.thumbnail_px:
             thumbnails = signals.resample(times_s, np.stack(buffer.thumbnails), s.rate_hz).values
         wave = self.method.wave_of(FaceWindow(s.rate_hz, colours.values, thumbnails))
-        rate = rates.spectrum_rate(wave, s.rate_hz)
+        rate = rate_of_wave(wave, s.rate_hz)
         empty = empty._replace(notes=buffer.notes())
         if np.isnan(rate.bpm):
             missing_s = float(np.diff(times_s).max())
             reason = f"frames are missing for up to {missing_s:.2f} s: no wave can be made"
             return empty._replace(state=State.TOO_FEW_FRAMES, reason=reason)
-        found = evidence.weigh(wave, colours.values, s.rate_hz, rate.bpm)
-        quality = evidence.quality(found)
+        around = surroundings(
+            np.stack(buffer.thumbnails), np.nanmean(whole(colours.values), axis=0)
+        )
+        around = signals.resample(times_s, around, s.rate_hz).values
+        found = evidence.weigh(wave, colours.values, s.rate_hz, rate.bpm, around)
+        quality = evidence.quality(found, kind_of(self.method))
         reading = empty._replace(
             signal_quality=quality, wave=colours._replace(values=_scaled(wave)), evidence=found
         )
@@ -302,6 +352,9 @@ class PulseMeter:
             return reading._replace(rate=rate, respiration_rate_bpm=breath)
         if np.isnan(quality):
             reason = "skin is not seen for long enough to tell whether there is a pulse"
+            return reading._replace(state=State.LOW_SIGNAL, reason=reason)
+        if found.light > evidence.MOST_LIGHT:
+            reason = "the light swings, or the exposure: what is around the face swings with it"
             return reading._replace(state=State.LOW_SIGNAL, reason=reason)
         moved_hz = float(np.nansum(buffer.motion) / empty.window_s)
         poor = f"no pulse stands out: quality {quality:.2f}, want {s.least_quality:g}"

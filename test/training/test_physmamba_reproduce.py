@@ -155,15 +155,7 @@ def test_measures_of_people_whose_rates_are_plain_or_hidden() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason="docs/reliability.md, R10"))
-        if name == "pumping"
-        else name
-        for name in CASES
-    ],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_every_case_gets_the_right_answer(name: str, monkeypatch) -> None:
     """A reason that fits, in 99 of 100 readings; and no rate that is wrong."""
     monkeypatch.setattr(physmamba_reproduce, "CASES", {name: CASES[name]})

@@ -21,16 +21,23 @@ POS = ClassicalMethod("pos")
 
 def drawn_evidence(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.stack(
-        [rng.uniform(-8, 8, count), rng.uniform(-1, 1, count), rng.uniform(-1, 0.95, count)],
+        [
+            rng.uniform(-8, 8, count),
+            rng.uniform(-1, 1, count),
+            rng.uniform(-1, 0.95, count),
+            rng.uniform(-1, 0.5, count),
+        ],
         axis=1,
     )
 
 
-def test_the_fit_finds_the_weights_that_made_the_outcomes(rng) -> None:
+@pytest.mark.parametrize("kind", evidence.WEIGHTS)
+def test_the_fit_finds_the_weights_that_made_the_outcomes(rng, kind: evidence.Kind) -> None:
+    weights = evidence.WEIGHTS[kind]
     found = drawn_evidence(rng, 40000)
-    right = rng.uniform(size=len(found)) < evidence.stated(found, evidence.WEIGHTS)
+    right = rng.uniform(size=len(found)) < evidence.stated(found, weights)
     fitted = pulse_quality.fit(found, right, ridge=0.0)
-    np.testing.assert_allclose(fitted, evidence.WEIGHTS, atol=0.15)
+    np.testing.assert_allclose(fitted, weights, atol=0.15)
     pulled = pulse_quality.fit(found, right, ridge=1.0)
     assert (np.abs(pulled[1:]) < np.abs(fitted[1:])).all()
 
@@ -43,8 +50,9 @@ def test_a_fit_needs_right_and_wrong_rates(rng, all_of_them: bool) -> None:
 
 def test_the_stated_quality_is_the_shipped_one(rng) -> None:
     found = drawn_evidence(rng, 20)
-    shipped = [evidence.quality(Evidence(*one)) for one in found]
-    np.testing.assert_allclose(evidence.stated(found, evidence.WEIGHTS), shipped)
+    for kind, weights in evidence.WEIGHTS.items():
+        shipped = [evidence.quality(Evidence(*one), kind) for one in found]
+        np.testing.assert_allclose(evidence.stated(found, weights), shipped)
 
 
 def test_a_track_is_read_as_it_was_filmed() -> None:
@@ -80,15 +88,17 @@ def test_who_is_judged_right() -> None:
 
 
 def test_shares_that_a_threshold_tells_and_keeps() -> None:
-    good, bad = (12.0, 0.99, 0.99), (-8.0, -0.5, -0.5)
+    good, bad = (12.0, 0.99, 0.99, 0.0), (-8.0, -0.5, -0.5, 0.0)
     judged = Judged(
         np.array([good, good, good, bad, bad, good]),
         np.array([True, True, False, True, False, False]),
         np.array(["pos", "pos", "pos", "pos", "green", "green"]),
+        np.array(["colours"] * 6),
         np.array([False, False, False, False, True, True]),
     )
     rows = pulse_quality.thresholds(judged, evidence.WEIGHTS, 0.9)
     values = {row["id"]: row["value"] for row in rows}
+    assert values["quality.pos.people_told"] == 0.75
     assert values["quality.pos.wrong_told"] == 1.0
     assert values["quality.pos.right_kept"] == pytest.approx(2 / 3)
     assert values["quality.pos.told_right"] == pytest.approx(2 / 3)
@@ -99,6 +109,21 @@ def test_shares_that_a_threshold_tells_and_keeps() -> None:
     assert table[0].endswith("| 0.9 to 1 |")
     assert table[2].startswith("| pos | 100% of 1 |") and table[2].endswith("| 67% of 3 |")
     assert table[-1].startswith("| all | 50% of 2 |") and table[-1].endswith("| 50% of 4 |")
+
+
+def test_each_kind_of_method_has_weights_of_its_own(rng) -> None:
+    found = np.concatenate([drawn_evidence(rng, 2000), drawn_evidence(rng, 2000)])
+    kind = np.array(["colours"] * 2000 + ["images"] * 2000)
+    likely = np.where(kind == "colours", found[:, 1], found[:, 2])
+    right = rng.uniform(-1, 1, len(found)) < likely
+    judged = Judged(found, right, kind, kind, np.zeros(len(found), bool))
+    weights = pulse_quality.fitted(judged)
+    assert weights["colours"][2] > 5 * abs(weights["colours"][3])
+    assert weights["images"][3] > 5 * abs(weights["images"][2])
+    told = judged.told(weights, 0.7)
+    both = [evidence.stated(found, weights[each]) >= 0.7 for each in ("colours", "images")]
+    np.testing.assert_array_equal(told, np.where(kind == "colours", *both))
+    assert list(pulse_quality.fitted(judged.only(kind == "colours"))) == ["colours"]
 
 
 def test_faces_are_drawn_once_and_go_through_a_codec(tmp_path: Path, monkeypatch) -> None:

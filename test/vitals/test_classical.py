@@ -148,13 +148,15 @@ def test_pos_is_the_papers_loop(rng: np.random.Generator) -> None:
 def test_chrom_is_the_papers_loop(rng: np.random.Generator) -> None:
     colours = face(rng, volume(300, 72.0), specular=0.02, noise=0.3)
     relative = colours / (colours - signals.detrend(colours, RATE_HZ))
-    x, y = signals.band_pass(relative @ np.array([[3, -2, 0], [1.5, 1, -1.5]]).T, RATE_HZ).T
+    both = (relative - 1) @ np.array([[3, -2, 0], [1.5, 1, -1.5]]).T
+    (x, y), (x_passed, y_passed) = both.T, signals.band_pass(both, RATE_HZ).T
     length = 48
     hann = np.hanning(length + 2)[1:-1]
     total, weight = np.zeros(300), np.zeros(300)
     for start in range(300 - length + 1):
         part = slice(start, start + length)
-        total[part] += hann * (x[part] - x[part].std() / y[part].std() * y[part])
+        ratio = x_passed[part].std() / y_passed[part].std()
+        total[part] += hann * (x[part] - ratio * y[part])
         weight[part] += hann
     assert_close(classical.chrom(colours, RATE_HZ), total / weight)
 

@@ -9,7 +9,7 @@ import pytest
 
 from radar_pose_ros.vision.face import Face
 from radar_pose_ros.vision.skin import REGIONS, FaceSample
-from radar_pose_ros.vitals import evidence, rates
+from radar_pose_ros.vitals import evidence, rates, signals
 from radar_pose_ros.vitals.meter import (
     NOBODY,
     ClassicalMethod,
@@ -18,6 +18,7 @@ from radar_pose_ros.vitals.meter import (
     PulseMeter,
     Reading,
     State,
+    rate_of_wave,
 )
 
 SKIN = np.array([180.0, 130.0, 110.0])
@@ -181,6 +182,49 @@ def test_regions_that_are_known_in_turns_are_one_face() -> None:
     assert reading.rate.bpm == pytest.approx(72, abs=0.5)
 
 
+def walled(lit: float) -> Callable[[int, float], FaceSample]:
+    """Return a script of faces before a wall that has so much of what the skin's colours do."""
+    face = living()
+
+    def sample(k: int, time_s: float) -> FaceSample:
+        found = face(k, time_s)
+        assert found.thumbnail is not None
+        swing = 1 + lit * (found.thumbnail.mean(axis=(0, 1)) / SKIN - 1)
+        thumbnail = found.thumbnail.copy()
+        thumbnail[:, [*range(6), *range(26, 32)]] = 90 * swing
+        return found._replace(thumbnail=thumbnail)
+
+    return sample
+
+
+def test_what_the_wall_does_too_is_light() -> None:
+    assert only(watch(Script(walled(0.0)))).state is State.OK
+    assert only(watch(Script(walled(0.1)))).state is State.OK  # it reflects what faces send
+    lamp = only(watch(Script(walled(1.0))))
+    assert lamp.state is State.LOW_SIGNAL
+    assert "what is around the face swings with it" in lamp.reason
+    assert lamp.evidence is not None and lamp.evidence.light == pytest.approx(1.0, abs=0.1)
+    assert lamp.signal_quality == 0.0
+
+
+@pytest.mark.parametrize("bpm", [41.0, 44.0, 48.0])
+def test_a_slow_heart_is_not_told_at_twice_its_rate(bpm: float) -> None:
+    """The band's filter takes half of the pulse, and nothing of its second harmonic."""
+    turns = 2 * np.pi * bpm / 60 * np.arange(300) / 30
+    wave = signals.band_pass(np.sin(turns) + 0.75 * np.sin(2 * turns + 1.0), 30.0)
+    assert rates.spectrum_rate(wave, 30.0).bpm == pytest.approx(2 * bpm, abs=1)
+    found = rate_of_wave(wave, 30.0)
+    assert found.bpm == pytest.approx(bpm, abs=1)
+    assert found.standard_error_bpm < 3
+
+
+@pytest.mark.parametrize("bpm", [84.0, 96.0, 150.0])
+def test_a_heart_that_is_fast_remains_so(bpm: float) -> None:
+    turns = 2 * np.pi * bpm / 60 * np.arange(300) / 30
+    wave = signals.band_pass(np.sin(turns) + 0.6 * np.sin(turns / 2 + 1.0), 30.0)
+    assert rate_of_wave(wave, 30.0).bpm == pytest.approx(bpm, abs=1)
+
+
 class Inventor:
     """A method that finds a pulse in everything, as a network does that has seen nothing else."""
 
@@ -296,7 +340,7 @@ def test_noise_is_no_evidence_of_a_pulse() -> None:
             noise = 0.1 * rng.normal(size=(300, 3, 3)) + together * rng.normal(size=(300, 1, 3))
             window = FaceWindow(30.0, SKIN + noise, np.zeros((300, 0, 0, 3)))
             wave = ClassicalMethod("pos").wave_of(window)
-            bpm = rates.spectrum_rate(wave, 30.0).bpm
+            bpm = rate_of_wave(wave, 30.0).bpm
             qualities.append(evidence.quality(evidence.weigh(wave, window.colours, 30.0, bpm)))
         assert np.mean(np.array(qualities) > 0.9) <= 0.01
 
@@ -318,3 +362,32 @@ def test_evidence_knows_the_blood_from_the_light() -> None:
     assert evidence.weigh(wave, np.full((300, 3, 3), np.nan), 30, 72) == pytest.approx(
         evidence.NOTHING, nan_ok=True
     )
+
+
+def test_light_is_what_everything_around_the_face_has() -> None:
+    times_s = np.arange(300) / 30
+    wave = np.sin(2 * np.pi * 1.2 * times_s)
+    swing = 0.01 * wave[:, None] * evidence.BLOOD
+    skin = SKIN * (1 - np.stack(3 * [swing], axis=1))
+
+    def light(*shares: float) -> float:
+        walls = [90 * (1 - share * swing) for share in shares]
+        return evidence.weigh(wave, skin, 30.0, 72.0, np.stack(walls, axis=1)).light
+
+    assert light(1.0, 1.0, 1.0) == pytest.approx(1.0, abs=0.01)
+    assert light(0.8, 0.3, 1.2) == pytest.approx(0.3, abs=0.01)
+    assert light(1.0, 0.0) == pytest.approx(0.0, abs=0.01)
+    assert light(-1.0) == pytest.approx(-1.0, abs=0.01)
+    assert light(1.0, float("nan")) == pytest.approx(1.0, abs=0.01)
+    assert np.isnan(light(float("nan")))
+    assert np.isnan(evidence.weigh(wave, skin, 30.0, 72.0).light)
+
+
+@pytest.mark.parametrize("kind", evidence.WEIGHTS)
+def test_light_that_is_unknown_has_no_say(kind: evidence.Kind) -> None:
+    good = evidence.Evidence(6.0, 0.98, 0.95, float("nan"))
+    assert evidence.quality(good, kind) > 0.9
+    assert evidence.quality(good._replace(light=0.1), kind) == evidence.quality(good, kind)
+    assert evidence.quality(good._replace(light=0.5), kind) == 0.0
+    assert evidence.quality(good._replace(snr_db=-4.0), kind) == 0.0
+    assert np.isnan(evidence.quality(evidence.NOTHING, kind))
