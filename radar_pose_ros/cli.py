@@ -24,6 +24,12 @@ INTERRUPTED = 130
 _EXPECTED = (OSError, ValueError, RuntimeError, ModuleNotFoundError, FloatingPointError)
 
 TRAINABLE = ("millimamba", "mixsynthformer", "diffhpe", "mixste", "densewarper", "physmamba")
+# What can be evaluated, and the module that does it.
+EVALUATIONS = {
+    **{model: f"training.{model}" for model in TRAINABLE},
+    "physmamba": "training.physmamba_evaluation",
+    "gtrack": "tracking_evaluation",
+}
 SPLITS = ("train", "validation", "test")
 PUBLIC_LAYOUTS = ("hupr", "transhupr")  # config/<name>.yaml
 DEFAULT_CONFIG = "iwr1843.cfg"
@@ -118,9 +124,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", choices=TRAINABLE)
+    parser.add_argument("what", choices=tuple(EVALUATIONS))
     parser.add_argument(
-        "options", nargs=argparse.REMAINDER, help="see: radar-pose evaluate MODEL -h"
+        "options", nargs=argparse.REMAINDER, help="see: radar-pose evaluate WHAT -h"
     )
 
 
@@ -431,21 +437,22 @@ def _simulate_public_layout(arguments: argparse.Namespace, root: Path) -> int:
     return 0
 
 
-def _dispatch(command: str, model: str, options: Sequence[str], file: str | None = None) -> int:
-    """Let ``training/<model>.py``, or another file there, read its own options, then run it."""
-    module: Any = importlib.import_module(f"radar_pose_ros.training.{file or model}")
-    parser = argparse.ArgumentParser(prog=f"radar-pose {command} {model}")
+def _dispatch(command: str, what: str, options: Sequence[str], name: str) -> int:
+    """Let a module, by its name in this package, read its own options, then run it."""
+    module: Any = importlib.import_module(f"radar_pose_ros.{name}")
+    parser = argparse.ArgumentParser(prog=f"radar-pose {command} {what}")
     getattr(module, f"add_{command}_arguments")(parser)
     return int(getattr(module, command)(parser.parse_args(options)) or 0)
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    return _dispatch("train", arguments.model, arguments.options)
+    name = f"training.{arguments.model}"
+    return _dispatch("train", arguments.model, arguments.options, name)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    file = "physmamba_evaluation" if arguments.model == "physmamba" else None
-    return _dispatch("evaluate", arguments.model, arguments.options, file)
+    name = EVALUATIONS[arguments.what]
+    return _dispatch("evaluate", arguments.what, arguments.options, name)
 
 
 REPRODUCIBLE = {
@@ -462,8 +469,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         for name, meaning in REPRODUCIBLE.items():
             print(f"{name:<16} {meaning}")
         return 0
-    file = f"{arguments.what}_reproduce"
-    return _dispatch("reproduce", arguments.what, arguments.options, file)
+    name = f"training.{arguments.what}_reproduce"
+    return _dispatch("reproduce", arguments.what, arguments.options, name)
 
 
 def _bench(arguments: argparse.Namespace) -> int:
@@ -595,7 +602,7 @@ COMMANDS: dict[str, Command] = {
     "multiview": ("poses in space from videos of several cameras", _add_multiview, _multiview),
     "video": ("heart rates from a video of faces, or why there are none", _add_video, _video),
     "train": ("train a model", _add_train, _train),
-    "evaluate": ("measure a trained model's accuracy", _add_evaluate, _evaluate),
+    "evaluate": ("measure the accuracy of models and trackers", _add_evaluate, _evaluate),
     "reproduce": ("measure again the numbers this project states", _add_reproduce, _reproduce),
     "bench": ("time parts of the package against named peers", _add_bench, _bench),
 }

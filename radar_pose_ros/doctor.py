@@ -25,8 +25,6 @@ PYTHON_VERSIONS = ((3, 10), (3, 13))
 NEEDED_SOCKET_BUFFER_BYTES = 8 * 2**20
 """Half a second of one radar: longer than any pause of the process that reads its packets."""
 RADAR_HOST_ADDRESS = "192.168.33.30"
-TI_USB_VENDOR = 0x0451
-XDS110_USB_PRODUCT = 0xBEF3
 LARGEST_MESSAGE_BYTES = 1_572_864  # one frame of 128 loops x 3 x 4 antennas x 256 samples
 SHARED_MEMORY_BYTES = 256 * 2**20
 FREE_DISK_BYTES = 2 * 2**30
@@ -243,10 +241,12 @@ def check_serial() -> Check:
     name = "serial ports"
     try:
         from serial.tools import list_ports
+
+        from radar_pose_ros.radar.uart import USB_BRIDGES
     except ImportError:
         return Check(name, "problem", "pyserial is missing", "`make setup`")
     ports = list(list_ports.comports())
-    radars = [p for p in ports if (p.vid, p.pid) == (TI_USB_VENDOR, XDS110_USB_PRODUCT)]
+    radars = [p for p in ports if (p.vid, p.pid) in USB_BRIDGES]
     if not ports:
         return Check(name, "note", "none; a real radar brings two, the emulated one needs none")
     closed = [p.device for p in radars or ports if not os.access(p.device, os.R_OK | os.W_OK)]
@@ -254,13 +254,13 @@ def check_serial() -> Check:
     found = f"{', '.join(sorted(p.device for p in ports))}; {known}"
     if not closed:
         return Check(name, "ok", found)
+    vendor, product = (radars[0].vid, radars[0].pid) if radars else next(iter(USB_BRIDGES))
     return Check(
         name,
         "warning" if radars else "note",
         f"{found}; no permission for {', '.join(closed)}",
         f'{_group_cure(closed[0])}, or a udev rule: SUBSYSTEM=="tty", '
-        f'ATTRS{{idVendor}}=="{TI_USB_VENDOR:04x}", '
-        f'ATTRS{{idProduct}}=="{XDS110_USB_PRODUCT:04x}", MODE="0666"',
+        f'ATTRS{{idVendor}}=="{vendor:04x}", ATTRS{{idProduct}}=="{product:04x}", MODE="0666"',
     )
 
 

@@ -101,21 +101,24 @@ def test_shared_memory(total_mib, free_mib, status, monkeypatch):
     assert (status == "ok") == (check.cure == "")
 
 
-def port(device, radar):
-    ids = (doctor.TI_USB_VENDOR, doctor.XDS110_USB_PRODUCT) if radar else (None, None)
+XDS110, CP2105 = (0x0451, 0xBEF3), (0x10C4, 0xEA70)
+
+
+def port(device, ids=(None, None)):
     return SimpleNamespace(device=device, vid=ids[0], pid=ids[1])
 
 
 @pytest.mark.parametrize(
-    ("ports", "allowed", "status", "words"),
+    ("ports", "allowed", "status", "words", "rule"),
     [
-        ([], True, "note", "none"),
-        ([port("/dev/ttyACM0", True)], True, "ok", "1 of a TI radar"),
-        ([port("/dev/ttyACM0", True)], False, "warning", "no permission for /dev/ttyACM0"),
-        ([port("/dev/ttyS0", False)], False, "note", "none of a TI radar"),
+        ([], True, "note", "none", ""),
+        ([port("/dev/ttyACM0", XDS110)], True, "ok", "1 of a TI radar", ""),
+        ([port("/dev/ttyACM0", XDS110)], False, "warning", "no permission for /dev/tty", "0451"),
+        ([port("/dev/ttyUSB0", CP2105)], False, "warning", "no permission for /dev/tty", "10c4"),
+        ([port("/dev/ttyS0")], False, "note", "none of a TI radar", "0451"),
     ],
 )
-def test_serial_ports(ports, allowed, status, words, monkeypatch):
+def test_serial_ports(ports, allowed, status, words, rule, monkeypatch):
     from serial.tools import list_ports
 
     monkeypatch.setattr(list_ports, "comports", lambda: ports)
@@ -125,7 +128,7 @@ def test_serial_ports(ports, allowed, status, words, monkeypatch):
     assert words in check.finding
     if status == "warning":
         assert "usermod -aG dialout" in check.cure
-        assert 'ATTRS{idVendor}=="0451"' in check.cure
+    assert (f'ATTRS{{idVendor}}=="{rule}"' in check.cure) == bool(rule)
 
 
 def test_a_failing_check_is_a_finding(monkeypatch):

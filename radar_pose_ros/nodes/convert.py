@@ -25,6 +25,7 @@ from std_msgs.msg import Header
 from radar_pose_ros import msg
 from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.radar.config import ConfigError, RadarConfig
+from radar_pose_ros.radar.points import PointCloud
 from radar_pose_ros.radar.waveform import Waveform
 from radar_pose_ros.skeleton.definitions import Skeleton
 from radar_pose_ros.skeleton.placement import Intrinsics
@@ -279,6 +280,13 @@ def points_to_message(fields: dict[str, np.ndarray], head: Header) -> PointCloud
         data=array.array("B", table.tobytes()),
         is_dense=bool(np.isfinite(table).all()),
     )
+
+
+def cloud_to_message(cloud: PointCloud, head: Header) -> PointCloud2:
+    """Return the message for a radar's points: x, y, z in m, doppler in m/s, snr in dB."""
+    fields = {"x": cloud.x, "y": cloud.y, "z": cloud.z}
+    fields |= {"doppler": cloud.velocity, "snr": cloud.snr}
+    return points_to_message(fields, head)
 
 
 # -- images ----------------------------------------------------------------------------------

@@ -125,10 +125,8 @@ class RadarPreprocessor(ManagedNode):
 
     def _publish_points(self, frame: convert.AdcFrame) -> None:
         cloud = self._detector(frame.data, frame.chirp_valid)
-        fields = {"x": cloud.x, "y": cloud.y, "z": cloud.z}
-        fields |= {"doppler": cloud.velocity, "snr": cloud.snr}
         head = convert.header(frame.stamp_ns, frame.frame_id)
-        self._points.publish(convert.points_to_message(fields, head))
+        self._points.publish(convert.cloud_to_message(cloud, head))
 
 
 def main() -> int:

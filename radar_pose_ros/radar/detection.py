@@ -18,6 +18,7 @@ from scipy.special import fdtri
 from radar_pose_ros.radar.config import ConfigError, RadarConfig
 from radar_pose_ros.radar.dca1000 import decode_samples
 from radar_pose_ros.radar.heatmap import checked_frame, checked_mask, hann_window
+from radar_pose_ros.radar.points import PointCloud
 from radar_pose_ros.radar.virtual_array import VirtualArray
 from radar_pose_ros.radar.waveform import sine_axis
 
@@ -73,30 +74,6 @@ class DetectionConfig:
             )
         if self.max_points < 1:
             raise ConfigError(f"max_points must be at least 1, got {self.max_points!r}")
-
-
-@dataclass(frozen=True)
-class PointCloud:
-    """Detected echoes, strongest signal-to-noise ratio first; all arrays float32, shape (points,).
-
-    Parameters
-    ----------
-    x, y, z : ndarray
-        Position in the radar's link frame, m: x along the boresight, y left, z up.
-    velocity : ndarray
-        Radial velocity, m/s, positive moving away.
-    snr : ndarray
-        Power over the mean power of the noise around it, dB.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    z: np.ndarray
-    velocity: np.ndarray
-    snr: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.x)
 
 
 def cell_averaging_cfar(
@@ -215,7 +192,7 @@ class Detector:
         self._velocity_bin_mps = w.wavelength_m / (2 * w.active_time_s)
 
     def __call__(self, adc: np.ndarray, chirp_valid: np.ndarray | None = None) -> PointCloud:
-        """Return the point cloud of a frame.
+        """Return the point cloud of a frame, strongest signal-to-noise ratio first.
 
         Parameters
         ----------

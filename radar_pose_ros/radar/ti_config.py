@@ -69,6 +69,9 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 
+# What a radar is to send: raw samples to a capture card, or the points that it detects itself.
+Output = Literal["samples", "points"]
+
 # Carrier limits (data sheets of IWR1843 and IWR6843), Hz.
 _BANDS_HZ = {"IWR1843": (76e9, 81e9), "IWR6843ISK": (60e9, 64e9)}
 _BAND_TOLERANCE_HZ = 5e6
@@ -117,7 +120,7 @@ class _Frame:
     period_ms: float
 
 
-def load_cfg(path: str | Path, device: str = "IWR1843") -> RadarConfig:
+def load_cfg(path: str | Path, device: str = "IWR1843", output: Output = "samples") -> RadarConfig:
     """Read an mmWave SDK command file; see `parse_cfg`.
 
     Raises
@@ -125,10 +128,16 @@ def load_cfg(path: str | Path, device: str = "IWR1843") -> RadarConfig:
     ConfigError
         If the file cannot be read or cannot be used.
     """
-    return parse_cfg(_read(Path(path), MAX_CFG_BYTES), source=str(path), device=device)
+    text = _read(Path(path), MAX_CFG_BYTES)
+    return parse_cfg(text, source=str(path), device=device, output=output)
 
 
-def parse_cfg(text: str | bytes, source: str = "<text>", device: str = "IWR1843") -> RadarConfig:
+def parse_cfg(
+    text: str | bytes,
+    source: str = "<text>",
+    device: str = "IWR1843",
+    output: Output = "samples",
+) -> RadarConfig:
     """Read the text of an mmWave SDK command file.
 
     Comments start with ``%``; line ends may be of any kind; a byte-order mark is skipped.
@@ -143,6 +152,9 @@ def parse_cfg(text: str | bytes, source: str = "<text>", device: str = "IWR1843"
         What to call it in messages.
     device : str
         One of `radar_pose_ros.radar.config.DEVICES`: a command file does not name it.
+    output : {"samples", "points"}
+        What is wanted of the radar. For samples ``lvdsStreamCfg`` must send them; for points
+        ``guiMonitor`` must, and ``lvdsStreamCfg`` is not looked at.
 
     Returns
     -------
@@ -154,7 +166,7 @@ def parse_cfg(text: str | bytes, source: str = "<text>", device: str = "IWR1843"
     ConfigError
         Names source, line, command and what is expected.
     """
-    reader = _CfgReader(source)
+    reader = _CfgReader(source, output)
     lines = _text_lines(text, source)
     for number, line in enumerate(lines, start=1):
         command = line.partition("%")[0].replace("\t", " ").strip(" ")
@@ -261,6 +273,7 @@ class _CfgReader:
     """Collects the commands of one file."""
 
     source: str
+    output: Output
     commands: list[str] = field(default_factory=list)
     unknown: list[UnknownCommand] = field(default_factory=list)
     once: dict[tuple[str, str], _Command] = field(default_factory=dict)
@@ -284,11 +297,15 @@ class _CfgReader:
                 f"{self.source} line {line}: {name} is not supported, "
                 "only one kind of frame (dfeDataOutputMode 1 and frameCfg)"
             )
+        command = _Command(self.source, line, name, tuple(words))
+        if self.output == "points" and name in _OUTPUT_COMMANDS.values():
+            if name == _OUTPUT_COMMANDS["points"] and self._first_time(command):
+                _check_monitor(command)
+            return
         if name not in ARGUMENTS:
             if name not in WITHOUT_EFFECT:
                 self.unknown.append(UnknownCommand(line, text))
             return
-        command = _Command(self.source, line, name, tuple(words))
         if len(words) != ARGUMENTS[name]:
             command.fail(f"wants {ARGUMENTS[name]} numbers, got {len(words)}")
         if name == "chirpCfg":
@@ -350,7 +367,8 @@ class _CfgReader:
 
     def result(self, last_line: int, device: str) -> RadarConfig:
         where = f"{self.source} line {max(last_line, 1)}: the file ends"
-        for name, purpose in _REQUIRED.items():
+        sends = _OUTPUT_COMMANDS[self.output]
+        for name, purpose in (_REQUIRED | {sends: _SENDS[sends]}).items():
             if not any(key[0] == name for key in self.once):
                 raise ConfigError(f"{where} without {name}, {purpose}")
         if not self.chirps:
@@ -388,7 +406,11 @@ _REQUIRED = {
     "adcbufCfg": "which selects the order of the samples",
     "profileCfg": "which describes the chirp",
     "frameCfg": "which describes the frame",
+}
+_OUTPUT_COMMANDS: dict[Output, str] = {"samples": "lvdsStreamCfg", "points": "guiMonitor"}
+_SENDS = {
     "lvdsStreamCfg": "so the radar would not send raw samples to the capture card",
+    "guiMonitor": "so the radar would not send points",
 }
 
 
@@ -437,6 +459,17 @@ def _check_lvds(command: _Command) -> None:
         command.fail("wants 1 (ADC samples) as argument 3, or no raw samples arrive")
     if command.integer(3, "software stream", 0, 9) != 0:
         command.fail("wants 0 (off) as argument 4: user data would mix with the samples")
+
+
+def _check_monitor(command: _Command) -> None:
+    if len(command.words) not in (6, 7):
+        command.fail(f"wants 7 numbers, got {len(command.words)}")
+    points = len(command.words) - 6  # SDK 2.x on xWR14xx has no sub-frame before it
+    if command.integer(points, "points", 0, 2) == 0:
+        command.fail(
+            f"wants 1 (points and their signal-to-noise ratios) or 2 (points) as argument "
+            f"{points + 1}, or no points arrive"
+        )
 
 
 _CHECKS: dict[str, Callable[[_Command], None]] = {
