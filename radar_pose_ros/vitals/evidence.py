@@ -25,8 +25,8 @@ _NEAR_HZ = 0.15  # around the rate, where waves are compared: what a window of 1
 Kind = Literal["colours", "images"]  # what a method looks at: mean colours, or the face itself
 # Of a constant, SNR, coherence and likeness to blood; see `features`.
 WEIGHTS: dict[Kind, np.ndarray] = {
-    "colours": np.array([-4.36, 0.75, 2.03, 0.81]),
-    "images": np.array([-3.33, 1.15, 1.32, 0.84]),
+    "colours": np.array([-3.72, 0.64, 1.97, 0.55]),
+    "images": np.array([-2.62, 1.67, 1.26, 0.37]),
 }
 LEAST_SNR_DB = -3.0  # below, a spectrum's highest peak is too often not the pulse's: quality is 0
 # Above, quality is 0: of 400 right rates of simulated people 2 in 1000 had more, of photographs
