@@ -23,10 +23,20 @@ INTERRUPTED = 130
 # mistakes in this package, and their traceback is what a bug report needs.
 _EXPECTED = (OSError, ValueError, RuntimeError, ModuleNotFoundError, FloatingPointError)
 
-TRAINABLE = ("millimamba", "mixsynthformer", "diffhpe", "mixste", "densewarper", "physmamba")
+TRAINABLE = (
+    "millimamba",
+    "points",
+    "mixsynthformer",
+    "diffhpe",
+    "mixste",
+    "densewarper",
+    "physmamba",
+)
 # What can be evaluated, and the module that does it.
 EVALUATIONS = {
     **{model: f"training.{model}" for model in TRAINABLE},
+    "points": "training.points_evaluation",
+    "mars": "training.points_evaluation",
     "physmamba": "training.physmamba_evaluation",
     "gtrack": "tracking_evaluation",
 }

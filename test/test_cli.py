@@ -241,6 +241,13 @@ def test_every_model_says_its_options(model, capsys):
         assert "--report-only" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("what", "option"), [("mars", "--subject"), ("gtrack", "--crowds")])
+def test_every_evaluation_says_its_options(what, option, capsys):
+    assert cli.main(["evaluate", what, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert f"radar-pose evaluate {what}" in said and option in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -262,6 +269,11 @@ def test_every_model_says_its_options(model, capsys):
             ["evaluate", "mixsynthformer", "--preset", "radar_2d_fast", "--weights", "pose_3d"],
             "holds weights of the preset pose_3d, asked for was --preset radar_2d_fast",
         ),
+        (["train", "points"], "required: --data"),
+        (["train", "points", "--data", "no"], "no has no files mars_subject<number>.npz"),
+        (["evaluate", "points", "--data", "no"], "no has no files mars_subject<number>.npz"),
+        (["evaluate", "mars", "--data", ".", "--protocol", "x"], "invalid choice: 'x'"),
+        (["reproduce", "points"], "invalid choice: 'points'"),
         (["reproduce", "mixsynthformer", "--rows", "x"], "--rows: 'x' is none of nearest, linear"),
         (["reproduce", "diffhpe", "--rows", "x"], "--rows: 'x' is none of mixste, 2d, wrapper"),
         (["reproduce", "diffhpe", "--jobs", "0"], "'0' is no whole number above 0"),

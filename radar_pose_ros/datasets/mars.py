@@ -252,7 +252,7 @@ def _subject(path: Path) -> str:
     subject = path.stem.removeprefix("mars_subject")
     if not subject.isdigit():
         raise ValueError(f"{path}: the name does not say whose file it is: mars_subject<number>")
-    return subject
+    return str(int(subject))
 
 
 def _source_joints(file: dict[str, Any], path: Path) -> np.ndarray:

@@ -86,6 +86,8 @@ POSES_FIELDS: dict[str, type | tuple[type, ...]] = {
 # Which class of which module a model is; its configurations are the module's PRESETS.
 NETWORKS = {
     "millimamba": "MilliMamba",
+    "points": "PointPose",
+    "mars_cnn": "MarsCnn",
     "mixsynthformer": "MixSynthFormer",
     "deciwatch": "DeciWatch",
     "mixste": "MixSTE",

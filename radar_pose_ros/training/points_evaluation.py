@@ -85,7 +85,7 @@ def folds(
     Raises
     ------
     ValueError
-        If one of them has no frame with a known pose.
+        If one of them has no frame with a known pose to test.
     """
     for number in tested:
         if not any(_known(one).any() for one in people[number]):
@@ -97,6 +97,11 @@ def folds(
         }
         names = {f"mars{number}" for number in tested}
         test = [one for one in parts["test"] if one.subject in names and _known(one).any()]
+        for name in sorted(names - {one.subject for one in test}):
+            raise ValueError(
+                f"{name} has no frame with all 25 joints in the last fifth of a movement, which "
+                "the paper's split tests: name --protocol people"
+            )
         return [Fold("blocks", parts["train"], test)]
     return [
         Fold(
@@ -337,7 +342,8 @@ def lines(people: Sequence[Poses], protocol: str) -> Iterator[str]:
         "blocks": "The paper's split: the same people, later in each movement",
     }[protocol]
     frames = sum(len(one.true_m) for one in people)
-    yield f"## {title}: {len(people)} people, {frames} frames; errors in cm\n"
+    number = "1 person" if len(people) == 1 else f"{len(people)} people"
+    yield f"## {title}: {number}, {frames} frames; errors in cm\n"
     subjects = list(found["points"].by_subject)
     yield "| method | MPJPE | P-MPJPE | MAE x | MAE y | MAE z | " + " | ".join(subjects) + " |"
     yield "|---" * (6 + len(subjects)) + "|"
@@ -445,6 +451,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for number in tested:
         points.require_subject(files, number)
     if arguments.weights:
+        if arguments.protocol or arguments.steps:
+            raise ValueError(
+                "--protocol and --steps are of trainings, and --weights trains nothing"
+            )
         return _evaluate_weights(arguments, {number: files[number] for number in tested})
     if len(files) == 1:
         raise ValueError(

@@ -110,8 +110,6 @@ def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = recipe().network
     for presets in (POINT_PRESETS, points.PRESETS):
         monkeypatch.setitem(presets, "points", tiny)
-    monkeypatch.setitem(weights.NETWORKS, "points", "PointPose")
-    monkeypatch.setitem(weights.NETWORKS, "mars_cnn", "MarsCnn")
 
 
 @pytest.fixture
@@ -477,6 +475,14 @@ def test_nobody_to_test_is_said() -> None:
     ]
     with pytest.raises(ValueError, match="subject 1 has no frame with all 25 joints"):
         points_evaluation.folds({**people(), 1: blind}, "people", [1])
+    late = [one.joints_m.copy() for one in people()[1]]
+    for joints_m in late:
+        joints_m[20:] = np.nan
+    early = [dataclasses.replace(s, joints_m=j) for s, j in zip(people()[1], late, strict=True)]
+    folded = points_evaluation.folds({**people(), 1: early}, "people", [1])
+    assert len(folded[0].test) == 2
+    with pytest.raises(ValueError, match="mars1 has no frame with all 25 joints in the last fif"):
+        points_evaluation.folds({**people(), 1: early}, "blocks", [1, 2])
 
 
 def poses_of(subject: str, off_m: float) -> Poses:
@@ -526,6 +532,7 @@ def test_tables_say_what_fails() -> None:
     assert "Less than 15% better than the mean pose: 10 right limb extension (0%)." in text
     assert "| 1 left upper limb extension | 10.0 | 20.0 | 30.0 |" in text
     assert "missed by" in text
+    assert text.startswith("## People who were never seen: 1 person, 8 frames; errors in cm")
 
 
 def evaluate_arguments(*options: object) -> argparse.Namespace:
@@ -591,7 +598,10 @@ def test_weights_are_measured_on_people_whom_they_have_not_seen(
     assert row["value"] == pytest.approx(expected, abs=2e-3)  # half precision
     assert rows["mars.loso_mpjpe_m"]["target"] is None
     assert "mars.cnn_loso_mpjpe_m" not in rows
-    (folder / "mars_subject5.npz").rename(folder / "mars_subject1.npz")
+    for option in (("--steps", 3), ("--protocol", "blocks")):
+        with pytest.raises(ValueError, match="are of trainings, and --weights trains nothing"):
+            points_evaluation.evaluate(evaluate_arguments("--data", folder, *given, *option))
+    (folder / "mars_subject5.npz").rename(folder / "mars_subject01.npz")
     with pytest.raises(ValueError, match="was trained on mars1, among them subject 1"):
         points_evaluation.evaluate(evaluate_arguments("--data", folder, *given))
 
