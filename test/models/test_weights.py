@@ -7,13 +7,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from radar_pose_ros.datasets import mars
 from radar_pose_ros.models import densewarper, mixsynthformer, weights
 from radar_pose_ros.models.confidence import Calibration
 from radar_pose_ros.models.millimamba import PRESETS, MilliMamba
+from radar_pose_ros.training import points
 
 NAME = "millimamba_edge.safetensors"
 
@@ -191,6 +194,21 @@ def test_the_manifest_in_the_repository(root: Path) -> None:
         assert sum(value.numel() for value in network.parameters()) == entry["parameters"]
     assert sizes["diffhpe_wrapper.safetensors"] == 3_749_043  # as published
     assert sizes["mixste_paper.safetensors"] == 539_139
+
+
+def test_the_shipped_network_of_points(root: Path, shared_data: Path) -> None:
+    """What its entry says of where it comes from is so, and it knows the people it learnt from."""
+    network, entry = weights.network(root / "weights" / "points_points.safetensors", "points")
+    said, metrics = entry["training_data"], entry["metrics"]
+    assert said["licence"] == "MIT, (c) 2021 SizheAn"
+    assert metrics["split"] == "leave one subject out"
+    subjects = [f"{name}_mpjpe_m" for name in said["subjects"]]
+    assert metrics["mpjpe_m"] == pytest.approx(np.mean([metrics[s] for s in subjects]), abs=1e-4)
+    files = mars.files(shared_data / "radar_points_mars")
+    people = [one for path in files.values() for one in mars.load_points(path)]
+    assert said["sha256"] == points.digest(people)
+    assert said["joints_left_of_points_m"] == pytest.approx(points.aside_m(people), abs=1e-3)
+    assert points.mean_error_m(network, people, every=50) < 0.1 < metrics["mpjpe_m"]
 
 
 def test_axes_are_stated_of_joints_in_space_only(root: Path) -> None:
