@@ -44,6 +44,7 @@ _FILM_HZ = (1.0, 60.0)
 _USUAL_HZ = 30.0
 _LONGEST_GAP_S = 2.0  # in which the film stands still; longer ones are cut to it
 _LEGEND_FACES = 8
+_COUNTED_FACES = 3  # whose readings are counted one by one
 _GAP_S = 1.5  # between two readings of a face: it was away
 
 
@@ -306,23 +307,44 @@ def _draw_rates(axis: Any, timed: Sequence[tuple[float, Reading]]) -> None:
 
 
 def _draw_states(axis: Any, timed: Sequence[tuple[float, Reading]]) -> None:
-    """Mark what each reading was worth, a line per state that there is."""
+    """Mark what each reading was worth: a row per state that there is, in it a line per face."""
     states = sorted({reading.state for _, reading in timed}, reverse=True)
+    faces = sorted({reading.face_id for _, reading in timed} - {NOBODY})
     places: dict[tuple[int, State], list[float]] = {
         (reading.face_id, reading.state): [] for _, reading in timed
     }
     for time_s, reading in timed:
         places[reading.face_id, reading.state].append(time_s)
+    high = 0.8 / max(1, len(faces))
     for (face, state), times_s in places.items():
-        row = states.index(state)
-        axis.vlines(times_s, row - 0.4, row + 0.4, color=_colour(face), linewidth=2.0)
-    counts = [sum(reading.state == state for _, reading in timed) for state in states]
+        top = states.index(state) + 0.4
+        bottom = top - 0.8
+        if face != NOBODY:
+            top -= high * faces.index(face)
+            bottom = top - high
+        axis.vlines(times_s, bottom, top, color=_colour(face), linewidth=2.0)
     axis.set_yticks(
-        range(len(states)),
-        [f"{STATE_WORDS[state]} ({count})" for state, count in zip(states, counts, strict=True)],
+        range(len(states)), [f"{STATE_WORDS[s]} ({_counted(places, s, faces)})" for s in states]
     )
     axis.set_ylim(-0.6, len(states) - 0.4)
-    _say(axis, "", "time, s", "")
+    several = len(faces) > 1
+    of = ", ".join(f"face {face}" for face in faces)
+    of = of if len(faces) <= _LEGEND_FACES else f"{len(faces)} faces"
+    _say(axis, f"readings, in each row from above: {of}" if several else "", "time, s", "")
+
+
+def _counted(
+    places: Mapping[tuple[int, State], Sequence[float]], state: State, faces: Sequence[int]
+) -> str:
+    """Return how many readings of each face have a state: "7 + 0 + 3"."""
+    counts = [len(places.get((face, state), ())) for face in faces]
+    nobody = len(places.get((NOBODY, state), ()))
+    said = (
+        " + ".join(map(str, counts)) if len(counts) <= _COUNTED_FACES else f"{sum(counts)} in all"
+    )
+    if not nobody:
+        return said
+    return f"{said}, nobody {nobody}" if any(counts) else str(nobody)
 
 
 def bland_altman(

@@ -41,6 +41,7 @@ RATE_COLUMNS = (
     *("signal_quality", "respiration_rate_bpm", "middle_s", "window_s", "method"),
 )
 PULSE_COLUMNS = ("time_s", "face", "wave")
+FILM = "annotated.mp4"
 
 _TOLD_EVERY_S = 60.0  # of a file
 _FACES_TOLD = 4  # in the answer
@@ -74,7 +75,7 @@ class Options:
     window_s : float
         Length of the signal that a rate is read from.
     overlay : bool
-        Whether to write ``annotated.mp4``.
+        Whether to write ``annotated.mp4``; else one of an earlier run is removed.
     """
 
     source: str
@@ -153,7 +154,11 @@ class Outcome:
             return f"heart rate: {', '.join(each)} ({median}), known in {share} after warming up"
         too_few = any(reading.state == State.TOO_FEW_FRAMES for reading in read)
         if self.duration_s < FULL * self.window_s and not too_few:
-            face = "" if self.faces or not read else ", and there is no face in it"
+            face = ""
+            if read and not self.faces:
+                dark = read[-1].state == State.TOO_DARK
+                face = ", and it is too dark to find a face in" if dark else ""
+                face = face or ", and there is no face in it"
             whole = (
                 not self.interrupted and self.stamps != "arrival"
             )  # of a camera there is no end
@@ -231,6 +236,9 @@ def run(options: Options, progress: Callable[[str], None] = print) -> Outcome:
     if options.region_px is not None and options.yunet:
         raise ValueError("a region stays where it is: --region and --yunet do not go together")
     camera = CAMERA.fullmatch(options.source)
+    film = Path(options.out) / FILM
+    if Path(options.source).resolve() == film.resolve():
+        raise ValueError(f"{film}: it is the film that a run writes there: name another --out")
     video = open_video(
         int(camera[1]) if camera else Path(options.source),
         rate_hz=options.rate_hz,
@@ -291,8 +299,9 @@ class _Writer:
         self._folder, self._outcome, self._meter = folder, outcome, meter
         self._film = None
         if overlay:
-            path = folder / "annotated.mp4"
-            self._film = pulse_drawing.Film(path, video.rate_hz, outcome.window_s)
+            self._film = pulse_drawing.Film(folder / FILM, video.rate_hz, outcome.window_s)
+        else:
+            (folder / FILM).unlink(missing_ok=True)  # an earlier run's, of other numbers
         self._files: list[TextIO] = []
         self._waves: dict[int, JoinedWave] = {}
         self._latest: dict[int, Reading] = {}

@@ -1,13 +1,16 @@
-"""What docs/python.md shows runs, and gives what the text says."""
+"""What docs/python.md and docs/command_line.md show in Python runs, and gives what they say."""
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from radar_pose_ros import cli
 from radar_pose_ros.models.hypotheses import squared_distance
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -62,3 +65,14 @@ def test_hypotheses(shown) -> None:
     assert poses_m.std(axis=1).max() > 1e-3
     apart_m = np.abs(poses_m.mean(axis=1) - shown["lifted"].poses_m).mean()
     assert apart_m < poses_m.std(axis=1).mean()
+
+
+def test_the_drawn_video_has_the_pulse_that_the_page_says(root, tmp_path, monkeypatch):
+    text = (root / "docs" / "command_line.md").read_text(encoding="utf-8")
+    [block] = [block for block in BLOCK.findall(text) if "write_video" in block]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "docs/command_line.md", "exec"), {})
+    assert cli.main(["video", "face.avi", "--out", "pulse", "--no-overlay"]) == 0
+    [face] = json.loads(Path("pulse/summary.json").read_text())["faces"]
+    assert face["heart_rate_bpm"]["median"] == pytest.approx(72, abs=3)
+    assert Path("face.csv").read_text().startswith("time_s,pulse_0,heart_rate_bpm_0,")

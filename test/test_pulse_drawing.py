@@ -95,6 +95,24 @@ def test_refusals_are_marked_and_no_rate_is_drawn():
     assert np.flatnonzero(upper.any(0)).max() < np.flatnonzero(lower.any(0)).min()
 
 
+def test_each_face_has_its_own_line_of_readings():
+    """Of 20, both faces have a reading each second, all of the same state."""
+    timed = [(float(k), refused(face=face)) for k in range(20) for face in (0, 1)]
+    below = figure(timed, None)[580:705, 190:1075]
+    first, second = (np.flatnonzero(coloured(below, c).any(1)) for c in (ORANGE, BLUE))
+    assert len(first) == pytest.approx(len(second), abs=2) and len(first) > 20
+    assert first.max() <= second.min() + 1
+
+
+def test_readings_are_counted_face_by_face():
+    places = {(0, State.OK): [1.0, 2.0], (2, State.OK): [1.0], (NOBODY, State.TOO_DARK): [4.0]}
+    assert pulse_drawing._counted(places, State.OK, [0, 1, 2]) == "2 + 0 + 1"
+    assert pulse_drawing._counted(places, State.OK, [0, 1, 2, 3]) == "3 in all"
+    assert pulse_drawing._counted(places, State.TOO_DARK, [0, 1, 2]) == "1"
+    places[0, State.TOO_DARK] = [3.0]
+    assert pulse_drawing._counted(places, State.TOO_DARK, [0, 2]) == "1 + 0, nobody 1"
+
+
 def test_a_face_that_was_away_leaves_a_gap():
     timed = [(float(k), good(float(k))) for k in (*range(10, 15), *range(25, 30))]
     columns = np.flatnonzero(coloured(figure(timed, None), ORANGE)[RATES].any(0))

@@ -7,6 +7,7 @@ import csv
 import io
 import itertools
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -215,6 +216,31 @@ def test_an_empty_room_has_no_face(tmp_path, capsys):
     assert states(tmp_path / "out") == {"NO_FACE"}
     assert {row["face"] for row in rows(tmp_path / "out")} == {"-1"}
     assert last_line(capsys).startswith("no heart rate: no face in 11 of 11 readings (100%)")
+
+
+def test_a_face_in_the_dark_is_not_called_nobody(person, tmp_path, capsys):
+    frames = [frame // 7 for frame in frames_of(person)[:330:2]]
+    dark = rewrite(tmp_path / "dark.avi", frames, 15.0)
+    assert video(dark, tmp_path / "out", "--no-overlay") == 1
+    assert states(tmp_path / "out") == {"TOO_DARK"}
+    said = last_line(capsys)
+    assert said.startswith("no heart rate: too dark in 11 of 11 readings (100%); the last: the pi")
+    assert re.search(r"find a face in: nine tenths of it are below \d\d of 255, want 45$", said)
+    video(rewrite(tmp_path / "dark.avi", frames[:30], 15.0), tmp_path / "out", "--no-overlay")
+    assert last_line(capsys).endswith("10 s are needed, and it is too dark to find a face in")
+
+
+def test_no_film_of_an_earlier_run_remains(person, tmp_path, capsys):
+    short = rewrite(tmp_path / "short.avi", frames_of(person)[:10], 30.0)
+    out = tmp_path / "out"
+    video(short, out)
+    assert (out / "annotated.mp4").is_file()
+    for options in ([], ["--no-overlay"]):
+        assert video(out / "annotated.mp4", out, *options) == cli.USAGE_ERROR
+        assert "annotated.mp4: it is the film that a run writes there" in capsys.readouterr().err
+    assert len(frames_of(out / "annotated.mp4")) == 10
+    video(short, out, "--no-overlay")
+    assert not (out / "annotated.mp4").exists()
 
 
 def test_images_in_a_folder_with_their_times(person, tmp_path):

@@ -56,7 +56,7 @@ class CameraSource(ManagedNode):
 
     def deactivate(self) -> None:
         """Forget what was said about the last run."""
-        for key in ("end", "notes", "late", "waiting", "size"):
+        for key in ("end", "notes", "late", "waiting", "size", "stamps"):
             self.health.warn(key, "")
 
     def cleanup(self) -> None:
@@ -136,6 +136,13 @@ class CameraSource(ManagedNode):
     def _show_file(self, video: Video, stop: threading.Event) -> None:
         """Publish the images of a file, each at its time."""
         v = self.values
+        if v.stamps == "now" and v.rate > 1:
+            ahead = (
+                f"at rate {v.rate:g} stamps run ahead of the clock, by {v.rate - 1:g} s in each "
+                'second: with stamps "file" they do not claim to be of now'
+            )
+            self.health.warn("stamps", ahead)
+            self.get_logger().warning(ahead)
         begin_s = time.monotonic()
         begin_ns = FILE_BEGIN_NS if v.stamps == "file" else time.time_ns()
         round_s = 0.0  # when this round began, in the file's time

@@ -20,6 +20,7 @@ from radar_pose_ros.nodes.images import LOST, NO_TIME, TOPICS, Waiting, message_
 from radar_pose_ros.nodes.worker import Mailbox
 from radar_pose_ros.vision.face import FaceTracker, FixedRegion, RegionTracker
 from radar_pose_ros.vitals.meter import (
+    NOBODY,
     SMALLEST_THUMBNAIL_PX,
     MeterSettings,
     PulseMeter,
@@ -168,7 +169,7 @@ class Rppg(ManagedNode):
         self.health.show("reading_ms", f"{took_s * 1e3:.1f}")
         self.health.show("load", f"{(self._frames_s + took_s) / passed_s:.2f}")
         self._begin_tally()
-        faces = [reading for reading in readings if reading.state is not State.NO_FACE]
+        faces = [reading for reading in readings if reading.face_id != NOBODY]
         self.health.show("faces", len(faces))
         self.health.show("readings", "; ".join(map(heart_rates.in_words, readings)))
         notes = {note: None for reading in readings for note in reading.notes}

@@ -157,6 +157,7 @@ class FaceTracker:
         -------
         list of Face
             In the order of their ids. A face is reported once the detector has found it twice.
+            Of those that were found first in the same frame the largest has the lowest id.
 
         Raises
         ------
@@ -241,7 +242,7 @@ class FaceTracker:
         scale = image_by / by
         found = [
             (scale * np.array([x + width / 2, y + height / 2]), scale * (width + height) / 2)
-            for x, y, width, height in self._detect(image)
+            for x, y, width, height in sorted(self._detect(image), key=_largest_first)
         ]
         cost = np.array(
             [
@@ -390,6 +391,12 @@ def _reduced(image: np.ndarray, widest_px: int) -> tuple[np.ndarray, float]:
         return image, by
     size = (round(width / by), round(height / by))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), by
+
+
+def _largest_first(box: Box) -> tuple[float, ...]:
+    """Return a key to sort boxes by: OpenCV's cascade has threads, and gives them in any order."""
+    x, y, width, height = box
+    return -width * height, x, y
 
 
 def _texture(grey: np.ndarray, track: _Track) -> np.ndarray:

@@ -41,6 +41,8 @@ DISORDER = 0.01
 # estimated them [choice].
 _MISSING_FRAMES, _MISSING_SHARE = 2, 0.01
 _PROBED_FRAMES = 30
+# Frames that are farther apart, most of them, are no video: their times are in milliseconds, say.
+_SLOWEST_S = 2.0
 # Digits in the name of an image: milli-, micro- or nanoseconds since 1970, from 2001 to 2286.
 _DIGITS_PER_S = {13: 10**3, 16: 10**6, 19: 10**9}
 
@@ -92,7 +94,8 @@ def open_video(
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        If it cannot be read, or nobody says when its images were taken.
+        If it cannot be read, nobody says when its images were taken, or most of these times are
+        more than 2 s apart.
     """
     if rate_hz is not None and times is not None:
         raise ValueError(f"{source}: a frame rate and a file of times: which one is true?")
@@ -100,7 +103,15 @@ def open_video(
         if rate_hz is not None or times is not None:
             raise ValueError(f"camera {source}: its images have the times of their arrival")
         return Camera(int(source))
-    times_s = None if times is None else read_times(times)
+    times_s = None
+    if times is not None:
+        times_s = read_times(times)
+        step_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
+        if step_s > _SLOWEST_S:
+            raise ValueError(
+                f"{times}: its frames are {step_s:.4g} s apart (median), want up to "
+                f"{_SLOWEST_S:g} s: are times given in seconds?"
+            )
     kind = ImageFolder if Path(source).is_dir() else VideoFile
     return kind(source, rate_hz=rate_hz, times_s=times_s)
 
@@ -202,6 +213,8 @@ class VideoFile:
 class ImageFolder:
     """Images in a folder, in the order of their names, where 2 is before 10.
 
+    Those that are not as large as the first one are left out, which is told.
+
     Parameters
     ----------
     folder : Path
@@ -266,6 +279,8 @@ class ImageFolder:
         self.notes = []
         clock = _Clock()
         broken: list[str] = []
+        shape: tuple[int, ...] = ()
+        others: list[str] = []
         for path, given_s in zip(self._paths, self._times_s.tolist(), strict=True):
             time_s = clock.next(given_s)
             if time_s is None:
@@ -273,8 +288,17 @@ class ImageFolder:
             image = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if image is None:
                 broken.append(path.name)
-            else:
+                continue
+            shape = shape or image.shape
+            if image.shape == shape:
                 yield time_s, np.asarray(image, np.uint8)
+            else:
+                others.append(f"{path.name} ({image.shape[1]} x {image.shape[0]})")
+        if others:
+            self.notes.append(
+                f"{self.source}: {len(others)} of {len(self._paths)} images are not of the first "
+                f"one's size, {shape[1]} x {shape[0]} pixels, {others[0]} first: left out"
+            )
         if broken:
             said = (
                 f"{self.source}: {len(broken)} of {len(self._paths)} images cannot be read, "

@@ -54,6 +54,10 @@ class MeterSettings:
         Of frames that show the face; at 10 Hz a pulse of 180 beats per minute has three samples.
     least_brightness : float
         Of skin, 0 to 255.
+    least_picture_brightness : float
+        0 to 255, that a tenth of a picture has; where no face is found in a darker one, that is
+        the reason. Of drawn pictures that were dimmed until OpenCV's cascade found no face, 93 %
+        are darker; of those in full light, none.
     least_change : float
         By which values of a thumbnail (0 to 255) change from frame to frame, the mean over its
         pixels; a camera's noise alone gives ten times that, a picture in a file almost nothing.
@@ -73,6 +77,7 @@ class MeterSettings:
     least_brightness: float = 20.0
     least_change: float = 0.02
     most_motion_hz: float = 0.15
+    least_picture_brightness: float = 45.0
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -83,6 +88,7 @@ class MeterSettings:
             ("least_brightness", 0.0, 255.0),
             ("least_change", 0.0, 255.0),
             ("most_motion_hz", 0.0, 100.0),
+            ("least_picture_brightness", 0.0, 255.0),
         ):
             if not least <= getattr(self, name) <= most:
                 raise ValueError(
@@ -260,6 +266,9 @@ class PulseMeter:
         self.settings = settings or MeterSettings()
         self._buffers: dict[int, _Buffer] = {}
         self._now_s = self._seen_s = float("nan")
+        self._brightness = float(
+            "nan"
+        )  # of the brightest tenth of the last picture without a face
 
     def see(self, image_bgr: np.ndarray, time_s: float) -> list[Face]:
         """Look at a frame and return the faces in it.
@@ -273,6 +282,8 @@ class PulseMeter:
         self._now_s = time_s
         if faces or np.isnan(self._seen_s):
             self._seen_s = time_s
+        if not faces:
+            self._brightness = float(np.percentile(image_bgr[::8, ::8], 90))
         self._buffers = {face.id: self._buffers.get(face.id) or _Buffer() for face in faces}
         for face in faces:
             buffer = self._buffers[face.id]
@@ -281,14 +292,18 @@ class PulseMeter:
         return faces
 
     def readings(self) -> list[Reading]:
-        """Return what is known now of each face; of `NOBODY` if there is none."""
+        """Return what is known now of each face; of `NOBODY` if none is found."""
         if self._buffers or np.isnan(self._now_s):
             return [self._reading(face_id) for face_id in sorted(self._buffers)]
         without_s = self._now_s - self._seen_s
-        reason = f"no face for {without_s:.1f} s"
+        state, reason = State.NO_FACE, f"no face for {without_s:.1f} s"
+        least = self.settings.least_picture_brightness
+        if self._brightness < least:
+            state = State.TOO_DARK
+            most = f"nine tenths of it are below {self._brightness:.0f} of 255, want {least:g}"
+            reason = f"the picture is too dark to find a face in: {most}"
         middle_s = self._now_s - without_s / 2
-        name = self.method.name
-        return [Reading(NOBODY, middle_s, without_s, State.NO_FACE, reason, method=name)]
+        return [Reading(NOBODY, middle_s, without_s, state, reason, method=self.method.name)]
 
     def _reading(self, face_id: int) -> Reading:
         buffer = self._buffers[face_id]

@@ -61,6 +61,9 @@ class Logger:
     def warning(self, sentence: str) -> None:
         self.warnings.append(sentence)
 
+    def info(self, sentence: str) -> None:
+        pass
+
 
 Configure = Callable[..., tuple["CameraSource", list[Any], Logger]]
 
@@ -181,3 +184,28 @@ def test_what_is_wrong_with_a_file_is_logged_once(configure: Configure) -> None:
     assert logger.warnings == [note]
     assert note in node.health.report(active=True)[1]
     np.testing.assert_array_equal(stamps_ns(sent[:9]), 10**9 + 100_000_000 * np.arange(9))
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [({"rate": 3.0}, True), ({"rate": 3.0, "stamps": "file"}, False), ({"rate": 1.0}, False)],
+)
+def test_stamps_that_run_ahead_of_the_clock_are_told(
+    configure: Configure, values: dict[str, Any], warned: bool
+) -> None:
+    """They stay as far apart as they were, at any rate."""
+
+    def frames() -> Iterator[Frame]:
+        for time_s in (0.0, 0.1, 0.3):
+            yield time_s, IMAGE
+
+    node, sent, logger = configure(
+        *2 * [GivenFrames(frames, "a.mp4", "container")], source="a.mp4", **values
+    )
+    node.trigger_activate()
+    wait(lambda: len(sent) == 3)
+    np.testing.assert_allclose(np.diff(stamps_ns(sent)), [1e8, 2e8])
+    sentence = "at rate 3 stamps run ahead of the clock, by 2 s in each second: with stamps "
+    said = " ".join(logger.warnings)
+    assert (sentence in said) is warned
+    assert (sentence in node.health.report(active=True)[1]) is warned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import itertools
 from pathlib import Path
 
 import cv2
@@ -195,6 +196,17 @@ def test_lost_for_a_second_is_kept_and_longer_is_gone() -> None:
     assert all(ids == first for time_s, ids in reported.items() if 1.0 <= time_s <= 3.4)
     assert all(ids == [] for time_s, ids in reported.items() if 4.1 <= time_s < 4.5)
     assert len(reported[164 / 30]) == 1 and reported[164 / 30] != first
+
+
+def test_faces_are_numbered_by_size_whatever_the_detector_s_order() -> None:
+    """OpenCV's cascade has threads: it gives the same boxes now in this order, now in that."""
+    boxes = [(20.0, 80.0, 60.0, 60.0), (200.0, 20.0, 60.0, 60.0), (110.0, 60.0, 70.0, 70.0)]
+    for order in itertools.permutations(boxes):
+        tracker = FaceTracker(Detections(list(order)), thumbnail_px=0)
+        for index in range(20):
+            faces = tracker.update(grey(), index / 30)
+        places = {found.id: found.box_px[0] for found in faces}
+        assert places == pytest.approx({0: 110.0, 1: 20.0, 2: 200.0}, abs=1)
 
 
 def test_seen_once_is_no_face() -> None:

@@ -196,6 +196,31 @@ def test_an_mp4_without_its_end_is_refused(tmp_path):
         open_video(tmp_path / "cut.mp4")
 
 
+def test_times_in_milliseconds_are_refused(tmp_path):
+    path, times = write(tmp_path / "a.avi"), tmp_path / "times.csv"
+    times.write_text("\n".join(f"{1000 * k / 30:.1f}" for k in range(40)))
+    with pytest.raises(ValueError, match=r"times\.csv: .* 33\.3 s apart .* given in seconds\?"):
+        open_video(path, times=times)
+    times.write_text("7.0")
+    assert read(open_video(path, times=times))[1] == [0]
+    times.write_text("\n".join(map(str, [0.0, 0.1, 0.2, 900.0])))  # a pause is none
+    np.testing.assert_allclose(read(open_video(path, times=times))[0], [0.0, 0.1, 0.2, 900.0])
+
+
+def test_images_of_another_size_are_left_out_and_told(tmp_path):
+    for number in range(6):
+        image = still(number)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image[:24] if number in (3, 4) else image)
+    folder = ImageFolder(tmp_path, rate_hz=10.0)
+    times_s, numbers = read(folder)
+    assert numbers == [0, 1, 2, 5]
+    np.testing.assert_allclose(times_s, [0.0, 0.1, 0.2, 0.5])
+    assert folder.notes == [
+        f"{tmp_path}: 2 of 6 images are not of the first one's size, 64 x 48 pixels, 3.png "
+        "(64 x 24) first: left out"
+    ]
+
+
 def test_wrong_options_are_named(tmp_path):
     path = write(tmp_path / "a.avi")
     with pytest.raises(FileNotFoundError, match=r"b\.avi: there is no such file"):

@@ -22,7 +22,7 @@ from radar_pose_ros.vitals.meter import (
 )
 
 SKIN = np.array([180.0, 130.0, 110.0])
-IMAGE = np.zeros((8, 8, 3), np.uint8)
+IMAGE = np.full((8, 8, 3), 90, np.uint8)
 
 
 class Script:
@@ -277,6 +277,28 @@ def test_nobody_is_a_reading_too() -> None:
     assert (reading.face_id, reading.state) == (NOBODY, State.NO_FACE)
     assert reading.reason == "no face for 12.0 s"
     assert PulseMeter(Script(living()), ClassicalMethod("pos")).readings() == []
+
+
+@pytest.mark.parametrize(("value", "state"), [(44, State.TOO_DARK), (45, State.NO_FACE)])
+def test_nobody_in_a_dark_picture_may_be_there(value: int, state: State) -> None:
+    image = np.full((160, 160, 3), value, np.uint8)
+    image[:8] = 200  # a lamp
+    meter = PulseMeter(Script(lambda face, time_s: None), ClassicalMethod("pos"))
+    meter.see(image, 0.0)
+    meter.see(image, 1.0)
+    reading = only(meter)
+    assert (reading.face_id, reading.state, reading.window_s) == (NOBODY, state, 1.0)
+    dark = "the picture is too dark to find a face in: nine tenths of it are below 44 of 255, want"
+    assert reading.reason == (f"{dark} 45" if state is State.TOO_DARK else "no face for 1.0 s")
+
+
+def test_a_black_curtain_is_no_darkness() -> None:
+    """Whoever turns away before it is lit well."""
+    image = np.zeros((160, 160, 3), np.uint8)
+    image[40:100, 50:110] = 150
+    meter = PulseMeter(Script(lambda face, time_s: None), ClassicalMethod("pos"))
+    meter.see(image, 0.0)
+    assert only(meter).state is State.NO_FACE
 
 
 def test_a_face_that_returns_warms_up_anew() -> None:
