@@ -5,8 +5,9 @@
 `vitals.evidence.quality` states how often rates with such evidence are right. Its weights are
 fitted here, by logistic regression, to what a `PulseMeter` reads of simulated faces: living ones,
 whose rate is right within 5 beats per minute of the truth, and photographs, of which no rate is
-right. How often rates were right is then counted by what was stated, on people and photographs
-that nothing was fitted to; and, if there are such, on recordings of skin without a known pulse.
+right. How often rates were right is then counted by what the shipped weights state, on people and
+photographs that nothing was fitted to; and, if there are such, on recordings of skin without a
+known pulse.
 
 Methods that look at colours share their weights; a network has others, and wants them fitted anew
 when it is trained anew. It may know the people that networks are trained on, so that the faces of
@@ -442,10 +443,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         count_of = int((parts["train"].kind == each).sum())
         print(f"{each}: {count_of} rates, weights {np.round(values, 2).tolist()}")
         print(f"{each}: shipped {evidence.WEIGHTS[each].tolist()}")
-    print(*reliability(others, weights), sep="\n")
-    rows = thresholds(others, weights, MeterSettings().least_quality)
+    print("Of the shipped weights:", *reliability(others, evidence.WEIGHTS), sep="\n")
+    rows = thresholds(others, evidence.WEIGHTS, MeterSettings().least_quality)
     if options.skin:
-        rows += _skin_rows(sorted(options.skin.glob("*.avi")), methods, weights)
+        rows += _skin_rows(sorted(options.skin.glob("*.avi")), methods, evidence.WEIGHTS)
     print(measurements.table(rows))
     if options.json:
         measurements.write_results(options.json, rows)
