@@ -27,6 +27,7 @@ import yaml
 from radar_pose_ros import resources
 from radar_pose_ros.environment import local_environment, ros_is_ready
 from radar_pose_ros.nodes import parameters as declared
+from radar_pose_ros.nodes import transport
 from radar_pose_ros.wording import nearest
 
 EXIT_USAGE = 2  # what a node returns that was called wrongly: starting it again is no use
@@ -229,12 +230,11 @@ def process_environment(threads: int) -> dict[str, str]:
     OpenMP's default of spinning while it waits makes several processes on few cores up to fifty
     times slower; the middleware's default loses messages as large as a frame of raw samples.
     """
-    profile = resources.find("config", "fastdds_large_messages.xml")
     return {
         "OMP_WAIT_POLICY": "passive",
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(profile),
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(transport.profile()),
     }
 
 

@@ -19,6 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from radar_pose_ros.nodes import transport
+
 Status = Literal["ok", "note", "warning", "problem"]
 
 PYTHON_VERSIONS = ((3, 10), (3, 13))
@@ -26,7 +28,6 @@ NEEDED_SOCKET_BUFFER_BYTES = 8 * 2**20
 """Half a second of one radar: longer than any pause of the process that reads its packets."""
 RADAR_HOST_ADDRESS = "192.168.33.30"
 LARGEST_MESSAGE_BYTES = 1_572_864  # one frame of 128 loops x 3 x 4 antennas x 256 samples
-SHARED_MEMORY_BYTES = 256 * 2**20
 FREE_DISK_BYTES = 2 * 2**30
 
 REQUIRED_PACKAGES = ("numpy", "scipy", "cv2", "yaml", "serial", "rosbags", "safetensors", "psutil")
@@ -151,16 +152,12 @@ def check_large_messages(environment: dict[str, str] | None = None) -> Check:
     """Will a frame of raw samples arrive?"""
     name = "large messages"
     environment = dict(os.environ) if environment is None else environment
-    from radar_pose_ros.nodes import transport
-
     limit = transport.segment_bytes(environment)
     if limit >= LARGEST_MESSAGE_BYTES:
         size = "no limit" if limit == float("inf") else f"{limit / 2**20:.0f} MiB shared memory"
         return Check(name, "ok", f"{size} for frames of {LARGEST_MESSAGE_BYTES / 2**20:.1f} MiB")
     try:
-        from radar_pose_ros.resources import find
-
-        profile = str(find("config", "fastdds_large_messages.xml"))
+        profile = transport.profile()
     except FileNotFoundError as error:
         return Check(name, "problem", str(error), "install the package again")
     return Check(
@@ -179,14 +176,14 @@ def check_shared_memory(path: str = "/dev/shm") -> Check:
     except OSError as error:
         return Check(name, "warning", f"{path}: {error.strerror}", "mount a tmpfs there")
     found = f"{usage.free / 2**20:.0f} MiB free in {path}"
-    if usage.free >= SHARED_MEMORY_BYTES:
+    if usage.free >= transport.SHARED_MEMORY_BYTES:
         return Check(name, "ok", found)
     return Check(
         name,
-        "problem" if usage.total < SHARED_MEMORY_BYTES // 4 else "warning",
-        f"{found}, {SHARED_MEMORY_BYTES // 2**20} MiB needed",
+        "problem" if usage.total < transport.SHARED_MEMORY_BYTES // 4 else "warning",
+        f"{found}, {transport.SHARED_MEMORY_BYTES // 2**20} MiB wanted, or large images get lost",
         "in a container: docker run --shm-size=1g, or --ipc=host; else remove what old "
-        "processes left: /dev/shm/fastrtps_*",
+        "processes left: /dev/shm/fastdds_*",
     )
 
 

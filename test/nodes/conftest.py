@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from radar_pose_ros import resources
+from radar_pose_ros.nodes import transport
 
 FASTDDS_PROFILES = "FASTDDS_DEFAULT_PROFILES_FILE"  # read with the first participant of a process
 
@@ -31,7 +31,7 @@ class LiveGraph:
         self._rclpy = rclpy
         self._folder = folder
         # The observer too sends and receives images, larger than the default has room for.
-        large = {FASTDDS_PROFILES: str(resources.find("config", "fastdds_large_messages.xml"))}
+        large = {FASTDDS_PROFILES: str(transport.profile())}
         os.environ.update(large)
         self.environment = {**environment, **large, "OMP_NUM_THREADS": "1"}
         self._context = rclpy.Context()
