@@ -125,18 +125,23 @@ INLINE Vec sampled(const SampleArguments& a, const float* channel, const Place& 
   return above + place.down * (below - above);
 }
 
-// Goes through one row of positions of one point of the kernel, given the row's offsets:
-// body(column, y, x, count) for each `count` columns.
+// From the first to before the last.
+struct Range {
+  int64_t first, last;
+};
+
+// Goes through columns of one row of positions of one point of the kernel, given the row's
+// offsets: body(column, y, x, count) for each `count` of them. The first is a vector's first.
 template <typename Body>
-INLINE void for_columns(const SampleArguments& a, int64_t point, int64_t row, const float* dy,
-                        const float* dx, const Body& body) {
+INLINE void for_columns(const SampleArguments& a, int64_t point, int64_t row, Range columns,
+                        const float* dy, const float* dx, const Body& body) {
   const int64_t reach = a.kernel / 2;
   const float up = row + (point / a.kernel - reach) * a.dilation;
   const float left = (point % a.kernel - reach) * a.dilation;
   float ramp[kLanes];
   for (int w = 0; w < kLanes; ++w) ramp[w] = w;
   const Vec lanes = load(ramp);
-  for (int64_t column = 0; column < a.width; column += kLanes) {
+  for (int64_t column = columns.first; column < columns.last; column += kLanes) {
     const int count = static_cast<int>(smaller(kLanes, a.width - column));
     const Vec y = load(dy + column, count) + up;
     const Vec x = load(dx + column, count) + (lanes + (column + left));
@@ -160,21 +165,24 @@ INLINE void store_in_turn(float* to, Vec a, Vec b) {
 
 // One row of offsets of half the size, bilinear between pixels, which begin and end half a pixel
 // inside of the borders. `work` and `to` have room for whole vectors, `work` for one more at each
-// end.
-INLINE void widen_row(const SampleArguments& a, const float* from, int64_t row, float* work,
-                      float* to) {
+// end. Of the columns only those are sure to be written that are asked for.
+INLINE void widen_row(const SampleArguments& a, const float* from, int64_t row, Range columns,
+                      float* work, float* to) {
   const int64_t height = a.height / 2, width = a.width / 2;
   const int64_t near = row / 2, beside = near + (row % 2 ? 1 : -1);
   const float* here = from + near * width;
   const float* there = from + (beside < 0 ? 0 : smaller(beside, height - 1)) * width;
   float* between = work + kLanes;
-  for (int64_t i = 0; i < width; i += kLanes) {
+  // whole vectors, and what lies beside them
+  const int64_t first = columns.first / (2 * kLanes) * kLanes;
+  const int64_t last = smaller(width, ceiling(columns.last, 2));
+  for (int64_t i = first ? first - kLanes : 0; i < smaller(width, last + 1); i += kLanes) {
     const int count = static_cast<int>(smaller(kLanes, width - i));
     store(between + i, 0.75f * load(here + i, count) + 0.25f * load(there + i, count));
   }
-  between[-1] = between[0];
-  between[width] = between[width - 1];
-  for (int64_t i = 0; i < width; i += kLanes) {
+  if (first == 0) between[-1] = between[0];
+  if (last == width) between[width] = between[width - 1];
+  for (int64_t i = first; i < last; i += kLanes) {
     const Vec middle = 0.75f * load(between + i);
     store_in_turn(to + 2 * i, middle + 0.25f * load(between + i - 1),
                   middle + 0.25f * load(between + i + 1));
@@ -202,11 +210,33 @@ constexpr int kSpan = kVectors * kLanes;  // columns
 
 INLINE int64_t spans(const SampleArguments& a) { return ceiling(a.width, kSpan); }
 
-// The rows, without the last, in which a point of the kernel may find something: offsets between
-// others are never outside of their range.
+// In which rows and columns a point of the kernel may find something: offsets between others are
+// never outside of their range. Columns are those of whole spans.
 struct Reach {
-  int64_t first, last;
+  Range rows, columns;
 };
+
+// From where in an image a kernel's point, shifted so far, gets into an interval by its offsets.
+INLINE Range range_of(const float* offsets, int64_t count, float shift, float from, float to,
+                      int64_t size) {
+  Vec lowest = all(HUGE_VALF), highest = all(-HUGE_VALF);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int left = static_cast<int>(smaller(kLanes, count - i));
+    const Vec some = load(offsets + i, left);
+    lowest = smaller(some, lowest);  // no NaN, which finds nothing
+    highest = larger(some, highest);
+  }
+  float low = lowest[0], high = highest[0];
+  for (int w = 1; w < kLanes; ++w) {
+    low = std::fmin(low, lowest[w]);
+    high = std::fmax(high, highest[w]);
+  }
+  const auto held = [&](float place) {
+    return static_cast<int64_t>(std::fmin(std::fmax(place, 0.0f), static_cast<float>(size)));
+  };
+  // one more at each end, for what is lost to rounding
+  return {held(from - shift - high - 1), held(to - shift - low + 2)};
+}
 
 // (batch, groups, points)
 std::vector<Reach> reaches_of(const SampleArguments& a, const std::vector<Box>& boxes) {
@@ -214,25 +244,15 @@ std::vector<Reach> reaches_of(const SampleArguments& a, const std::vector<Box>& 
   std::vector<Reach> reaches(boxes.size() * points);
 #pragma omp parallel for num_threads(a.threads)
   for (int64_t number = 0; number < static_cast<int64_t>(reaches.size()); ++number) {
-    const float* dy = a.offset + 2 * number * pixels;
-    Vec lowest = all(HUGE_VALF), highest = all(-HUGE_VALF);
-    for (int64_t i = 0; i < pixels; i += kLanes) {
-      const Vec offsets = load(dy + i, static_cast<int>(smaller(kLanes, pixels - i)));
-      lowest = smaller(offsets, lowest);  // no NaN, which finds nothing
-      highest = larger(offsets, highest);
-    }
-    float low = lowest[0], high = highest[0];
-    for (int w = 1; w < kLanes; ++w) {
-      low = std::fmin(low, lowest[w]);
-      high = std::fmax(high, highest[w]);
-    }
+    const float *dy = a.offset + 2 * number * pixels, *dx = dy + pixels;
     const Box& box = boxes[number / points];
-    const float down = (number % points / a.kernel - a.kernel / 2) * a.dilation;
-    const auto held = [&](float row) {
-      return static_cast<int64_t>(std::fmin(std::fmax(row, 0.0f), static_cast<float>(a.height)));
-    };
-    // a row more at each end, for what is lost to rounding
-    reaches[number] = {held(box.top - down - high - 1), held(box.bottom - down - low + 2)};
+    const int64_t point = number % points;
+    const float down = (point / a.kernel - a.kernel / 2) * a.dilation;
+    const float right = (point % a.kernel - a.kernel / 2) * a.dilation;
+    const Range rows = range_of(dy, pixels, down, box.top, box.bottom, a.height);
+    const Range columns = range_of(dx, pixels, right, box.left, box.right, a.width);
+    reaches[number] = {rows, {columns.first / kSpan * kSpan,
+                              smaller(a.width, ceiling(columns.last, kSpan) * kSpan)}};
   }
   return reaches;
 }
@@ -254,18 +274,18 @@ INLINE void sample_row(const SampleArguments& a, const Box* boxes, const Reach* 
   for (int64_t group = 0; group < a.groups; ++group)
     for (int64_t point = 0; point < points; ++point, offset += 2 * pixels) {
       const Reach& reach = reaches[(sample * a.groups + group) * points + point];
-      if (row < reach.first || row >= reach.last) continue;
+      if (row < reach.rows.first || row >= reach.rows.last) continue;
       const float *dy = offset + row * a.width, *dx = dy + pixels;
       if (a.halved) {
         float* rows = work + padded + 2 * kLanes;
-        widen_row(a, offset, row, work, rows);
-        widen_row(a, offset + pixels, row, work, rows + padded);
+        widen_row(a, offset, row, reach.columns, work, rows);
+        widen_row(a, offset + pixels, row, reach.columns, work, rows + padded);
         dy = rows;
         dx = rows + padded;
       }
       const Box& box = boxes[sample * a.groups + group];
       bool near = false;  // whether any vector of the span came near to something
-      for_columns(a, point, row, dy, dx, [&](int64_t column, Vec v, Vec u, int) {
+      for_columns(a, point, row, reach.columns, dy, dx, [&](int64_t column, Vec v, Vec u, int) {
         const bool here = box.holds_any(v, u);
         const Place place = here ? place_at(a, v, u) : Place{};
         near = here || (near && column % kSpan);
@@ -337,7 +357,7 @@ INLINE void for_group(const SampleArguments& a, int64_t sample, int64_t group, c
   for (int64_t point = 0; point < points; ++point, offset += 2 * pixels)
     for (int64_t row = 0; row < a.height; ++row) {
       const float* dy = offset + row * a.width;
-      for_columns(a, point, row, dy, dy + pixels,
+      for_columns(a, point, row, {0, a.width}, dy, dy + pixels,
                   [&](int64_t column, Vec y, Vec x, int count) {
         body(point, row * a.width + column, y, x, count);
       });

@@ -150,11 +150,14 @@ def triangulate(
         used[doubtful] &= kept
         points[doubtful] = _linear(flat[doubtful], weights[doubtful] * kept, matrices)
     weights = weights * used
-    points = _refined(points, flat, weights, matrices, steps)
-    points[(used & np.isinf(_errors(points, flat, matrices))).any(1)] = np.nan  # behind a camera
-    used &= np.isfinite(points).all(-1, keepdims=True)
-    errors = np.where(known, _errors(points, flat, matrices), np.nan)
-    covariance = _covariance(points, flat, weights, matrices, noise_px)
+    points, weighted, slopes = _refined(points, flat, weights, matrices, steps)
+    errors = _errors(points, flat, matrices)
+    points[(used & np.isinf(errors)).any(1)] = np.nan  # behind a camera
+    found = np.isfinite(points).all(-1)
+    used &= found[:, None]
+    errors = np.where(known & found[:, None], errors, np.nan)
+    covariance = _covariance(weighted, slopes, (weights > 0).sum(1), noise_px)
+    covariance = np.where(found[:, None, None], covariance, np.nan)
     views = (len(cameras), *shape)
     return Triangulation(
         points_m=(points + middle_m).reshape(*shape, 3),
@@ -192,7 +195,7 @@ def _linear(flat: np.ndarray, weights: np.ndarray, matrices: np.ndarray) -> np.n
 
 def _seen_at(points: np.ndarray, matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return homogeneous pixels (n, views, 3), and depth in their third."""
-    homogeneous = np.einsum("vij,nj->nvi", matrices[..., :3], points) + matrices[:, :, 3]
+    homogeneous = np.inner(points, matrices[..., :3]) + matrices[:, :, 3]
     return homogeneous, homogeneous[..., 2]
 
 
@@ -263,38 +266,31 @@ def _normal(slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _refined(
     points: np.ndarray, flat: np.ndarray, weights: np.ndarray, matrices: np.ndarray, steps: int
-) -> np.ndarray:
-    """Return the points after so many steps, each only where it makes the errors smaller."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the points after so many steps, and what `_slopes` says of them.
+
+    A step is taken only where it makes the errors smaller.
+    """
     points = points.copy()
-    active = np.isfinite(points).all(-1)
+    errors, slopes = _slopes(points, flat, weights, matrices)
+    active = np.flatnonzero(np.isfinite(points).all(-1))
     for _ in range(steps):
-        if not active.any():
+        if not active.size:
             break
-        index = np.flatnonzero(active)
-        here = flat[index], weights[index], matrices
-        errors, slopes = _slopes(points[index], *here)
-        inverse, good = _normal(slopes)
-        step = np.einsum("nij,nkj,nk->ni", inverse, slopes, errors)
-        moved = points[index] + np.where(good[:, None], step, 0.0)
-        after, _ = _slopes(moved, *here)
-        better = good & ((after**2).sum(1) < (errors**2).sum(1))
-        points[index[better]] = moved[better]
-        active[index[~better]] = False
-    return points
+        inverse, good = _normal(slopes[active])
+        step = inverse @ np.einsum("nki,nk->ni", slopes[active], errors[active])[..., None]
+        moved = points[active] + np.where(good[:, None], step[..., 0], 0.0)
+        after = _slopes(moved, flat[active], weights[active], matrices)
+        better = good & ((after[0] ** 2).sum(1) < (errors[active] ** 2).sum(1))
+        active = active[better]
+        points[active], errors[active], slopes[active] = (a[better] for a in (moved, *after))
+    return points, errors, slopes
 
 
 def _covariance(
-    points: np.ndarray,
-    flat: np.ndarray,
-    weights: np.ndarray,
-    matrices: np.ndarray,
-    noise_px: float,
+    errors: np.ndarray, slopes: np.ndarray, views: np.ndarray, noise_px: float
 ) -> np.ndarray:
-    """Return the covariance (n, 3, 3) as `Triangulation` has it."""
-    errors, slopes = _slopes(points, flat, weights, matrices)
+    """Return the covariance (n, 3, 3) as `Triangulation` has it, of so many views (n,)."""
     inverse, _ = _normal(slopes)
-    freedom = np.maximum(2 * (weights > 0).sum(1) - 3, 1)
-    variance = np.maximum((errors**2).sum(1) / freedom, noise_px**2)
-    return np.where(
-        np.isfinite(points).all(-1)[:, None, None], variance[:, None, None] * inverse, np.nan
-    )
+    variance = np.maximum((errors**2).sum(1) / np.maximum(2 * views - 3, 1), noise_px**2)
+    return variance[:, None, None] * inverse
