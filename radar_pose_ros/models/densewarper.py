@@ -191,7 +191,7 @@ class Warper(nn.Module):
         for dilation, layer, kernel in zip(
             self.config.dilations, self.offsets, self.kernels, strict=True
         ):
-            change = change + (deformable_conv(own, layer(features), kernel, dilation) - own)
+            change += deformable_conv(own, layer(features), kernel, dilation) - own
         return change / len(self.config.dilations)
 
 

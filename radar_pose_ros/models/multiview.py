@@ -18,6 +18,7 @@ them. Whoever can wait for each view's next shot needs no network: `vision.compa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -216,14 +217,22 @@ class DenseWarperMethod:
         Of a recording's shots: a view whose newest shot is older is left out.
     batch : int
         Windows that the network is given at once.
+    threads : int
+        Slots that are computed at once: of a stream whose views take turns, as many windows. For
+        a network as small as ``light`` that is faster than threads of torch.
     """
 
     def __init__(
-        self, network: DenseWarper, longest_s: float = LONGEST_S, batch: int = BATCH
+        self,
+        network: DenseWarper,
+        longest_s: float = LONGEST_S,
+        batch: int = BATCH,
+        threads: int = 1,
     ) -> None:
         self.network = network.for_inference()
         self.longest_s = longest_s
         self.batch = batch
+        self._pool = ThreadPoolExecutor(threads, "warper") if threads > 1 else None
 
     def poses(self, windows: Sequence[Window], cameras: Sequence[PinholeCamera]) -> Poses:
         """Return a pose for each window, at its instant.
@@ -260,12 +269,13 @@ class DenseWarperMethod:
         matrices = np.stack([camera.projection_matrix for camera in cameras])
         newest = np.array([window.view for window in windows])
         device = next(self.network.parameters()).device
-        for slot in np.unique(newest).tolist():
-            chosen = np.flatnonzero(newest == slot)
-            keypoints[chosen] = move(
+
+        def moved(slot: int) -> np.ndarray:
+            chosen = newest == slot
+            return move(
                 self.network.warp_slot,
                 config.size,
-                keypoints[chosen],
+                seen.keypoints_px[chosen],
                 seen.confidence[chosen],
                 seen.age_s[chosen],
                 matrices,
@@ -273,6 +283,11 @@ class DenseWarperMethod:
                 device=device,
                 batch=self.batch,
             )
+
+        slots = np.unique(newest).tolist()
+        each = map if self._pool is None else self._pool.map
+        for slot, found in zip(slots, each(moved, slots), strict=True):
+            keypoints[newest == slot] = found
         return triangulate_aligned(windows, cameras, seen, keypoints)
 
     def __call__(self, recording: Recording) -> Poses:

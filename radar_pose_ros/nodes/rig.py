@@ -65,7 +65,7 @@ def load_network(weights: str, views: int, threads: int) -> tuple[str, WindowMet
     views : int
         Of the rig; it is tried whether the network can do with so many.
     threads : int
-        Of the CPU.
+        Windows that are computed at once, each by one of them.
 
     Raises
     ------
@@ -79,9 +79,9 @@ def load_network(weights: str, views: int, threads: int) -> tuple[str, WindowMet
     from radar_pose_ros.models.multiview import DenseWarperMethod
     from radar_pose_ros.models.weights import network
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     trained, entry = network(weights, "densewarper")
-    method = DenseWarperMethod(trained).poses
+    method = DenseWarperMethod(trained, threads=threads).poses
     nobody = Shot(0.0, *joints_of(None, H36M17.name))
     camera = PinholeCamera((1.0, 1.0), (0.0, 0.0), (1, 1), np.eye(3), np.zeros(3))
     method([Window(0.0, 0, (nobody,) * views, (None,) * views)], [camera] * views)

@@ -201,6 +201,19 @@ def test_joints_move_by_as_much_as_their_maps() -> None:
     np.testing.assert_allclose(made[0, 1], keypoints[0, 1])
 
 
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_and_company_change_nothing(threads: int) -> None:
+    """Windows one by one, all together, and all together by several threads."""
+    network, _ = weights.network("light", "densewarper")
+    seen = recording(still=False, views=4)
+    windows = list(windows_of(seen))[4:16]
+    alone = [DenseWarperMethod(network).poses([one], seen.cameras).joints_m[0] for one in windows]
+    assert np.ptp(alone, axis=0).max() > 0.01
+    for method in (DenseWarperMethod(network), DenseWarperMethod(network, threads=threads)):
+        together = method.poses(windows, seen.cameras).joints_m
+        np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
 def test_a_missing_view_has_no_part() -> None:
     seen = recording(still=True)
     shots = [Shot(0.1 * n, v.keypoints_px[0], v.confidence[0]) for n, v in enumerate(seen.views)]
