@@ -37,6 +37,7 @@ EVALUATIONS = {
     **{model: f"training.{model}" for model in TRAINABLE},
     "points": "training.points_evaluation",
     "mars": "training.points_evaluation",
+    "radhar": "training.activity_evaluation",
     "physmamba": "training.physmamba_evaluation",
     "gtrack": "tracking_evaluation",
 }

@@ -241,7 +241,10 @@ def test_every_model_says_its_options(model, capsys):
         assert "--report-only" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("what", "option"), [("mars", "--subject"), ("gtrack", "--crowds")])
+@pytest.mark.parametrize(
+    ("what", "option"),
+    [("mars", "--subject"), ("gtrack", "--crowds"), ("radhar", "--weights")],
+)
 def test_every_evaluation_says_its_options(what, option, capsys):
     assert cli.main(["evaluate", what, "--help"]) == 0
     said = capsys.readouterr().out

@@ -31,6 +31,9 @@ from radar_pose_ros.datasets import object_arrays
 # 20 s of text are 3.4 MB.
 LARGEST_DUMP_BYTES = 256 * 2**20
 _LONGEST_LINE = 200
+# x from and to, y and z the same, in which its people are. Outside are the antenna's own echoes,
+# walls and ceiling, and mirror images.
+ROOM_M = (0.6, 2.6, -1.5, 1.5, -1.2, 1.0)
 _TO_LEFT = np.array([1, -1, 1, 1, 1], np.float32)
 # One message, line by line; None: without a value.
 _MESSAGE = (
@@ -118,6 +121,29 @@ def load(path: Path | str) -> list[Clip]:
             raise ValueError(f"{path}: frame_time_unix_s of {name} does not rise")
         found.append(Clip(str(name), str(label), times, clouds[start:end]))
     return found
+
+
+def gathered(clip: Clip, rate_hz: float) -> list[np.ndarray]:
+    """Return clouds of another rate: the points in `ROOM_M` of each span of time, from the first.
+
+    Parameters
+    ----------
+    clip : Clip
+    rate_hz : float
+        Lower than the clip's. The last span, which may be cut, is left out.
+
+    Returns
+    -------
+    list of ndarray, float32 (n, 5)
+        Columns as in a `Clip`. There may be spans without points.
+    """
+    span = np.floor((clip.times_s - clip.times_s[0]) * rate_hz).astype(int)
+    points = np.concatenate(clip.clouds)
+    span_of = np.repeat(span, [len(cloud) for cloud in clip.clouds])
+    low, high = np.array(ROOM_M[::2]), np.array(ROOM_M[1::2])
+    inside = ((points[:, :3] >= low) & (points[:, :3] <= high)).all(1)
+    points, span_of = points[inside], span_of[inside]
+    return np.split(points, np.searchsorted(span_of, np.arange(1, span[-1] + 1)))[:-1]
 
 
 def load_dump(path: Path | str, activity: str = "") -> Clip:

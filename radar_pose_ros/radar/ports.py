@@ -16,7 +16,6 @@ import struct
 import termios
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -47,6 +46,7 @@ from radar_pose_ros.radar.dca1000 import (
     fpga_config,
     packet_config,
 )
+from radar_pose_ros.radar.frame_queue import FrameQueue
 
 CARD_IP = "192.168.33.180"
 HOST_IP = "192.168.33.30"
@@ -236,8 +236,8 @@ class DcaUdpSource(_Closing):
         drain_interval_s: float = 0.002,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if queue_frames < 1 or attempts < 1:
-            raise ValueError("queue_frames and attempts must be at least 1")
+        if attempts < 1:
+            raise ValueError("attempts must be at least 1")
         self._packet_config = packet_config(packet_bytes, packet_delay_us)
         self._assembler = FrameAssembler(
             config.bytes_per_frame,
@@ -269,12 +269,8 @@ class DcaUdpSource(_Closing):
         self._replies_ignored = 0
         self._last_kernel_drops: int | None = None
 
-        self._queue: deque[AssembledFrame] = deque()
-        self._queue_frames = queue_frames
-        self._available = threading.Condition()
+        self._queue: FrameQueue[AssembledFrame] = FrameQueue(queue_frames)
         self._started = False
-        self._delivered = self._overwritten = 0
-        self._failure: str | None = None
 
     # -------------------------------------------------------------- life
 
@@ -306,7 +302,7 @@ class DcaUdpSource(_Closing):
                 self._wanted_buffer_bytes,
                 self._wanted_buffer_bytes,
             )
-        self._failure = None
+        self._queue.open()
         self._card_status = SystemStatus(0)
         self._thread = threading.Thread(
             target=self._read_sockets, name=f"dca1000 {self._card_ip}", daemon=True
@@ -333,9 +329,8 @@ class DcaUdpSource(_Closing):
             # replies, and must not be taken for the beginning of the new recording.
             with suppress(OSError):  # told by the reader thread
                 self._drain()
-            self._deliver(self._assembler.flush())
-        with self._available:
-            self._started = True
+            self._queue.put(self._assembler.flush())
+        self._started = True
         self._record_completed.clear()
         self._command(Command.RECORD_START, b"", deadline_s)
 
@@ -359,10 +354,8 @@ class DcaUdpSource(_Closing):
             with self._assembling:
                 with suppress(OSError):  # told by the reader thread
                     self._drain()
-                self._deliver(self._assembler.flush())
-            with self._available:
-                self._started = False
-                self._available.notify_all()
+                self._queue.put(self._assembler.flush())
+            self._started = False
 
     def close(self) -> None:
         """Stop the thread and close the sockets. Never raises."""
@@ -376,9 +369,8 @@ class DcaUdpSource(_Closing):
             if opened is not None:
                 opened.close()
         self._data = self._control = self._wake = None
-        with self._available:
-            self._started = False
-            self._available.notify_all()
+        self._started = False
+        self._queue.close()
 
     # -------------------------------------------------------------- frames
 
@@ -390,16 +382,7 @@ class DcaUdpSource(_Closing):
         PortError
             If the sockets failed.
         """
-        with self._available:
-            self._available.wait_for(
-                lambda: self._queue or self._failure or self._thread is None, timeout_s
-            )
-            if self._queue:
-                self._delivered += 1
-                return self._queue.popleft()
-            if self._failure:
-                raise PortError(self._failure)
-            return None
+        return self._queue.get(timeout_s)
 
     def frames(self) -> Iterator[AssembledFrame]:
         """Frames until `stop` or `close`."""
@@ -413,8 +396,8 @@ class DcaUdpSource(_Closing):
         """Counts so far."""
         return SourceStatistics(
             assembler=self._assembler.statistics,
-            frames_delivered=self._delivered,
-            frames_overwritten=self._overwritten,
+            frames_delivered=self._queue.delivered,
+            frames_overwritten=self._queue.overwritten,
             frames_queued=len(self._queue),
             kernel_drops=self._kernel_drops(),
             receive_buffer_bytes=self._buffer_bytes,
@@ -510,11 +493,8 @@ class DcaUdpSource(_Closing):
                 if data in ready and self._drain_interval_s:
                     time.sleep(self._drain_interval_s)
         except OSError as error:
-            with self._available:
-                self._failure = (
-                    f"reading from {self._host_ip}:{self._data_port} failed: {error.strerror}"
-                )
-                self._available.notify_all()
+            where = f"{self._host_ip}:{self._data_port}"
+            self._queue.fail(PortError(f"reading from {where} failed: {error.strerror}"))
 
     def _drain(self) -> None:
         """Push every datagram that is there."""
@@ -529,18 +509,7 @@ class DcaUdpSource(_Closing):
                 return
             frames = push(view[:length], source, clock())
             if frames:
-                self._deliver(frames)
-
-    def _deliver(self, frames: Sequence[AssembledFrame]) -> None:
-        if not frames:
-            return
-        with self._available:
-            for frame in frames:
-                if len(self._queue) == self._queue_frames:
-                    self._queue.popleft()
-                    self._overwritten += 1
-                self._queue.append(frame)
-            self._available.notify_all()
+                self._queue.put(frames)
 
     def _read_replies(self) -> None:
         assert self._control is not None

@@ -17,7 +17,6 @@ import os
 import termios
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -26,9 +25,10 @@ from typing import Any, NamedTuple
 import serial
 from serial.tools import list_ports
 
+from radar_pose_ros.radar.frame_queue import FrameQueue
 from radar_pose_ros.radar.points import PointFrame
 from radar_pose_ros.radar.ports import PortError, SerialConfigPort
-from radar_pose_ros.radar.tlv import TlvFrame, TlvStatistics, TlvStream
+from radar_pose_ros.radar.tlv import TlvStatistics, TlvStream
 
 AUTO = "auto"
 DATA_BAUD = 921_600
@@ -162,8 +162,6 @@ class UartPointSource:
         queue_frames: int = 8,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if queue_frames < 1:
-            raise ValueError("queue_frames must be at least 1")
         if commands and not command_port:
             raise ValueError("commands need a command_port")
         self._wanted = data_port, command_port
@@ -177,11 +175,7 @@ class UartPointSource:
         self._closing = False
         self._radar_on = False
 
-        self._queue: deque[PointFrame] = deque()
-        self._queue_frames = queue_frames
-        self._available = threading.Condition()
-        self._delivered = self._overwritten = 0
-        self._failure = ""
+        self._queue: FrameQueue[PointFrame] = FrameQueue(queue_frames)
 
     def __enter__(self) -> UartPointSource:
         self.open()
@@ -213,7 +207,7 @@ class UartPointSource:
             self._serial.reset_input_buffer()
         except (serial.SerialException, OSError, ValueError, termios.error) as error:
             raise PortError(f"{self._data_port}: {_reason(self._data_port, error)}") from error
-        self._failure = ""
+        self._queue.open()
         self._closing = False
         self._thread = threading.Thread(
             target=self._read_port, name=f"points {self._data_port}", daemon=True
@@ -261,8 +255,7 @@ class UartPointSource:
             except (serial.SerialException, OSError, termios.error) as error:
                 _log.debug("closing %s: %s", self._data_port, error)
         self._radar_on = False
-        with self._available:
-            self._available.notify_all()
+        self._queue.close()
 
     # -------------------------------------------------------------- frames
 
@@ -274,16 +267,7 @@ class UartPointSource:
         PortError
             If the port was lost.
         """
-        with self._available:
-            self._available.wait_for(
-                lambda: self._queue or self._failure or self._thread is None, timeout_s
-            )
-            if self._queue:
-                self._delivered += 1
-                return self._queue.popleft()
-            if self._failure:
-                raise PortError(self._failure)
-            return None
+        return self._queue.get(timeout_s)
 
     def frames(self) -> Iterator[PointFrame]:
         """Frames until `close`."""
@@ -297,8 +281,8 @@ class UartPointSource:
         """Counts so far."""
         return UartStatistics(
             stream=self._stream.statistics,
-            frames_delivered=self._delivered,
-            frames_overwritten=self._overwritten,
+            frames_delivered=self._queue.delivered,
+            frames_overwritten=self._queue.overwritten,
             frames_queued=len(self._queue),
         )
 
@@ -317,24 +301,15 @@ class UartPointSource:
                 data += opened.read(opened.in_waiting)
                 frames = self._stream.feed(data, self._clock())
                 if frames:
-                    self._deliver(frames)
+                    self._queue.put(PointFrame(f.number, f.time_s, f.points) for f in frames)
                 time.sleep(_GATHER_S)
         except (serial.SerialException, OSError, termios.error) as error:
-            with self._available:
-                self._failure = (
+            self._queue.fail(
+                PortError(
                     f"{self._data_port}: was lost ({error}), is the radar still connected and "
                     "powered?"
                 )
-                self._available.notify_all()
-
-    def _deliver(self, frames: Sequence[TlvFrame]) -> None:
-        with self._available:
-            for frame in frames:
-                if len(self._queue) == self._queue_frames:
-                    self._queue.popleft()
-                    self._overwritten += 1
-                self._queue.append(PointFrame(frame.number, frame.time_s, frame.points))
-            self._available.notify_all()
+            )
 
 
 def _reason(port: str, error: BaseException) -> str:

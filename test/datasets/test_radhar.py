@@ -116,6 +116,22 @@ def test_clips_of_one_file(tmp_path):
     assert_close(second.clouds[0][0], np.array([5, -6, 7, 8, 9], np.float32))
 
 
+def test_clouds_of_another_rate_are_spans_of_time_within_the_room():
+    """Frames in pairs; the last span is cut."""
+    inside, aside, far = ([1.0, 0, 0, 1, k] for k in range(3))
+    aside[1], far[0] = 1.6, 4.8
+    clouds = [
+        np.array(rows, np.float32).reshape(-1, 5)
+        for rows in ([inside], [inside, far], [], [aside], [far, inside, inside], [inside])
+    ]
+    times_s = 7.0 + np.array([0.0, 0.002, 0.06, 0.15, 0.31, 0.45])
+    found = radhar.gathered(radhar.Clip("a", "walk", times_s, clouds), 10.0)
+    assert [len(cloud) for cloud in found] == [2, 0, 0, 2]
+    assert found[0].dtype == np.float32
+    assert_close(found[3][0], clouds[4][1])
+    assert radhar.gathered(radhar.Clip("a", "", times_s[:2], clouds[:2]), 10.0) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
