@@ -14,6 +14,7 @@ def face_track(
     bpm: float = 72.0,
     *,
     seconds: float = 16.0,
+    rate_hz: float = 30.0,
     strength: float = 0.02,
     noise: float = 0.05,
     size: int = 8,
@@ -26,6 +27,7 @@ def face_track(
     ----------
     bpm : float
     seconds : float
+    rate_hz : float
     strength : float
         Amplitude of the pulse along `BLOOD`, as share of the light; 0 is a photograph.
     noise : float
@@ -36,8 +38,8 @@ def face_track(
     **attributes
     """
     rng = np.random.default_rng(seed)
-    times_s = np.arange(round(30 * seconds)) / 30
-    times_s = times_s + rng.uniform(-0.2, 0.2, len(times_s)) / 30
+    times_s = np.arange(round(rate_hz * seconds)) / rate_hz
+    times_s = times_s + rng.uniform(-0.2, 0.2, len(times_s)) / rate_hz
     pulse = np.sin(2 * np.pi * (bpm / 60 * times_s + rng.uniform())) * (strength > 0)
     colours = SKIN * (1 - strength * pulse[:, None] * BLOOD)
     regions = colours[:, None] + rng.normal(0, noise, (len(times_s), 3, 3))
@@ -48,7 +50,7 @@ def face_track(
     return FaceTrack(
         name=f"somebody/{seed}",
         subject=f"somebody/{seed}",
-        rate_hz=30.0,
+        rate_hz=rate_hz,
         times_s=times_s,
         colours=regions.astype(np.float32),
         pixels=np.full((len(times_s), 3), 100, np.float32),

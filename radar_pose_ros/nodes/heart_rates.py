@@ -14,11 +14,7 @@ from radar_pose_ros import msg
 from radar_pose_ros.nodes.convert import NANOSECONDS, InvalidMessageError, header, to_array
 from radar_pose_ros.vision.face_detectors import Detector, cascade_detector, yunet_detector
 from radar_pose_ros.vision.skin import Box
-from radar_pose_ros.vitals.meter import (
-    NOBODY,
-    PulseMeter,
-    Reading,
-)
+from radar_pose_ros.vitals.meter import NOBODY, PulseMeter, Reading
 from radar_pose_ros.vitals.signals import Uniform
 
 ANEW_S = 1.0  # an image that is older than the last one by more is the beginning of something new

@@ -2,12 +2,16 @@
 
     python -m radar_pose_ros.training.pulse_quality --tracks DIR [--weights FILE] [--skin DIR]
 
-`vitals.evidence.quality` states how often rates with such evidence are right. Its weights are
-fitted here, by logistic regression, to what a `PulseMeter` reads of simulated faces: living ones,
-whose rate is right within 5 beats per minute of the truth, and photographs, of which no rate is
-right. How often rates were right is then counted by what the shipped weights state, on people and
-photographs that nothing was fitted to; and, if there are such, on recordings of skin without a
-known pulse.
+`vitals.evidence.quality` states at least how often rates with such evidence are right. Its weights
+are fitted here, by logistic regression, to what a `PulseMeter` reads of simulated faces: living
+ones, whose rate is right within 5 beats per minute of the truth, and photographs, of which no rate
+is right. The shipped constants are lower than the fitted ones, which `evidence.WEIGHTS` explains.
+
+How often rates were right is then counted by what the shipped weights state, on people and
+photographs that they were not fitted to; and, if there are such, on recordings of skin without a
+known pulse. By some of these people, those of `physmamba`'s validation, the training of a network
+chose its best step. Windows overlap by nine tenths, and all methods read the same ones: there are
+far fewer people than rates.
 
 Methods that look at colours share their weights; a network has others, and wants them fitted anew
 when it is trained anew. It may know the people that networks are trained on, so that the faces of
@@ -46,16 +50,16 @@ from radar_pose_ros.training.recipe import count
 from radar_pose_ros.vision.face import Face, FaceTracker, FixedRegion, RegionTracker
 from radar_pose_ros.vision.skin import FaceSample
 from radar_pose_ros.vision.video import Frame, VideoFile
-from radar_pose_ros.vitals import classical, evidence, signals
+from radar_pose_ros.vitals import classical, evidence, rates, signals
 from radar_pose_ros.vitals.evidence import Kind
 from radar_pose_ros.vitals.meter import (
+    SMALLEST_THUMBNAIL_PX,
     ClassicalMethod,
     MeterSettings,
     PulseMeter,
     PulseMethod,
     Reading,
     kind_of,
-    rate_of_wave,
 )
 
 RIGHT_BPM = 5.0  # a rate that is nearer to the truth is right
@@ -142,7 +146,7 @@ def read(
         due_s += every_s
         (reading,) = meter.readings()
         wave = reading.wave
-        bpm = np.nan if wave is None else rate_of_wave(wave.values, wave.rate_hz).bpm
+        bpm = np.nan if wave is None else rates.rate_of_wave(wave.values, wave.rate_hz).bpm
         inside = track.times_s >= time_s - settings.window_s
         inside &= track.times_s <= time_s
         yield Window(
@@ -153,7 +157,7 @@ def read(
 def true_rate(times_s: np.ndarray, pulse: np.ndarray, rate_hz: float) -> float:
     """Return the rate of a true wave (T,) in beats per minute; NaN if it has none."""
     wave = signals.resample(times_s, pulse, rate_hz).values
-    return rate_of_wave(signals.band_pass(wave, rate_hz), rate_hz).bpm
+    return rates.rate_of_wave(signals.band_pass(wave, rate_hz), rate_hz).bpm
 
 
 # -- faces ---------------------------------------------------------------------------------------
@@ -398,7 +402,8 @@ def skin_readings(
     settings : MeterSettings, optional
     """
     settings = settings or MeterSettings()
-    tracker: RegionTracker = FixedRegion(SKIN_PX, thumbnail_px=method.thumbnail_px or 32)
+    size = method.thumbnail_px or SMALLEST_THUMBNAIL_PX
+    tracker: RegionTracker = FixedRegion(SKIN_PX, thumbnail_px=size)
     meter = PulseMeter(tracker, method, settings)
     due_s, found = settings.window_s, []
     for time_s, image in VideoFile(path).frames():

@@ -299,7 +299,7 @@ def surroundings(thumbnails: np.ndarray, skin: np.ndarray) -> np.ndarray:
     """Return the mean colours of what is around a face: left of it in the picture, right, above.
 
     What has the colour of the skin does not count, for it may be skin, with a pulse; nor does what
-    is black or white on the average, in which no light swings.
+    is black or saturated on the average in one of its channels, in which no light swings.
 
     Parameters
     ----------

@@ -31,8 +31,8 @@ WEIGHTS: dict[Kind, np.ndarray] = {
     "images": np.array([-3.22, 1.67, 1.26, 0.37]),
 }
 LEAST_SNR_DB = -3.0  # below, a spectrum's highest peak is too often not the pulse's: quality is 0
-# Above, quality is 0: of 400 right rates of simulated people 2 in 1000 had more, of photographs
-# all that a swinging exposure gave a rate [choice].
+# Above, quality is 0 [choice]. Of 1500 right rates of 108 simulated people that were clear without
+# asking for light, 3 % had more.
 MOST_LIGHT = 0.25
 _KNOWN = 0.5  # regions that are known for less of the time have no say
 
@@ -51,7 +51,8 @@ class Evidence(NamedTuple):
         How alike the swing of red, green and blue near the rate is to that of `BLOOD`, -1 to 1.
     light : float
         How much of the face's swing with the wave near the rate everything around it has: 0 is
-        none, 1 as much, of the place that has least.
+        none, 1 as much, of the place that has least. Places that swing by chance have now more,
+        now less than nothing, so that the least of them is often below 0.
     """
 
     snr_db: float
@@ -149,19 +150,21 @@ def _lines(values: np.ndarray, rate_hz: float, bpm: float) -> np.ndarray:
 
 
 def quality(found: Evidence, kind: Kind = "colours") -> float:
-    """Return how often rates with such evidence are within 5 beats per minute of the truth.
+    """Return at least how often such rates are within 5 beats per minute of the truth.
 
     A logistic function of the evidence, fitted by `training.pulse_quality` to simulated faces,
-    living ones and photographs; 0 below `LEAST_SNR_DB` and above `MOST_LIGHT`. A lamp that shines
-    on the face alone and swings at the rate of a heart in the colour of blood is taken for one.
+    living ones and photographs, and then lowered (`WEIGHTS`); 0 below `LEAST_SNR_DB` and above
+    `MOST_LIGHT`. In simulated faces that no weights of it were fitted to, nine tenths of the rates
+    of 0.5 to 0.7 were right, and all but 2 of 1460 of 0.9 and more. A lamp that shines on the face
+    alone and swings at the rate of a heart in the colour of blood is taken for one.
 
     Parameters
     ----------
     found : Evidence
     kind : {"colours", "images"}
         What the method that made the wave looks at. What networks make of noise is seldom as clear
-        as what they make of a pulse, so that their SNR says more; the weights are those for the
-        weights `edge`.
+        as what they make of a pulse, so that their SNR says more. What counts how much is fitted
+        to the network of the shipped weights, `edge`.
 
     Returns
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,15 +15,12 @@ from radar_pose_ros.vision.skin import FaceSample, surroundings
 from radar_pose_ros.vitals import classical, evidence, rates, signals
 from radar_pose_ros.vitals.evidence import Evidence, Kind, whole
 from radar_pose_ros.vitals.rates import NO_RATE, Rate
-from radar_pose_ros.vitals.signals import HIGH_HZ, LOW_HZ, Uniform
+from radar_pose_ros.vitals.signals import Uniform
 
 NOBODY = -1  # the face of a reading when there is none
 # Methods that look at no thumbnails have some, too: they show whether a picture stands still.
 SMALLEST_THUMBNAIL_PX = 32
 FULL = 0.95  # share of a window from which on it is read
-# A rate is a slower heart's double if that has so many times its power, before the band's filter.
-_FUNDAMENTAL = 1.25
-_HALF_BPM = 5.0  # so near half of a rate that heart beats
 
 
 class State(IntEnum):
@@ -75,9 +73,9 @@ class MeterSettings:
     least_quality: float = 0.9
     least_frame_rate_hz: float = 10.0
     least_brightness: float = 20.0
+    least_picture_brightness: float = 45.0
     least_change: float = 0.02
     most_motion_hz: float = 0.15
-    least_picture_brightness: float = 45.0
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -86,9 +84,9 @@ class MeterSettings:
             ("least_quality", 0.0, 1.0),
             ("least_frame_rate_hz", 7.0, self.rate_hz),
             ("least_brightness", 0.0, 255.0),
+            ("least_picture_brightness", 0.0, 255.0),
             ("least_change", 0.0, 255.0),
             ("most_motion_hz", 0.0, 100.0),
-            ("least_picture_brightness", 0.0, 255.0),
         ):
             if not least <= getattr(self, name) <= most:
                 raise ValueError(
@@ -96,10 +94,11 @@ class MeterSettings:
                 )
 
 
-class FaceWindow(NamedTuple):
+@dataclass(frozen=True)
+class FaceWindow:
     """A face at a constant rate; NaN is unknown.
 
-    Attributes
+    Parameters
     ----------
     rate_hz : float
     colours : ndarray, shape (T, R, 3)
@@ -111,6 +110,11 @@ class FaceWindow(NamedTuple):
     rate_hz: float
     colours: np.ndarray
     thumbnails: np.ndarray
+
+    @cached_property
+    def colour(self) -> np.ndarray:
+        """Mean RGB of those regions that are known, (T, 3)."""
+        return whole(self.colours)
 
 
 class PulseMethod(Protocol):
@@ -150,9 +154,9 @@ class ClassicalMethod:
 
     def wave_of(self, window: FaceWindow) -> np.ndarray:
         """Return the wave (T,) in the band of the pulse."""
-        colours = whole(window.colours)
         names = classical.METHODS if self.name == "combined" else (self.name,)
-        waves = np.stack([classical.METHODS[n](colours, window.rate_hz) for n in names], axis=-1)
+        made = [classical.METHODS[name](window.colour, window.rate_hz) for name in names]
+        waves = np.stack(made, axis=-1)
         waves = signals.band_pass(waves, window.rate_hz)
         if self.name == "combined":
             return classical.combined(waves, window.rate_hz)
@@ -162,44 +166,6 @@ class ClassicalMethod:
 def kind_of(method: PulseMethod) -> Kind:
     """Return what a method looks at, for `evidence.quality`."""
     return "images" if method.thumbnail_px else "colours"
-
-
-def rate_of_wave(wave: np.ndarray, rate_hz: float) -> Rate:
-    """Return the heart rate of a wave that `signals.band_pass` let through.
-
-    Below 50 beats per minute the filter takes so much of the pulse that its second harmonic may be
-    the higher peak. So half the rate of `rates.spectrum_rate` is taken where there is a peak that
-    was the stronger one before the filter.
-
-    Parameters
-    ----------
-    wave : ndarray, shape (T,)
-        NaN is unknown.
-    rate_hz : float
-
-    Returns
-    -------
-    Rate
-        NaN as of `rates.spectrum_rate`.
-    """
-    found = rates.spectrum_rate(wave, rate_hz)
-    if not found.bpm / 2 > 60 * LOW_HZ - _HALF_BPM:
-        return found
-    half = rates.spectrum_rate(wave, rate_hz, high_hz=0.75 * found.bpm / 60)
-    if not abs(half.bpm - found.bpm / 2) < _HALF_BPM:
-        return found
-    spectrum = rates.spectrum(wave, rate_hz, taper="hann")
-    before = [
-        spectrum.power(bpm / 60, rates.HALF_WIDTH_HZ) / _passed(bpm / 60)
-        for bpm in (half.bpm, found.bpm)
-    ]
-    return half if before[0] > _FUNDAMENTAL * before[1] else found
-
-
-def _passed(frequency_hz: float) -> float:
-    """Return the share of the power that `signals.band_pass` lets through, of order 1."""
-    off = (frequency_hz**2 - LOW_HZ * HIGH_HZ) / ((HIGH_HZ - LOW_HZ) * frequency_hz)
-    return (1 + off**2) ** -2
 
 
 class Reading(NamedTuple):
@@ -212,15 +178,15 @@ class Reading(NamedTuple):
     middle_s : float
         The middle of the signal that it was read from, in the frames' time.
     window_s : float
-        Its length.
+        Its length; for how long nobody was seen if there is no face.
     state : State
     reason : str
         Why there is no rate, a sentence; empty if there is one.
     rate : Rate
         Beats per minute; NaN unless the state is OK.
     signal_quality : float
-        0 to 1: how often rates with such evidence are right (`evidence.quality`); NaN if none was
-        read.
+        0 to 1: at least how often rates with such evidence are right (`evidence.quality`); NaN if
+        none was read, or nothing can be told of it.
     respiration_rate_bpm : float
         Breaths per minute; NaN if not known, or without a rate.
     wave : Uniform or None
@@ -266,9 +232,8 @@ class PulseMeter:
         self.settings = settings or MeterSettings()
         self._buffers: dict[int, _Buffer] = {}
         self._now_s = self._seen_s = float("nan")
-        self._brightness = float(
-            "nan"
-        )  # of the brightest tenth of the last picture without a face
+        # Nine tenths of the last picture without a face are darker.
+        self._brightness = float("nan")
 
     def see(self, image_bgr: np.ndarray, time_s: float) -> list[Face]:
         """Look at a frame and return the faces in it.
@@ -336,26 +301,27 @@ class PulseMeter:
         if rate_hz < s.least_frame_rate_hz:
             wanted = f"want {s.least_frame_rate_hz:g}"
             return State.TOO_FEW_FRAMES, f"{rate_hz:.1f} frames of the face per second, {wanted}"
-        if np.isfinite(whole(np.stack(buffer.colours))).all(-1).mean() < 0.5:
+        skin = np.isfinite(np.stack(buffer.colours)).all(-1).any(-1)
+        if skin.mean() < 0.5:
             return State.LOW_SIGNAL, "no skin is seen in the face: covered, or too bright"
         return None
 
     def _measured(self, empty: Reading, buffer: _Buffer, times_s: np.ndarray) -> Reading:
         s = self.settings
         colours = signals.resample(times_s, np.stack(buffer.colours), s.rate_hz)
+        images = np.stack(buffer.thumbnails)
         thumbnails = np.empty((len(colours.values), 0, 0, 3), np.float32)
         if self.method.thumbnail_px:
-            thumbnails = signals.resample(times_s, np.stack(buffer.thumbnails), s.rate_hz).values
-        wave = self.method.wave_of(FaceWindow(s.rate_hz, colours.values, thumbnails))
-        rate = rate_of_wave(wave, s.rate_hz)
+            thumbnails = signals.resample(times_s, images, s.rate_hz).values
+        window = FaceWindow(s.rate_hz, colours.values, thumbnails)
+        wave = self.method.wave_of(window)
+        rate = rates.rate_of_wave(wave, s.rate_hz)
         empty = empty._replace(notes=buffer.notes())
         if np.isnan(rate.bpm):
             missing_s = float(np.diff(times_s).max())
             reason = f"frames are missing for up to {missing_s:.2f} s: no wave can be made"
             return empty._replace(state=State.TOO_FEW_FRAMES, reason=reason)
-        around = surroundings(
-            np.stack(buffer.thumbnails), np.nanmean(whole(colours.values), axis=0)
-        )
+        around = surroundings(images, np.nanmean(window.colour, axis=0))
         around = signals.resample(times_s, around, s.rate_hz).values
         found = evidence.weigh(wave, colours.values, s.rate_hz, rate.bpm, around)
         quality = evidence.quality(found, kind_of(self.method))

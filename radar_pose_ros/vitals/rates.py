@@ -35,6 +35,9 @@ _NOISE_HZ = 0.75  # so near the peak noise is measured: farther off the band's e
 _LEAKAGE_BPM = 15.0
 _FEWEST_BREATHS = 3
 _FAINT_BEAT = 0.3  # of the usual prominence of a peak: less is no beat
+# A rate is a slower heart's double if that has so many times its power, before the band's filter.
+_FUNDAMENTAL = 1.25
+_HALF_BPM = 5.0  # so near half of a rate that heart beats
 _ODD_INTERVAL = 0.3  # so far from the middle one, a beat was missed or invented beside it
 _BY_CHANCE = 1e-3  # a rhythm of breath that noise has more often is none
 _BREATH_HZ = 4.0  # the rate at which what breath changes is looked at
@@ -226,6 +229,37 @@ def spectrum_rate(
     return Rate(60 * peak_hz, float(max(np.hypot(noise_bpm, leakage_bpm), change_bpm)))
 
 
+def rate_of_wave(wave: ArrayLike, rate_hz: float) -> Rate:
+    """Return the heart rate of a wave that `signals.band_pass` let through.
+
+    Below 50 beats per minute the filter takes so much of the pulse that its second harmonic may be
+    the higher peak. So half the rate of `spectrum_rate` is taken where there is a peak that was
+    the stronger one before the filter.
+
+    Parameters
+    ----------
+    wave : array_like, shape (T,)
+        NaN is unknown.
+    rate_hz : float
+
+    Returns
+    -------
+    Rate
+        NaN as of `spectrum_rate`.
+    """
+    found = spectrum_rate(wave, rate_hz)
+    if not found.bpm / 2 > 60 * LOW_HZ - _HALF_BPM:
+        return found
+    half = spectrum_rate(wave, rate_hz, high_hz=0.75 * found.bpm / 60)
+    if not abs(half.bpm - found.bpm / 2) < _HALF_BPM:
+        return found
+    tapered = spectrum(wave, rate_hz, taper="hann")
+    before = [
+        tapered.power(bpm / 60, HALF_WIDTH_HZ) / _passed(bpm / 60) for bpm in (half.bpm, found.bpm)
+    ]
+    return half if before[0] > _FUNDAMENTAL * before[1] else found
+
+
 def snr_db(
     wave: ArrayLike,
     rate_hz: float,
@@ -382,6 +416,12 @@ def _says_something(values: np.ndarray, rate_hz: float, low_hz: float) -> bool:
     known = values[~np.isnan(values)]
     enough = len(known) >= max(len(values) / 2, _FEWEST_PERIODS * rate_hz / low_hz)
     return bool(enough and known.min() < known.max())
+
+
+def _passed(frequency_hz: float) -> float:
+    """Return the share of the power that `signals.band_pass` of order 1 lets through."""
+    off = (frequency_hz**2 - LOW_HZ * HIGH_HZ) / ((HIGH_HZ - LOW_HZ) * frequency_hz)
+    return (1 + off**2) ** -2
 
 
 def _lines(samples: int) -> int:

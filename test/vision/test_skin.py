@@ -48,3 +48,29 @@ def test_skin_and_what_is_black_or_white_do_not_count(value: np.ndarray) -> None
 def test_a_finger_on_the_lens_has_no_surroundings() -> None:
     images = np.tile(SKIN, (4, 32, 32, 1)) * np.linspace(0.5, 1, 32)[:, None]
     assert np.isnan(surroundings(images, SKIN)).all()
+
+
+@pytest.mark.parametrize(("other", "counts"), [(0.08, False), (0.17, True)])
+def test_what_is_redder_than_the_face_is_no_skin(other: float, counts: bool) -> None:
+    """By more than skins of one face differ, 0.12 in the logarithm of red over green."""
+    images = thumbnails()
+    images[:, :, :4] = SKIN * np.exp([other, 0.0, 0.0])
+    assert np.isfinite(surroundings(images, SKIN)[:, 0]).all() == counts
+
+
+@pytest.mark.parametrize(("share", "counts"), [(2, False), (3, True)])
+def test_a_few_pixels_are_no_surroundings(share: int, counts: bool) -> None:
+    """Of the 24 rows of pixels beside the face, a tenth at least."""
+    images = thumbnails()
+    images[:, :, :4] = SKIN
+    images[:, :share, :4] = WALL
+    assert np.isfinite(surroundings(images, SKIN)[:, 0]).all() == counts
+
+
+@pytest.mark.parametrize(
+    ("value", "counts"), [(3.0, False), (5.0, True), (249.0, True), (251.0, False)]
+)
+def test_one_channel_that_cannot_swing_is_enough(value: float, counts: bool) -> None:
+    images = thumbnails()
+    images[:, :, :4] = [60.0, 60.0, value]
+    assert np.isfinite(surroundings(images, SKIN)[:, 0]).all() == counts

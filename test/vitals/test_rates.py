@@ -105,6 +105,57 @@ def test_the_band_is_the_callers() -> None:
     assert found.bpm == pytest.approx(78, abs=0.2)
 
 
+@pytest.mark.parametrize("bpm", [41.0, 44.0, 48.0])
+def test_a_slow_heart_is_not_told_at_twice_its_rate(bpm: float) -> None:
+    """The band's filter takes half of the pulse, and nothing of its second harmonic."""
+    turns = 2 * np.pi * bpm / 60 * np.arange(300) / RATE_HZ
+    wave = signals.band_pass(np.sin(turns) + 0.75 * np.sin(2 * turns + 1.0), RATE_HZ)
+    assert rates.spectrum_rate(wave, RATE_HZ).bpm == pytest.approx(2 * bpm, abs=1)
+    found = rates.rate_of_wave(wave, RATE_HZ)
+    assert found.bpm == pytest.approx(bpm, abs=1)
+    assert found.standard_error_bpm < 3
+
+
+@pytest.mark.parametrize("bpm", [84.0, 96.0, 150.0])
+def test_a_heart_that_is_fast_remains_so(bpm: float) -> None:
+    turns = 2 * np.pi * bpm / 60 * np.arange(300) / RATE_HZ
+    wave = signals.band_pass(np.sin(turns) + 0.6 * np.sin(turns / 2 + 1.0), RATE_HZ)
+    assert rates.rate_of_wave(wave, RATE_HZ).bpm == pytest.approx(bpm, abs=1)
+
+
+@pytest.mark.parametrize(("slow", "bpm"), [(1.05, 84.0), (1.2, 42.0)])
+def test_a_slower_rhythm_must_be_stronger_by_a_quarter(slow: float, bpm: float) -> None:
+    """In power: 1.1 times as much as that of twice its rate is not enough, 1.4 times is."""
+    turns = 2 * np.pi * 0.7 * np.arange(900) / RATE_HZ
+    wave = signals.band_pass(slow * np.sin(turns) + np.sin(2 * turns), RATE_HZ)
+    assert rates.spectrum_rate(wave, RATE_HZ).bpm == pytest.approx(84, abs=0.5)
+    assert rates.rate_of_wave(wave, RATE_HZ).bpm == pytest.approx(bpm, abs=0.5)
+
+
+@pytest.mark.parametrize(("slow_bpm", "bpm"), [(45.0, 45.0), (49.0, 84.0)])
+def test_a_slower_rhythm_must_be_near_half_of_the_rate(slow_bpm: float, bpm: float) -> None:
+    times = np.arange(900) / RATE_HZ
+    slow, fast = (np.sin(2 * np.pi * rate / 60 * times) for rate in (slow_bpm, 84.0))
+    wave = signals.band_pass(1.3 * slow + fast, RATE_HZ)
+    assert rates.rate_of_wave(wave, RATE_HZ).bpm == pytest.approx(bpm, abs=0.5)
+
+
+def test_what_is_near_the_rate_hides_no_slower_rhythm() -> None:
+    """The last of the three is the second strongest that the filter leaves."""
+    times = np.arange(900) / RATE_HZ
+    rhythms = [np.sin(2 * np.pi * rate / 60 * times) for rate in (42.0, 84.0, 74.0)]
+    wave = signals.band_pass(np.array([1.3, 1.0, 0.95]) @ rhythms, RATE_HZ)
+    assert rates.spectrum_rate(wave, RATE_HZ).bpm == pytest.approx(84, abs=0.5)
+    assert rates.rate_of_wave(wave, RATE_HZ).bpm == pytest.approx(42, abs=0.5)
+
+
+@pytest.mark.parametrize("hertz", [0.65, 0.8, 1.396, 2.4, 3.0])
+def test_what_the_filter_passes_is_known(hertz: float) -> None:
+    wave = np.sin(2 * np.pi * hertz * np.arange(1800) / RATE_HZ)
+    passed = signals.band_pass(wave, RATE_HZ)[300:-300].var() / wave[300:-300].var()
+    assert rates._passed(hertz) == pytest.approx(passed, rel=0.03)
+
+
 def test_spectra_keep_the_power(rng: np.random.Generator) -> None:
     """A sine of amplitude 2 has a power of 2, whatever the window."""
     wave = 2 * np.sin(2 * np.pi * 1.5 * np.arange(1800) / RATE_HZ)
@@ -132,6 +183,10 @@ def test_snr_of_lines_of_known_power() -> None:
     expected = 10 * np.log10(1.09 / 0.25)
     assert rates.snr_db(wave, RATE_HZ, 72.0) == pytest.approx(expected, abs=0.1)
     assert rates.snr_db(wave, RATE_HZ, 72.0, "doubled") == pytest.approx(2 * expected, abs=0.2)
+    # six beats beside it are still the pulse's, of its double too, and no more
+    beside = 10 * np.log10(1 / (0.25 + 0.09))
+    assert rates.snr_db(wave, RATE_HZ, 72.0 + 5.0) == pytest.approx(beside, abs=0.4)
+    assert rates.snr_db(wave, RATE_HZ, 72.0 + 7.0) < -15
     # at the wrong rate it is what is left
     wrong = 10 * np.log10(0.25 / 1.09)
     assert rates.snr_db(wave, RATE_HZ, 108.0) == pytest.approx(wrong, abs=0.1)
