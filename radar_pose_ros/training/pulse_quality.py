@@ -8,10 +8,9 @@ ones, whose rate is right within 5 beats per minute of the truth, and photograph
 is right. The shipped constants are lower than the fitted ones, which `evidence.WEIGHTS` explains.
 
 How often rates were right is then counted by what the shipped weights state, on people and
-photographs that they were not fitted to; and, if there are such, on recordings of skin without a
-known pulse. By some of these people, those of `physmamba`'s validation, the training of a network
-chose its best step. Windows overlap by nine tenths, and all methods read the same ones: there are
-far fewer people than rates.
+photographs that nothing was fitted to or chosen by; and, if there are such, on recordings of skin
+without a known pulse. Windows overlap by nine tenths, and all methods read the same ones: there
+are far fewer people than rates.
 
 Methods that look at colours share their weights; a network has others, and wants them fitted anew
 when it is trained anew. It may know the people that networks are trained on, so that the faces of
@@ -441,7 +440,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tracks = (one for k in range(number) for one in make(k))
             judged.append(judge(tracks, methods, photograph=kind == "photograph"))
         parts[split] = together(judged)
-    people = physmamba.tracks_of(recipe, "validation", options.tracks, jobs=options.jobs)
+    people = physmamba.tracks_of(recipe, "test", options.tracks, jobs=options.jobs)
     others = together([parts["validation"], judge(people, methods, photograph=False)])
     weights = fitted(parts["train"])
     for each, values in weights.items():
