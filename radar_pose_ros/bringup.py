@@ -65,6 +65,8 @@ class NodeSpec:
         Variables to set for the process.
     outlives_others : bool
         Whether to end this node only after the others, which may want to say goodbye to it.
+    ends_graph : bool
+        Whether the others have nothing to do when this node has ended.
     """
 
     executable: str
@@ -75,6 +77,7 @@ class NodeSpec:
     parameter_files: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     outlives_others: bool = False
+    ends_graph: bool = False
 
     @property
     def label(self) -> str:
@@ -269,14 +272,17 @@ RADAR_POSE_ARGUMENTS = (
 def _emulated_connection(radar: str, port_base: int) -> dict[str, Any]:
     number = RADARS.index(radar)
     first_port = port_base + 100 * number
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     return {
         "host_ip": "127.0.0.1",
         "card_ip": f"127.0.0.{number + 2}",
         "config_port": first_port,
         "data_port": first_port + 2,
-        "serial_port": str(runtime / f"radar_pose_{port_base}_{radar}"),
+        "serial_port": str(_runtime_directory() / f"radar_pose_{port_base}_{radar}"),
     }
+
+
+def _runtime_directory() -> Path:
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
 
 
 def heatmap_settings(weights: str) -> dict[str, Any]:
@@ -329,6 +335,13 @@ def _radar_pose(**values: Any) -> list[NodeSpec]:
         nodes.append(NodeSpec("radar_preprocessor", "radar_preprocessor", radar, heatmap))
     pose = {name: values[name] for name in ("weights", "device", "threads", "output_frame")}
     nodes.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
+    nodes += _after_poses(values)
+    return _with_environment(nodes, {"mamba_pose": values["threads"]})
+
+
+def _after_poses(values: Mapping[str, Any]) -> list[NodeSpec]:
+    """Return the nodes that read the poses of two radars, as far as they are asked for."""
+    nodes = []
     if values["refiner"]:
         refiner = {"weights": values["refiner_weights"]}
         nodes.append(NodeSpec("pose_refiner", "pose_refiner", parameters=refiner))
@@ -341,7 +354,7 @@ def _radar_pose(**values: Any) -> list[NodeSpec]:
         nodes.append(NodeSpec("pose_refiner", "pose_refiner_3d", parameters=refiner))
     if values["visualizer"]:
         nodes.append(NodeSpec("visualizer", "visualizer"))
-    return _with_environment(nodes, {"mamba_pose": values["threads"]})
+    return nodes
 
 
 def _with_environment(nodes: Sequence[NodeSpec], threads: Mapping[str, int]) -> list[NodeSpec]:
@@ -358,7 +371,7 @@ MULTIVIEW_ARGUMENTS = (
     Argument("detector", "", "Detector's file: find keypoints in `<view>/image` of each view."),
     Argument("method", "aligned", "aligned, linear, hold_last or densewarper; see docs/nodes.md."),
     Argument("weights", "light", "Network of the method densewarper: a preset or a path."),
-    Argument("threads", 1, "CPU threads of the network."),
+    Argument("threads", 2, "Instants that the network computes at once, if several wait."),
     Argument("every", 1, "Compute every so many-th instant only."),
     Argument("max_age_s", 0.5, "Views whose newest shot is older are missing."),
     Argument("world_frame", "map", "Frame of the poses, to which transforms lead from cameras."),
@@ -401,7 +414,7 @@ def _multiview(**values: Any) -> list[NodeSpec]:
         nodes.append(NodeSpec("pose_refiner", "pose_refiner", parameters=refiner))
     if values["visualizer"]:
         nodes.append(NodeSpec("visualizer", "visualizer"))
-    return _with_environment(nodes, {"densewarper": values["threads"]})
+    return _with_environment(nodes, {})
 
 
 HEART_RATE_ARGUMENTS = (
@@ -430,11 +443,111 @@ def _heart_rate(**values: Any) -> list[NodeSpec]:
     return _with_environment(nodes, {"rppg": values["threads"]})
 
 
+POINTS_POSE_ARGUMENTS = (
+    Argument("emulated", False, "Emulate the board instead of using a real one."),
+    Argument("config_file", "iwr1843_points.cfg", "Radar configuration; '': it is on already."),
+    Argument("board", "IWR1843", "The board: IWR1843 or IWR6843ISK."),
+    Argument("serial_port", "auto", "Command port; auto: of the only radar board on USB."),
+    Argument("points_port", "auto", "Data port, likewise. Emulated: paths of links, or auto."),
+    Argument("weights", "points", "Network: a preset's name or a path to a safetensors file."),
+    Argument("device", "auto", "Where the network runs: auto, cpu or cuda."),
+    Argument("threads", 1, "CPU threads of the network."),
+    Argument("output_frame", "latest", "Frame of the window to publish: center or latest."),
+    Argument("most_people", 4, "No more people are told, those who show the most points."),
+    Argument("visualizer", True, "Start the node that draws markers."),
+    Argument("record", "", "Folder to make and record all topics to; '': none is recorded."),
+    Argument("recording", "", "Emulator: a file mars_subject<number>.npz; '': simulated people."),
+    Argument("movement", 0, "Emulator: the only movement of the recording to play; 0: all."),
+    Argument("motion", "random", "Emulator: what simulated people do; see docs/nodes.md."),
+    Argument("seed", 0, "Emulator: seed of simulated people and faults."),
+    Argument("loss", 0.0, "Emulator: share of the packets to lose, 0 to 1."),
+)
+
+
+def _points_pose(**values: Any) -> list[NodeSpec]:
+    def given(*names: str) -> dict[str, Any]:
+        return {name: values[name] for name in names}
+
+    if not values["config_file"]:
+        values["serial_port"] = ""
+    nodes = []
+    if values["emulated"]:
+        for name in ("serial_port", "points_port"):
+            if values[name] == "auto":
+                values[name] = str(_runtime_directory() / f"radar_pose_points_{name}")
+        names = ("points_port", "recording", "movement", "motion", "seed", "loss")
+        emulator = {"command_port": values["serial_port"], "device": values["board"]}
+        emulator |= given(*names)
+        nodes.append(
+            NodeSpec("uart_emulator", "uart_emulator", parameters=emulator, outlives_others=True)
+        )
+    driver = {"source": "uart", "device": values["board"], "frame_id": "radar_link"}
+    driver |= given("config_file", "serial_port", "points_port")
+    nodes.append(NodeSpec("radar_driver", "radar_driver", parameters=driver))
+    pose = {"input": "points"}
+    pose |= given("weights", "device", "threads", "output_frame", "most_people")
+    nodes.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
+    if values["visualizer"]:
+        nodes.append(NodeSpec("visualizer", "visualizer"))
+    if values["record"]:
+        nodes.append(NodeSpec("recorder", "recorder", parameters={"bag": values["record"]}))
+    return _with_environment(nodes, {"mamba_pose": values["threads"]})
+
+
+REPLAY_ARGUMENTS = (
+    Argument("bag", "", "Bag of two radars to play. Needed."),
+    Argument("from_level", "heatmap", "Compute again from adc, heatmap or pose on; all: nothing."),
+    Argument("rate", 1.0, "So many times as fast as it was recorded."),
+    Argument("loop", False, "Begin anew after the end; else all nodes end with the bag."),
+    Argument("from_s", 0.0, "Where to begin, seconds after the first message."),
+    Argument("to_s", 0.0, "Where to end, likewise; 0 is the end of the bag."),
+    *(
+        argument
+        for argument in RADAR_POSE_ARGUMENTS
+        if argument.name in ("weights", "device", "threads", "output_frame", "visualizer")
+        or argument.name.startswith(("refiner", "lifter"))
+    ),
+    Argument("record", "", "Folder to make and record all poses to; '': none are recorded."),
+)
+LONGEST_IN_QUEUE = 16  # of mamba_pose: of what is replayed no frame is to be lost
+STARTS_WITHIN_S = 120.0
+
+
+def _replay(**values: Any) -> list[NodeSpec]:
+    level = values["from_level"]
+    nodes = []
+    if level == "adc":
+        heatmap = heatmap_settings(values["weights"])
+        nodes += [
+            NodeSpec("radar_preprocessor", "radar_preprocessor", radar, heatmap)
+            for radar in RADARS
+        ]
+    if level in ("adc", "heatmap"):
+        pose = {name: values[name] for name in ("weights", "device", "threads", "output_frame")}
+        pose["queue_size"] = LONGEST_IN_QUEUE
+        nodes.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
+    computed = values if level != "all" else {**values, "refiner": False, "lifter": False}
+    nodes += _after_poses(computed)
+    if values["record"]:
+        recorder = {"bag": values["record"], "level": "pose"}
+        nodes.append(NodeSpec("recorder", "recorder", parameters=recorder))
+    player = {name: values[name] for name in ("bag", "from_level", "rate", "loop")}
+    player |= {"from_s": values["from_s"], "to_s": values["to_s"], "wait_s": STARTS_WITHIN_S}
+    player["wait_for"] = " ".join(node.label for node in nodes)
+    nodes.append(NodeSpec("replayer", "replayer", parameters=player, ends_graph=True))
+    return _with_environment(nodes, {"mamba_pose": values["threads"]})
+
+
 GRAPHS: dict[str, Graph] = {
     "radar_pose": Graph(
         description="Two radars, real or emulated, and the 2D pose that milliMamba sees in them.",
         arguments=RADAR_POSE_ARGUMENTS,
         build=_radar_pose,
+    ),
+    "points_pose": Graph(
+        description="A radar that sends points, real or emulated, and a person in space.",
+        arguments=POINTS_POSE_ARGUMENTS,
+        build=_points_pose,
     ),
     "multiview": Graph(
         description="Cameras that fire when they like, real or emulated, and a person in space.",
@@ -445,6 +558,11 @@ GRAPHS: dict[str, Graph] = {
         description="A camera or a video file, and the heart rates of the faces in it.",
         arguments=HEART_RATE_ARGUMENTS,
         build=_heart_rate,
+    ),
+    "replay": Graph(
+        description="A bag of two radars, and what is computed again from its messages.",
+        arguments=REPLAY_ARGUMENTS,
+        build=_replay,
     ),
 }
 
@@ -504,7 +622,7 @@ class GraphRunner:
     ----------
     exit_code : int
         0; or 2 as soon as a node said that it was called wrongly; or 1 if without `respawn` a node
-        ended, or if one had to be killed.
+        ended, or one that ends the graph did not end with 0, or if one had to be killed.
     failure : str
         Which node said that it was called wrongly, and what it said; empty if none did.
     """
@@ -593,14 +711,15 @@ class GraphRunner:
             if code is None:
                 continue
             process.handle = None
-            if code == EXIT_USAGE or not self._respawn:
+            if code == EXIT_USAGE or process.node.ends_graph or not self._respawn:
                 label = process.node.label
                 self._output(f"[{label}] ended with code {code}: stopping the graph")
                 if code == EXIT_USAGE:
                     assert process.reader is not None
                     process.reader.join(1.0)  # its last words
                     self.failure = f"{label}: {self._said.get(label, 'called wrongly')}"
-                self.exit_code = EXIT_USAGE if code == EXIT_USAGE else 1
+                done = process.node.ends_graph and code == 0
+                self.exit_code = EXIT_USAGE if code == EXIT_USAGE else int(not done)
                 return False
             if now_s - process.started_s > STEADY_AFTER_S:
                 process.backoff_s = BACKOFF_S[0]

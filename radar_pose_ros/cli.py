@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +48,7 @@ PUBLIC_LAYOUTS = ("hupr", "transhupr")  # config/<name>.yaml
 DEFAULT_CONFIG = "iwr1843.cfg"
 CALIBRATION_FORMATS = ("pose2sim", "anipose", "opencv", "ros")
 MULTIVIEW_METHODS = ("densewarper", "linear", "hold_last", "slerp", "aligned", "synchronous")
+BAG_LEVELS = ("adc", "heatmap", "pose")
 PULSE_METHODS = ("auto", "physmamba", "combined", "green", "chrom", "pos")
 
 
@@ -68,6 +71,7 @@ _positive = _number(float, lambda value: 0 < value < float("inf"), "a number abo
 _share = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 _seed = _number(int, lambda value: value >= 0, "a whole number from 0 on")
 _count = _number(int, lambda value: value > 0, "a whole number above 0")
+_instant = _number(float, lambda value: 0 <= value <= 1e9, "seconds from 0 on")
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +103,84 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
         help="YAML file of node parameters, as ROS reads them; may be given more than once, the "
         "last one wins",
     )
+
+
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", default="", metavar="DIR", help="folder to make (default: bag_DATE_TIME)"
+    )
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--topics",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="record these only; without a leading slash, in any namespace (default: all but raw "
+        "samples)",
+    )
+    chosen.add_argument(
+        "--level",
+        default="all",
+        choices=BAG_LEVELS,
+        help="record only what `replay --from-level` plays, raw samples for adc",
+    )
+
+
+def _add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bag", metavar="BAG", help="folder or file, mcap or sqlite3")
+    parser.add_argument(
+        "--rate",
+        type=_number(float, lambda value: 0.01 <= value <= 100, "0.01 to 100"),
+        default=1.0,
+        metavar="X",
+        help="so many times as fast as it was recorded (default 1)",
+    )
+    parser.add_argument("--loop", action="store_true", help="begin anew after the end")
+    parser.add_argument(
+        "--from", dest="from_s", type=_instant, default=0.0, metavar="S", help="begin there, s"
+    )
+    parser.add_argument(
+        "--to", dest="to_s", type=_instant, default=0.0, metavar="S", help="end there, s"
+    )
+    parser.add_argument(
+        "--topics",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="play these only; without a leading slash, in any namespace",
+    )
+    parser.add_argument(
+        "--from-level",
+        default="all",
+        choices=BAG_LEVELS,
+        help="play only what everything after it is computed from again",
+    )
+    parser.add_argument("--no-clock", action="store_true", help="do not publish /clock")
+    parser.add_argument(
+        "--wait-for",
+        nargs="+",
+        default=[],
+        metavar="NODE",
+        help="begin when these listen (default: when anybody reads a topic)",
+    )
+    parser.add_argument(
+        "--wait",
+        type=_number(float, lambda value: 0 <= value <= 600, "0 to 600 s"),
+        default=10.0,
+        metavar="S",
+        help="but wait no longer than that (default 10)",
+    )
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", metavar="A", help="bag of one run")
+    parser.add_argument("second", metavar="B", help="bag of another run on the same recording")
+    parser.add_argument("--out", default="", metavar="DIR", help="draw compare.png there")
+    _add_json(parser)
+
+
+def _add_repair(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bag", metavar="BAG", help="folder or mcap file; it is changed in place")
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -344,6 +426,82 @@ def _up(arguments: argparse.Namespace) -> int:
         given[name] = value
     bringup.graph(arguments.graph).nodes(given)  # says what is wrong with them, if anything
     return bringup.up(arguments.graph, arguments.param, **given)
+
+
+def _node_parameters(**values: Any) -> list[str]:
+    """Return the arguments of a ROS program that set parameters."""
+    # What JSON calls a string or a number YAML does, too.
+    given = [f"{name}:={json.dumps(value)}" for name, value in values.items()]
+    return ["--ros-args", *(word for text in given for word in ("-p", text))]
+
+
+def _be_a_node() -> None:
+    """Set what a node needs: room for large messages, and an end if it cannot be configured."""
+    from radar_pose_ros import bringup
+
+    _use_ros()
+    os.environ.update(bringup.process_environment(1))
+    os.environ["RADAR_POSE_EXIT_UNCONFIGURED"] = "1"
+
+
+def _record(arguments: argparse.Namespace) -> int:
+    _be_a_node()
+    from radar_pose_ros.nodes import recorder
+
+    bag = arguments.out or time.strftime("bag_%Y%m%d_%H%M%S")
+    values: dict[str, Any] = {"bag": bag, "level": arguments.level}
+    if arguments.topics:
+        values |= {"topics": " ".join(arguments.topics), "exclude": ""}
+    print(f"recording to {bag}; Ctrl-C ends", flush=True)
+    return recorder.main(_node_parameters(**values))
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    _be_a_node()
+    from radar_pose_ros.nodes import replayer
+
+    return replayer.main(
+        _node_parameters(
+            bag=arguments.bag,
+            rate=arguments.rate,
+            loop=arguments.loop,
+            from_s=arguments.from_s,
+            to_s=arguments.to_s,
+            topics=" ".join(arguments.topics),
+            from_level=arguments.from_level,
+            clock=not arguments.no_clock,
+            wait_for=" ".join(arguments.wait_for),
+            wait_s=arguments.wait,
+        )
+    )
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from radar_pose_ros import measurements, run_comparison
+
+    comparison = run_comparison.compare(arguments.first, arguments.second)
+    print(run_comparison.table(comparison))
+    if arguments.out:
+        picture = Path(arguments.out) / "compare.png"
+        run_comparison.draw(comparison, picture)
+        print(f"written: {picture}")
+    if arguments.json:
+        measurements.write_results(arguments.json, run_comparison.results(comparison))
+    return 0
+
+
+def _repair(arguments: argparse.Namespace) -> int:
+    from radar_pose_ros import recording
+
+    cut = recording.repair(arguments.bag)
+    with recording.BagReader(arguments.bag) as reader:
+        total, topics = sum(reader.counts.values()), len(reader.counts)
+        length_s = (reader.end_ns - reader.begin_ns) / 1e9
+    print(
+        f"{arguments.bag}: {total} messages of {topics} topics in {length_s:.1f} s; "
+        f"{cut} bytes of an unfinished one were cut off"
+    )
+    return 0
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -607,6 +765,10 @@ Command = tuple[
 COMMANDS: dict[str, Command] = {
     "demo": ("emulated radars to a live skeleton, measured and drawn", _add_demo, _demo),
     "up": ("start a graph of nodes, until Ctrl-C", _add_up, _up),
+    "record": ("write topics to a bag, until Ctrl-C", _add_record, _record),
+    "replay": ("publish what a bag holds", _add_replay, _replay),
+    "compare": ("two runs of a change side by side, by their bags", _add_compare, _compare),
+    "repair": ("save a bag whose recorder was killed", _add_repair, _repair),
     "doctor": ("what would keep this from working here, and the cure", _add_doctor, _doctor),
     "simulate": ("write recordings of simulated radars", _add_simulate, _simulate),
     "calibrate": ("lenses and places of cameras, by a board", _add_calibrate, _calibrate),

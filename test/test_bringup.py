@@ -101,8 +101,8 @@ def test_a_rig_is_emulated_if_asked_for() -> None:
     assert weights.load(bringup.default("multiview", "refiner_weights"), "mixsynthformer")
     nodes = specs("multiview", method="densewarper", weights="light", threads=2)
     assert nodes["densewarper"].parameters["method"] == "densewarper"
-    assert nodes["densewarper"].environment["OMP_NUM_THREADS"] == "2"
-    assert nodes["visualizer"].environment["OMP_NUM_THREADS"] == "1"
+    assert nodes["densewarper"].parameters["threads"] == 2
+    assert nodes["densewarper"].environment["OMP_NUM_THREADS"] == "1"
 
 
 def test_a_recording_is_played_by_some_of_its_cameras() -> None:
@@ -192,6 +192,64 @@ def test_a_face_is_watched_by_a_source_of_ours_or_by_a_driver() -> None:
     assert nodes["rppg"].environment["OMP_NUM_THREADS"] == "2"
 
 
+def test_a_radar_that_sends_points_is_real_or_emulated() -> None:
+    real = specs("points_pose")
+    assert set(real) == {"radar_driver", "mamba_pose", "visualizer"}
+    driver = real["radar_driver"].parameters
+    assert driver["source"] == "uart" and driver["config_file"] == "iwr1843_points.cfg"
+    assert driver["serial_port"] == driver["points_port"] == "auto"  # the board on USB
+    pose = real["mamba_pose"].parameters
+    assert (pose["input"], pose["output_frame"], pose["weights"]) == ("points", "latest", "points")
+    assert weights.load(pose["weights"], "points")
+    assert real["mamba_pose"].environment["OMP_NUM_THREADS"] == "1"
+
+    nodes = specs("points_pose", emulated=True, record="bag", visualizer=False, board="IWR6843ISK")
+    assert set(nodes) == {"uart_emulator", "radar_driver", "mamba_pose", "recorder"}
+    emulator, driver = nodes["uart_emulator"], nodes["radar_driver"].parameters
+    assert emulator.outlives_others
+    assert emulator.parameters["command_port"] == driver["serial_port"] != "auto"
+    assert emulator.parameters["points_port"] == driver["points_port"] != "auto"
+    assert emulator.parameters["device"] == driver["device"] == "IWR6843ISK"
+    assert nodes["recorder"].parameters == {"bag": "bag"}
+    # Without a configuration there is nothing to tell it: it is on already.
+    nodes = specs("points_pose", emulated=True, config_file="", points_port="here")
+    assert nodes["uart_emulator"].parameters["command_port"] == ""
+    assert nodes["radar_driver"].parameters["serial_port"] == ""
+    assert nodes["radar_driver"].parameters["points_port"] == "here"
+
+
+def test_a_replay_has_the_nodes_after_its_level() -> None:
+    """And begins when they listen."""
+    after = {
+        "adc": [
+            "radar_h/radar_preprocessor",
+            "radar_v/radar_preprocessor",
+            "mamba_pose",
+            "visualizer",
+        ],
+        "heatmap": ["mamba_pose", "visualizer"],
+        "pose": ["visualizer"],
+        "all": ["visualizer"],
+    }
+    for level, expected in after.items():
+        nodes = specs("replay", bag="x", from_level=level, rate=2.0, from_s=1.0)
+        assert list(nodes) == [*expected, "replayer"]
+        player = nodes["replayer"]
+        assert player.ends_graph and not any(nodes[label].ends_graph for label in expected)
+        assert player.parameters["wait_for"] == " ".join(expected)
+        assert player.parameters["from_level"] == level
+        assert (player.parameters["rate"], player.parameters["from_s"]) == (2.0, 1.0)
+    live = specs("radar_pose", emulated=True)
+    replayed = specs("replay", bag="x", from_level="adc", record="again", refiner=True)
+    name = "radar_h/radar_preprocessor"
+    assert replayed[name].parameters == live[name].parameters
+    pose = {**live["mamba_pose"].parameters, "queue_size": 16}
+    assert replayed["mamba_pose"].parameters == pose
+    assert replayed["recorder"].parameters == {"bag": "again", "level": "pose"}
+    assert "pose_refiner" in replayed
+    assert "pose_refiner" not in specs("replay", bag="x", from_level="all", refiner=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -213,7 +271,9 @@ def test_every_parameter_is_declared_and_allowed(emulated: bool) -> None:
     """The data names no parameter that its node does not have, nor a value it refuses."""
     rig = specs("multiview", emulated=emulated, refiner=True)
     nodes = [*specs(emulated=emulated, refiner=True, lifter=True).values(), *rig.values()]
-    for node in (*nodes, *specs("heart_rate").values()):
+    points = specs("points_pose", emulated=emulated, record="bag")
+    replay = specs("replay", from_level="adc", record="bag")
+    for node in (*nodes, *points.values(), *replay.values(), *specs("heart_rate").values()):
         declared = parameters.load(node.executable)
         for name, value in node.parameters.items():
             assert name in declared, f"{node.label} has no parameter {name}"
@@ -247,7 +307,8 @@ def test_wrong_arguments_are_named(arguments: dict[str, str], sentence: str) -> 
 
 def test_unknown_graph_names_the_known_ones() -> None:
     with pytest.raises(
-        BringupError, match="there is no graph 'x', only heart_rate, multiview, radar_pose"
+        BringupError,
+        match="there is no graph 'x', only heart_rate, multiview, points_pose, radar_pose, replay",
     ):
         bringup.graph("x")
 
@@ -371,7 +432,7 @@ def test_every_graph_has_a_launch_file(
     """It declares every argument, starts the graph's nodes, and RViz with a file that exists."""
     for module, names in {
         "launch": ("LaunchContext", "LaunchDescription", "LaunchDescriptionEntity"),
-        "launch.actions": ("DeclareLaunchArgument", "OpaqueFunction"),
+        "launch.actions": ("DeclareLaunchArgument", "OpaqueFunction", "Shutdown"),
         "launch.conditions": ("IfCondition",),
         "launch.substitutions": ("LaunchConfiguration",),
         "launch_ros": (),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 
 import benchmarks
-from radar_pose_ros import bringup, cli, doctor, measurements
+from radar_pose_ros import bringup, cli, doctor, measurements, nodes
 from radar_pose_ros.doctor import Check
+from radar_pose_ros.nodes import parameters
 
 
 def test_help_needs_neither_ros_nor_torch(root):
@@ -384,3 +387,83 @@ def test_simulated_captures_are_reproducible(tmp_path):
     for file in ("radar_h.bin", "radar_v.bin"):
         first, second = (tmp_path / name / "00000" / file for name in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()
+
+
+# -- record, replay --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nodes_called(monkeypatch):
+    """Stand-ins for the nodes, which need ROS; note with what they are called."""
+    called = []
+    monkeypatch.setattr(cli, "_use_ros", lambda: None)
+    for name in ("OMP_NUM_THREADS", "FASTDDS_DEFAULT_PROFILES_FILE", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")
+    monkeypatch.setenv("RADAR_POSE_EXIT_UNCONFIGURED", "")
+    for name in ("recorder", "replayer"):
+
+        def main(arguments, name=name):
+            called.append((name, arguments))
+            return 0
+
+        monkeypatch.setattr(nodes, name, SimpleNamespace(main=main), raising=False)
+    return called
+
+
+def parameters_of(arguments):
+    """What a node is told, as ROS reads it."""
+    assert arguments[0] == "--ros-args" and set(arguments[1::2]) == {"-p"}
+    return {
+        name: yaml.safe_load(text)
+        for name, text in (word.split(":=", 1) for word in arguments[2::2])
+    }
+
+
+def test_record_is_the_recorder(nodes_called, capsys):
+    assert cli.main(["record", "--out", "walk"]) == 0
+    assert cli.main(["record", "--level", "adc"]) == 0
+    assert cli.main(["record", "--out", "1", "--topics", "adc", "/pose2d"]) == 0
+    given = [parameters_of(arguments) for name, arguments in nodes_called if name == "recorder"]
+    assert given[0] == {"bag": "walk", "level": "all"}
+    assert re.fullmatch(r"bag_\d{8}_\d{6}", given[1]["bag"]) and given[1]["level"] == "adc"
+    assert given[2] == {"bag": "1", "level": "all", "topics": "adc /pose2d", "exclude": ""}
+    assert "recording to walk; Ctrl-C ends" in capsys.readouterr().out
+    assert cli.main(["record", "--level", "adc", "--topics", "x"]) == cli.USAGE_ERROR
+
+
+def test_replay_is_the_replayer(nodes_called, capsys):
+    assert cli.main(["replay", "walk"]) == 0
+    words = ["--rate", "2", "--loop", "--from", "1.5", "--to", "3", "--from-level", "heatmap"]
+    words += ["--topics", "a", "b", "--no-clock", "--wait-for", "mamba_pose", "--wait", "60"]
+    assert cli.main(["replay", "walk", *words]) == 0
+    plain, full = [parameters_of(arguments) for _, arguments in nodes_called]
+    defaults = {name: spec.default for name, spec in parameters.load("replayer").items()}
+    assert {**defaults, **plain} == {**defaults, "bag": "walk"}
+    assert full == {
+        "bag": "walk",
+        "rate": 2.0,
+        "loop": True,
+        "from_s": 1.5,
+        "to_s": 3.0,
+        "topics": "a b",
+        "from_level": "heatmap",
+        "clock": False,
+        "wait_for": "mamba_pose",
+        "wait_s": 60.0,
+    }
+    for given in (plain, full):
+        for name, value in given.items():
+            assert type(value) is type(defaults[name]), name
+            parameters.load("replayer")[name].check(value)
+    for wrong in (["--rate", "0"], ["--from", "-1"], ["--from-level", "pulse"]):
+        assert cli.main(["replay", "walk", *wrong]) == cli.USAGE_ERROR
+    assert "0.01 to 100, got '0'" in capsys.readouterr().err
+
+
+def test_levels_are_those_of_recordings():
+    from radar_pose_ros import recording
+
+    assert cli.BAG_LEVELS == recording.LEVELS
+    for node, name in (("replayer", "from_level"), ("recorder", "level")):
+        assert tuple(parameters.load(node)[name].choices) == ("all", *recording.LEVELS)

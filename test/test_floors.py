@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "drawing": HELPERS | SENSING,
     "pulse_drawing": HELPERS | SENSING | {"drawing", "metrics"},
     "preview": HELPERS,
-    "recording": HELPERS | SENSING,
+    "mcap_index": set(),
+    "recording": HELPERS | SENSING | {"mcap_index"},
 }
 ROS_LIBRARIES = {"rclpy", "rcl_interfaces", "launch", "launch_ros", "message_filters", "cv_bridge"}
 ROS_LIBRARIES |= {"tf2_ros", "tf_transformations", "rosbag2_py", "rosidl_runtime_py"}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rosbags.rosbag2 import Reader
 
-from radar_pose_ros import recording
+from radar_pose_ros import cli, mcap_index, recording
 from radar_pose_ros.recording import BagReader, BagWriter, RecordingError
 
 HEATMAP = "radar_pose_ros/msg/RadarHeatmap"
@@ -198,6 +202,153 @@ def test_a_bag_cut_anywhere_is_repaired(tmp_path, percent):
     assert recording.repair(path) == 0
 
 
+def cut_bag(path: Path, share: float, topics: int = 3, messages: int = 60) -> int:
+    """Write a bag in chunks and cut its file there; return how many messages it had."""
+    with BagWriter(path) as writer:
+        for k in range(messages):
+            topic = f"/radar_{k % topics}/adc"
+            received_ns = 10**18 + 1000 * k - 1500 * (k % 2)  # seldom in order: as in real bags
+            writer.write_message(topic, received_ns, adc_frame(k, np.full(256, k, np.int16)))
+            if k % 7 == 6:
+                writer.flush()
+    [file] = path.glob("*.mcap")
+    (path / "metadata.yaml").unlink()
+    whole = file.read_bytes()
+    # Where the summary begins stands in the footer.
+    summary = int.from_bytes(whole[-28:-20], "little")
+    file.write_bytes(whole[: int(summary * share)])
+    return messages
+
+
+@pytest.mark.parametrize("share", [0.05, 0.33, 0.5, 0.71, 0.999])
+def test_a_repaired_bag_has_an_index(tmp_path, share):
+    """So that it is read in order of time, by others too, whatever the order it was written in."""
+    path = tmp_path / "bag"
+    total = cut_bag(path, share)
+    recording.repair(path)
+    with BagReader(path) as ours, Reader(path) as theirs:
+        got = list(ours.messages())
+        assert theirs.message_count == len(got) == sum(ours.counts.values())
+        assert [t for _, t, _ in theirs.messages()] == [item.received_ns for item in got]
+        assert theirs.start_time == (ours.begin_ns if got else 2**63 - 1)
+    indices = [item.message.frame_index for item in got]
+    assert sorted(indices) == list(range(len(got)))  # all from the first on
+    assert len(got) >= total * share - 14
+    times = [item.received_ns for item in got]
+    assert times == sorted(times)
+    assert len(got) < 14 or indices != sorted(indices)
+    assert all((item.message.data == item.message.frame_index).all() for item in got)
+
+
+def test_every_place_to_be_killed_at_is_survived(tmp_path):
+    """R11: the file is cut after each byte of its last two records, and at 200 other places."""
+    cut_bag(tmp_path / "bag", 1.0, messages=20)
+    [file] = (tmp_path / "bag").glob("*.mcap")
+    whole = file.read_bytes()
+    places = {*range(len(whole) - 400, len(whole)), *range(0, len(whole), len(whole) // 200)}
+    counts = []
+    for place in sorted(places - set(range(8))):
+        copy = tmp_path / "copy.mcap"
+        copy.write_bytes(whole[:place])
+        recording.repair(copy)
+        with BagReader(copy) as reader:
+            indices = [item.message.frame_index for item in reader.messages()]
+        assert sorted(indices) == list(range(len(indices)))
+        counts.append(len(indices))
+    assert counts == sorted(counts) and counts[-1] == 20
+
+
+def test_a_damaged_chunk_is_left_out(tmp_path):
+    path = tmp_path / "bag"
+    with BagWriter(path) as writer:
+        for k in range(3):
+            writer.write_message("/radar_h/adc", k, adc_frame(k, np.full(64, k, np.int16)))
+            writer.flush()
+    [file] = path.glob("*.mcap")
+    whole = bytearray(file.read_bytes())
+    summary = int.from_bytes(whole[-28:-20], "little")
+    places = [chunk.begin for chunk in mcap_index._scan(io.BytesIO(whole), summary)[0].chunks]
+    body = places[1] + 9 + 40  # behind the opcode, the length and what is said of the chunk
+    whole[body + 1 : body + 9] = b"\xff" * 8  # a record that does not end in it
+    file.write_bytes(whole[:summary])
+    (path / "metadata.yaml").unlink()
+    recording.repair(path)
+    with BagReader(path) as reader:
+        assert [item.message.frame_index for item in reader.messages()] == [0, 2]
+
+
+def test_flipped_bits_are_found_or_do_no_harm(tmp_path, rng):
+    """R11: 100 bags, each with a bit that is wrong: read, or refused with a sentence."""
+    cut_bag(tmp_path / "bag", 1.0, messages=20)
+    [file] = (tmp_path / "bag").glob("*.mcap")
+    recording.repair(file)
+    whole = file.read_bytes()
+    outcomes = {"read": 0, "refused": 0}
+    for place in rng.integers(0, 8 * len(whole), 100).tolist():
+        changed = bytearray(whole)
+        changed[place // 8] ^= 1 << place % 8
+        copy = tmp_path / "copy.mcap"
+        copy.write_bytes(changed)
+        try:
+            with BagReader(copy) as reader:
+                assert len(list(reader.serialized())) <= 20
+            outcomes["read"] += 1
+        except RecordingError:
+            outcomes["refused"] += 1
+    assert outcomes["read"] > 10 and outcomes["refused"] > 0, outcomes
+
+
+def test_an_end_without_an_index_gets_one(tmp_path):
+    path = tmp_path / "bag"
+    cut_bag(path, 1.0)
+    [file] = path.glob("*.mcap")
+    end = b"\x0f" + (4).to_bytes(8, "little") + bytes(4)
+    footer = b"\x02" + (20).to_bytes(8, "little") + bytes(20) + b"\x89MCAP0\r\n"
+    file.write_bytes(file.read_bytes() + end + footer)
+    with BagReader(path) as reader, pytest.raises(RecordingError, match="order"):
+        list(reader.messages())
+    assert recording.repair(path) == 0  # nothing was lost
+    with BagReader(path) as reader:
+        assert len(list(reader.messages())) == 60
+
+
+def test_repair_tells_what_it_saved(tmp_path, capsys):
+    path = tmp_path / "bag"
+    cut_bag(path, 0.5)
+    assert cli.main(["compare", str(path), str(path)]) == cli.USAGE_ERROR
+    assert f"`radar-pose repair {path}` saves what was written" in capsys.readouterr().err
+    assert cli.main(["repair", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"bag: (28|21|35) messages of 3 topics in 0\.0 s; \d+ bytes", said), said
+    assert cli.main(["repair", str(tmp_path)]) == cli.USAGE_ERROR
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+def test_others_tools_read_our_bags_without_a_warning(tmp_path, repaired):
+    """The rosbags library's converter, with warnings as errors, and back again."""
+    path = tmp_path / "bag"
+    cut_bag(path, 1.0)
+    if repaired:
+        recording.repair(path)
+    else:
+        shutil.rmtree(path)
+        with BagWriter(path) as writer:
+            for k in range(60):
+                writer.write_message(f"/r{k % 3}/adc", k, adc_frame(k, np.full(64, k, np.int16)))
+    program = "from rosbags.convert.cli import main; main()"
+    source, made = str(path), tmp_path / "made"
+    command = [sys.executable, "-W", "error", "-c", program, "--src", source, "--dst", str(made)]
+    done = subprocess.run(
+        [*command, "--dst-storage", "sqlite3"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    with BagReader(path) as ours, BagReader(made) as theirs:
+        assert theirs.counts == ours.counts and sum(ours.counts.values()) == 60
+        assert list(theirs.serialized()) == list(ours.serialized())
+        for here, there in zip(ours.details, theirs.details, strict=True):
+            assert here == there
+
+
 def test_a_closed_bag_is_not_touched_by_repair(tmp_path):
     with BagWriter(tmp_path / "bag") as writer:
         writer.write_message("/radar_h/adc", 1, adc_frame(1, np.zeros(4, np.int16)))
@@ -245,6 +396,129 @@ def test_topic_named_finds_it_in_any_namespace():
     assert recording.topic_named(["/refined/pose2d", "/pose2d"], "pose2d") == "/pose2d"
     with pytest.raises(RecordingError, match="found 3 topics"):
         recording.topic_named([*topics, "/other/pose2d"], "pose2d")
+
+
+# Of each published bag, how many messages of which topics it holds, and whether it says what
+# its types are.
+PUBLISHED = {
+    "mcap_cdr_test": ({"/array_topic": 4, "/test_topic": 3}, True),
+    "mcap_convert_b": ({"c_strings": 50, "a_empty": 25}, False),
+    "mcap_talker": ({"/topic": 10, "/rosout": 10, "/parameter_events": 0}, True),
+    "mcap_wbag": (
+        dict(AAA=804, BBB=742, CCC=742, DDD=753, EEE=804, FFF=772, GGG=731, HHH=726),
+        True,
+    ),
+    "sqlite3_cdr_test": ({"/array_topic": 4, "/test_topic": 3}, True),
+    "sqlite3_convert_b": ({"c_strings": 50, "a_empty": 25}, False),
+    "sqlite3_talker": ({"/topic": 10, "/rosout": 10, "/parameter_events": 0}, True),
+}
+
+
+@pytest.fixture
+def published(shared_data):
+    folder = shared_data / "rosbag2_format"
+    if not folder.is_dir():
+        pytest.skip(f"needs rosbag2's own bags in {folder}")
+    return folder
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.filterwarnings("error")
+def test_bags_of_rosbag2_itself_are_read(name, published):
+    """Also those whose metadata.yaml and files disagree on the quality of service."""
+    counts, defined = PUBLISHED[name]
+    with BagReader(published / name) as reader:
+        assert reader.counts == counts
+        raw = list(reader.serialized())
+        assert len(raw) == sum(counts.values())
+        assert [at for _, at, _ in raw] == sorted(at for _, at, _ in raw)
+        assert (reader.begin_ns, reader.end_ns) == (raw[0][1], raw[-1][1])
+        if defined:
+            assert len(list(reader.messages())) == len(raw)
+        else:
+            with pytest.raises(RecordingError, match="a_empty is of the type test_msgs/msg/Empty"):
+                list(reader.messages())
+    for file in (*(published / name).glob("*.mcap"), *(published / name).glob("*.db3")):
+        with BagReader(file) as reader:
+            assert len(list(reader.serialized())) == sum(reader.counts.values())
+
+
+def test_what_rosbag2_s_bags_say(published):
+    """Values known from rosbag2's own tests of these files."""
+    for name in ("mcap_talker", "sqlite3_talker"):
+        with BagReader(published / name) as reader:
+            said = [item.message.data for item in reader.messages(["/topic"])]
+            assert said == [f"Hello, world! {k}" for k in range(10)]
+            details = {topic.name: topic for topic in reader.details}
+        assert details["/rosout"].latched and not details["/parameter_events"].latched
+        assert all(topic.reliable and topic.depth == 10 for topic in details.values())
+    for name in ("mcap_cdr_test", "sqlite3_cdr_test"):
+        with BagReader(published / name) as reader:
+            basic = [item.message for item in reader.messages(["/test_topic"])]
+            details = {topic.name: topic for topic in reader.details}
+        assert [m.int32_value for m in basic] == [1, 2, 3] or len(basic) == 3
+        assert (details["/array_topic"].depth, details["/test_topic"].depth) == (4, 3)
+    with pytest.raises(RecordingError, match="wrong_format"):
+        BagReader(published / "mcap_wrong_rmw_test")
+    with pytest.raises(RecordingError, match="written in wrong_format, want cdr"):
+        BagReader(published / "mcap_wrong_rmw_test" / "wrong_rmw_test_0.mcap")
+
+
+def array_of_poses(kind: str, model: str):
+    extra = {"image_width": 0, "image_height": 0} if kind.endswith("2DArray") else {}
+    return recording.message_class(kind)(
+        header=header(5, "map"),
+        skeleton="hupr14",
+        model=model,
+        missing_sources=[],
+        poses=[],
+        **extra,
+    )
+
+
+def test_levels_follow_from_what_a_bag_holds(tmp_path):
+    flat, space = (f"radar_pose_ros/msg/HumanPose{n}DArray" for n in (2, 3))
+    poses = {
+        "/r/pose2d": (flat, "net"),
+        "/r/better": (flat, "refiner of net"),
+        "/r/lifted": (space, "lifter of net"),
+        "/r/other": (space, "other"),
+        "/truth": (space, "simulation"),
+    }
+    with BagWriter(tmp_path / "bag") as writer:
+        for topic in ("/r/east/raw", "/r/west/raw"):
+            writer.write_message(topic, 1, adc_frame(0, np.zeros(4, np.int16)))
+        for topic, (kind, model) in poses.items():
+            writer.write_message(topic, 2, array_of_poses(kind, model))
+        writer.add_topic("/r/east/map", HEATMAP)
+        writer.add_topic("/r/east/setup", "radar_pose_ros/msg/RadarConfig", latched=True)
+        writer.add_topic("/r/joints", "radar_pose_ros/msg/SkeletonDefinition", latched=True)
+        writer.add_topic("/r/points", "sensor_msgs/msg/PointCloud2")
+        writer.add_topic("/odometry", "nav_msgs/msg/Odometry")
+    with BagReader(tmp_path / "bag") as reader:
+        raw = ["/r/east/raw", "/r/east/setup", "/r/west/raw", "/truth"]
+        assert recording.topics_of_level(reader, "adc") == raw
+        assert recording.topics_of_level(reader, "pose") == ["/r/joints", "/r/pose2d", "/truth"]
+        with pytest.raises(RecordingError, match="the level heatmap, only of adc and pose"):
+            recording.topics_of_level(reader, "heatmap")
+    with BagWriter(tmp_path / "points") as writer:
+        cloud = recording.message_class("sensor_msgs/msg/PointCloud2")
+        empty = np.zeros(0, np.uint8)
+        message = cloud(header(1, "r"), 1, 0, [], False, 0, 0, empty, True)
+        writer.write_message("/points", 1, message)
+        writer.write_message("/pose3d", 2, array_of_poses(space, "points"))
+    with BagReader(tmp_path / "points") as reader:
+        assert recording.topics_of_level(reader, "adc") == ["/points"]
+        assert recording.topics_of_level(reader, "pose") == ["/pose3d"]
+
+
+def test_a_part_of_a_bag_is_read(tmp_path):
+    with BagWriter(tmp_path / "bag") as writer:
+        for k in range(10):
+            writer.write_message("/radar_h/adc", 100 * k, adc_frame(k, np.zeros(4, np.int16)))
+    with BagReader(tmp_path / "bag") as reader:
+        assert (reader.begin_ns, reader.end_ns) == (0, 900)
+        assert [at for _, at, _ in reader.serialized(None, 200, 500)] == [200, 300, 400]
 
 
 def test_every_message_of_the_package_is_registered():

@@ -13,8 +13,8 @@ people, and reflections in a wall: of MARS's one person it makes two or more in 
 here a body is wider, and takes more echoes to begin, than the tracker's own settings say; and of
 those whom it follows the `most_people` are taken that show the most points. Each of them gets all
 points far around that are not another's, for a network that has learnt from one person in a room
-reads reflections, too: of people it has not seen, MARS's one by one, it was 13.3 cm off, beside
-13.1 cm with all points and 16.0 cm with those within 1.5 m.
+reads reflections, too: of people it has not seen, MARS's one by one, it was 15.1 cm off, beside
+15.0 cm with all points and 17.4 cm with those within 1.5 m.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ PERSON_SHARE = 0.3
 # Who is told stays so until another has so many times the points [choice].
 _CLEARLY = 1.5
 # A pose takes so many frames with points. Of people it has not seen, on MARS, the network was
-# 13.1 cm off with all 24, 16.4 cm with the last 6, and 18.0 cm with the last 4, ...
+# 15.1 cm off with all 24, 19.5 cm with the last 6, and 21.8 cm with the last 4, ...
 FEWEST_SEEN = 6
-# ... and 14 cm if the newest frame was empty, 17 cm if the last 5 were, 20 cm for 10.
+# ... and 16 cm if the newest frame was empty, 21 cm if the last 5 were, 29 cm for 10.
 LONGEST_UNSEEN = 5
 # Of a period: a cloud that is earlier shares the frame before; and how fast frames may become
 # later, for a radar's clock is not the host's [choice].

@@ -11,6 +11,11 @@ A window of frames, of which each is a cloud of any number of points, none if it
       -> Vision Mamba layers over frames, in both directions                 (decoder)
       -> for each frame: where the person stands, and 25 joints relative to that
 
+Where somebody stands on the floor plan does not matter: places are seen from the middle of the
+window's points, and poses are told from there. A network that sees where it is learns the spot on
+which people stood, and holds on to it elsewhere. Heights are the radar's, for a radar stays where
+it is mounted, and its points tell the height of a body badly.
+
 A cloud has no order, but a scan needs one, and its short convolution sees neighbours only: so
 neighbours in the sequence should be neighbours in time, and at one time in space. Frames are
 slowest, as time is what windows add; within a frame the order is by height, along which a standing
@@ -37,7 +42,7 @@ from radar_pose_ros.skeleton.definitions import KINECT25
 VALUES = 5
 # Sizes of what goes into the network: of the body in m, of speeds in m/s, of strengths in dB.
 _BODY_M, _SPEED_MPS, _STRENGTH_DB = 0.5, 1.0, 10.0
-_FEATURES = 12
+_FEATURES = 10
 
 
 @dataclass(frozen=True)
@@ -179,6 +184,8 @@ class PointPose(nn.Module):
         For instance ``PRESETS["points"]``.
     """
 
+    middle_m: Tensor
+
     def __init__(self, config: PointPoseConfig) -> None:
         super().__init__()
         c = self.config = config
@@ -191,15 +198,23 @@ class PointPose(nn.Module):
         self.encoder = nn.ModuleList(VisionMambaLayer(points) for _ in range(c.encoder_layers))
         self.encoder_norm = nn.RMSNorm(c.width, eps=1e-5)
         # mean and largest of the points, the frame's own token, how many points, their middle
-        self.gather = nn.Linear(3 * c.width + 1 + 6, c.decoder_width)
+        self.gather = nn.Linear(3 * c.width + 1 + 4, c.decoder_width)
         self.dropout = nn.Dropout(c.dropout)
         self.frame_position = nn.Parameter(0.02 * torch.randn(c.frames, c.decoder_width))
         self.decoder = nn.ModuleList(VisionMambaLayer(frames) for _ in range(c.decoder_layers))
         self.mlp = FeedForward(frames)
         self.decoder_norm = nn.LayerNorm(c.decoder_width)
         self.head = PoseHead(c.decoder_width)
+        # Of the points that were learnt, beside which the head's poses stand.
+        self.register_buffer("middle_m", torch.zeros(3))
         for parameter in (self.nothing, self.frame, self.frame_position):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def fit_middle(self, points: np.ndarray) -> None:
+        """Take the middle of points, ``(..., 5)``, beside which stand the poses of `fit_poses`."""
+        places = points[..., :3].reshape(-1, 3)
+        self.middle_m.copy_(torch.from_numpy(np.nanmedian(places, axis=0)))
 
     def forward(self, points: Tensor) -> Tensor:
         """Estimate the poses of a window of frames.
@@ -231,7 +246,8 @@ class PointPose(nn.Module):
         points = self._ordered(points)
         there = points[..., :3].isfinite().all(-1)
         points = points.masked_fill(~there[..., None], torch.nan)
-        features, centre = _features(points, there)
+        middle = points[..., :3].flatten(1, 2).nanmedian(1).values  # (batch, 3)
+        features, middles = _features(points, there, middle)
         tokens = torch.where(there[..., None], self.embed(features), self.nothing)
         tokens = torch.cat((tokens, self.frame.expand(*tokens.shape[:2], 1, -1)), dim=2)
         x = _scan(self.encoder, tokens.flatten(1, 2)).unflatten(1, tokens.shape[1:3])
@@ -241,10 +257,13 @@ class PointPose(nn.Module):
         mean = (seen * there[..., None]).sum(2) / count.clamp_min(1)
         largest = seen.masked_fill(~there[..., None], -torch.inf).amax(2)
         largest = largest.masked_fill(count == 0, 0.0)
-        together = torch.cat((mean, largest, own, count / c.points, centre), dim=-1)
+        together = torch.cat((mean, largest, own, count / c.points, middles), dim=-1)
         x = self.dropout(self.gather(together)) + self.frame_position
         x = self.decoder_norm(self.mlp(_scan(self.decoder, x)))
         joints_m: Tensor = self.head(x)
+        away_m = (middle - self.middle_m).nan_to_num(0.0)
+        away_m[:, 2] = 0.0
+        joints_m = joints_m + away_m[:, None, None]
         return joints_m.masked_fill(~there.any((1, 2))[:, None, None, None], torch.nan)
 
     def _ordered(self, points: Tensor) -> Tensor:
@@ -263,29 +282,30 @@ def _scan(layers: nn.ModuleList, x: Tensor) -> Tensor:
     return y.transpose(0, 1)
 
 
-def _features(points: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+def _features(points: Tensor, there: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
     """Return what is told of points and of the middle of each frame's.
 
-    Takes (batch, frames, points, 5) and which of these are there. Returns features (batch, frames,
-    points, 12), 0 where there is no point, and (batch, frames, 6): the middle of the window's
-    points, and that of the frame's relative to it.
+    Takes (batch, frames, points, 5), which of these are there, and the middle of each window's,
+    (batch, 3). Returns features (batch, frames, points, 10), 0 where there is no point, and
+    (batch, frames, 4): the height of the window's middle, and the frame's middle relative to it.
     """
     frames = points.shape[1]
     place, speed, strength = points[..., :3], points[..., 3:4], points[..., 4:]
     level = strength.flatten(1).nanmedian(1).values[:, None, None, None]
-    middle = place.flatten(1, 2).nanmedian(1).values[:, None, None]  # (batch, 1, 1, 3)
+    middle = middle[:, None, None]
     own = place.nanmedian(2, keepdim=True).values
     ages = torch.linspace(-1, 1, frames, device=points.device, dtype=points.dtype)
     age = ages[:, None, None].expand(*points.shape[:3], 1)
     near = (place - middle) / _BODY_M
     parts = (
         near,
-        place / _BODY_M,
+        place[..., 2:] / _BODY_M,
         torch.sin(torch.pi * near),
         speed / _SPEED_MPS,
         (strength - level) / _STRENGTH_DB,
         age,
     )
     features = torch.cat(parts, dim=-1).nan_to_num(0.0, 0.0, 0.0)  # infinity is unknown, too
-    middles = torch.cat((middle.expand_as(own), own - middle), dim=-1).squeeze(2) / _BODY_M
+    height = middle[..., 2:].expand_as(own[..., 2:])
+    middles = torch.cat((height, own - middle), dim=-1).squeeze(2) / _BODY_M
     return features * there[..., None], middles.nan_to_num(0.0)

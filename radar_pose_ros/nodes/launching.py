@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -23,8 +23,9 @@ def node_action(node: NodeSpec) -> Node:
         remappings=list(node.remappings),
         additional_env=dict(node.environment),
         output="screen",
-        respawn=True,
+        respawn=not node.ends_graph,
         respawn_delay=BACKOFF_S[0],
+        on_exit=[Shutdown(reason=f"{node.label} has ended")] if node.ends_graph else [],
     )
 
 

@@ -13,7 +13,6 @@ from sensor_msgs.msg import PointCloud2, PointField
 
 from radar_pose_ros import msg
 from radar_pose_ros.models import weights
-from radar_pose_ros.models.learnt_spot import LearntSpot
 from radar_pose_ros.models.point_windows import PersonWindow, PointWindows
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode
@@ -57,7 +56,6 @@ class PointPoses:
             )
         self._network, entry = weights.network(values.weights or SHIPPED, "points")
         self._network.to(device)
-        self._spot = LearntSpot.of(self._network, entry)
         self._device = device
         torch.set_num_threads(values.threads)
         self._model_name = f"points/{entry['preset']}@{entry['sha256'][:8]}"
@@ -165,14 +163,11 @@ class PointPoses:
         windows = [window for window in self._windows.people() if window.tells(self._told)]
         if not windows:
             return []
-        points, ways = zip(
-            *(self._spot.brought(w.points, self._told) for w in windows), strict=True
-        )
-        joints_m = self._joints(np.stack(points))[:, self._told]
+        joints_m = self._joints(np.stack([window.points for window in windows]))[:, self._told]
         found = []
-        for window, way, joints in zip(windows, ways, joints_m, strict=True):
+        for window, joints in zip(windows, joints_m, strict=True):
             if np.isfinite(joints).all():
-                found.append(self._person(window, way.go(joints)))
+                found.append(self._person(window, joints))
             else:
                 self._health.drop("estimates with NaN")
         return found

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from radar_pose_ros.nodes.base import ManagedNode, run
-from radar_pose_ros.recording import BagWriter, RecordingError
+from radar_pose_ros.recording import BagWriter, RecordingError, types_of_level
 
 DISCOVERY_PERIOD_S = 0.25
 DEPTH = 50  # messages kept while the disk is busy
@@ -83,8 +83,12 @@ class Recorder(ManagedNode):
 
     def _discover(self) -> None:
         wanted, excluded = self.values.topics.split(), self.values.exclude.split()
+        level = self.values.level
+        kinds = () if level == "all" else types_of_level(level)
         for topic, types in self.get_topic_names_and_types():
-            if topic in self._seen_topics or not types or is_named(topic, excluded):
+            if topic in self._seen_topics or not types:
+                continue
+            if types[0] not in kinds if kinds else is_named(topic, excluded):
                 continue
             if wanted and not is_named(topic, wanted):
                 continue
@@ -144,9 +148,9 @@ class Recorder(ManagedNode):
                 self.health.warn("disk", f"{self._bag.path}: {error.strerror}")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node."""
-    return run(Recorder)
+    return run(Recorder, arguments)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ trained, and no number is chosen, on it.
 Five sets of poses are judged by the same checks. *points*: what the network says of the newest
 frame, as live use has it. *moved*: the same, but the points are moved first so that their middle,
 over the recording, is where those were that the network has learnt from; its poses are moved back.
+As the network follows on the floor plan anyway, what that changes is the height.
 *mean_pose*: the network's mean pose, put at the points of the last half second. *others* and
 *moved_others*: of each other activity one recording of *points* or *moved*, judged as if it were
 of this one: a check that these pass proves nothing.
@@ -76,7 +77,7 @@ def about(clouds: Sequence[np.ndarray], rate_hz: float) -> np.ndarray:
     return found
 
 
-def takes_of(clip: Clip, network: PointPose, aside_m: float = 0.0) -> dict[str, Take]:
+def takes_of(clip: Clip, network: PointPose) -> dict[str, Take]:
     """Return what methods but those of *others* say of a recording.
 
     The frames before the network's first full window are left out.
@@ -85,8 +86,6 @@ def takes_of(clip: Clip, network: PointPose, aside_m: float = 0.0) -> dict[str, 
     ----------
     clip : Clip
     network : PointPose
-    aside_m : float
-        How far to the left of the points the joints are that it has learnt from.
 
     Raises
     ------
@@ -103,8 +102,7 @@ def takes_of(clip: Clip, network: PointPose, aside_m: float = 0.0) -> dict[str, 
     points_m = about(clouds, c.rate_hz)
     mean_m = network.head.mean_m.numpy()
     middle_m = np.median(mean_m, axis=0)
-    stood_m = middle_m - [0, aside_m, 0]
-    shift_m = (stood_m - np.median(np.concatenate(clouds)[:, :3], axis=0)).astype(np.float32)
+    shift_m = network.middle_m.numpy() - np.median(np.concatenate(clouds)[:, :3], axis=0)
     found = {
         "points": _estimate(network, clip, clouds),
         "moved": _estimate(network, clip, _moved(clouds, shift_m)) - shift_m,
@@ -159,7 +157,7 @@ def others(takes: Mapping[str, Sequence[Take]]) -> dict[str, list[Take]]:
     return found
 
 
-def measure(clips: Sequence[Clip], network: PointPose, aside_m: float = 0.0) -> Takes:
+def measure(clips: Sequence[Clip], network: PointPose) -> Takes:
     """Return what each of `METHODS` says of recordings, by activity; see `takes_of`.
 
     Raises
@@ -171,7 +169,7 @@ def measure(clips: Sequence[Clip], network: PointPose, aside_m: float = 0.0) -> 
     for activity in ACTIVITY_CHECKS:
         for clip in clips:
             if clip.activity == activity:
-                for method, take in takes_of(clip, network, aside_m).items():
+                for method, take in takes_of(clip, network).items():
                     found[method].setdefault(activity, []).append(take)
     if not found["points"]:
         raise ValueError(f"no recording is labelled {', '.join(ACTIVITY_CHECKS)}")
@@ -270,8 +268,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     clips = [clip for path in files(arguments.data) for clip in radhar.load(path)]
     network, entry = weights.network(arguments.weights, "points")
     recipes.announce(entry)
-    aside_m = float(entry["training_data"].get("joints_left_of_points_m", 0.0))
-    takes = measure(clips, network, aside_m)
+    takes = measure(clips, network)
     print(*lines(takes), sep="\n")
     if arguments.json:
         measurements.write_results(arguments.json, rows(takes))

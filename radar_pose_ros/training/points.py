@@ -1,8 +1,8 @@
 """Training of networks that see a radar's points: `PointPose`, and `MarsCnn` to compare with.
 
 On MARS: people before a radar, and a Kinect's joints beside. Few people are in it, so windows are
-varied (`Variation`) to what a radar would see of somebody larger or slower, elsewhere, or in a
-mirror.
+varied (`Variation`) to what a radar would see of somebody larger or slower, who walks, or in a
+mirror, or if it were mounted at another height.
 """
 
 from __future__ import annotations
@@ -65,6 +65,13 @@ class Variation:
         Largest displacement along x, y, z.
     turn : float
         Largest turn of the scene about the radar's vertical axis, rad.
+    lifted, lift_m : float
+        Share of windows of a radar at another height, and by how much at most, up or down.
+    walking, walking_mps : float
+        Share of windows in which everything goes along a straight way as well, and the greatest
+        speed; speeds of points change by its radial part.
+    turning : float
+        Share of these in which the way is gone back from some moment on.
     kept : (float, float)
         Share of points that are kept.
     place_noise_m, speed_noise_mps : float
@@ -86,6 +93,11 @@ class Variation:
     size: tuple[float, float] = (1.0, 1.0)
     shift_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     turn: float = 0.0
+    lifted: float = 0.0
+    lift_m: float = 0.0
+    walking: float = 0.0
+    walking_mps: float = 0.0
+    turning: float = 0.0
     kept: tuple[float, float] = (1.0, 1.0)
     place_noise_m: float = 0.0
     speed_noise_mps: float = 0.0
@@ -93,7 +105,8 @@ class Variation:
     no_strength: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("mirrored", "reversed", "lost_frames", "no_strength"):
+        shares = ("mirrored", "reversed", "lifted", "walking", "turning")
+        for name in (*shares, "lost_frames", "no_strength"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"variation: {name} must be 0 to 1, got {getattr(self, name)!r}")
         for name in ("speed", "size", "kept"):
@@ -106,7 +119,7 @@ class Variation:
             raise ValueError(f"variation: kept must be at most 1, got {self.kept!r}")
         if len(self.shift_m) != 3 or min(self.shift_m) < 0:
             raise ValueError(f"variation: shift_m wants three numbers, got {self.shift_m!r}")
-        for name in ("turn", "place_noise_m", "speed_noise_mps"):
+        for name in ("turn", "lift_m", "walking_mps", "place_noise_m", "speed_noise_mps"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"variation: {name} must be 0 or more")
 
@@ -327,17 +340,51 @@ class WindowBatches:
         rotation[:, 0, 2, 2] = 1
         shift = rng.uniform(-1, 1, (batch, 1, 1, 3)) * np.array(v.shift_m)
         shift[..., 2] += ((1 - factor) * self.floor_m)[:, None, None]
+        lift = rng.uniform(-v.lift_m, v.lift_m, batch) * (rng.random(batch) < v.lifted)
+        shift[..., 2] += lift[:, None, None]
         for values in (places, joints_m):
             values[mirror, ..., 1] *= -1
             values *= factor[:, None, None, None]
             values[:] = values @ rotation + shift.astype(np.float32)
         joints_m[..., 1] += self.aside_m
         points[..., 3] *= factor[:, None, None]
+        velocities = self._velocities(rng)
+        way = np.cumsum(velocities, axis=1) / self.network.rate_hz
+        way -= way.mean(1, keepdims=True)
+        carry(points, way, velocities)
+        joints_m[..., :2] += way[:, :, None]
         places += v.place_noise_m * rng.standard_normal(places.shape, np.float32)
         points[..., 3] += v.speed_noise_mps * rng.standard_normal(points.shape[:3], np.float32)
         points[rng.random(points.shape[:2]) < v.lost_frames] = np.nan
         points[rng.random(batch) < v.no_strength, ..., 4] = np.nan
         return points, joints_m
+
+    def _velocities(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw how fast everything goes, x and y in m/s, (batch, frames, 2); mostly 0."""
+        v, batch, frames = self.variation, self.batch, self.network.frames
+        speed = rng.uniform(0, v.walking_mps, batch) * (rng.random(batch) < v.walking)
+        way = rng.uniform(0, 2 * np.pi, batch)
+        turns = rng.random(batch) < v.turning
+        turn = np.where(turns, rng.uniform(0, frames, batch), frames)
+        sign = np.where(np.arange(frames) < turn[:, None], 1, -1)
+        heading = np.stack((np.cos(way), np.sin(way)), axis=-1)
+        return (sign[..., None] * (speed[:, None] * heading)[:, None]).astype(np.float32)
+
+
+def carry(points: np.ndarray, way_m: np.ndarray, velocities_mps: np.ndarray) -> None:
+    """Let everything that a radar sees go along a way; changes the points.
+
+    Parameters
+    ----------
+    points : ndarray of float32, shape (batch, frames, points, 5)
+        Speeds change by what goes away from the radar.
+    way_m, velocities_mps : ndarray, shape (batch, frames, 2)
+        By how much all is moved along x and y, and how fast it goes then.
+    """
+    points[..., :2] += way_m[:, :, None]
+    distance = np.linalg.norm(points[..., :3], axis=-1)
+    along = (points[..., :2] * velocities_mps[:, :, None]).sum(-1)
+    points[..., 3] += along / np.maximum(distance, 1e-6)
 
 
 def _padded(clouds: Sequence[np.ndarray]) -> np.ndarray:
@@ -367,6 +414,7 @@ def estimate(
     *,
     every: int = 1,
     batch: int = 64,
+    walking_mps: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return a network's poses of a recording, as it would say them while frames come in.
 
@@ -379,6 +427,9 @@ def estimate(
         How many frames after a frame its pose is said: less than a window's.
     every : int
         Look at every so many-th frame only; the others are NaN.
+    walking_mps : ndarray, shape (frames, 2), optional
+        How fast, along x and y, everything goes while a frame's window is seen; at the window's
+        end it is where it was recorded. Delays must be 0 then.
 
     Returns
     -------
@@ -392,6 +443,8 @@ def estimate(
     c = network.config
     if not all(0 <= delay < c.frames for delay in delays):
         raise ValueError(f"delays must be 0 to {c.frames - 1} frames, got {list(delays)}")
+    if walking_mps is not None and any(delays):
+        raise ValueError(f"delays must be 0 of those who walk, got {list(delays)}")
     frames, late = len(sequence), max(delays)
     nothing = choose_points(np.zeros((0, VALUES), np.float32), c.points)
     clouds = np.stack(
@@ -404,6 +457,10 @@ def estimate(
     ends = np.array(sorted(wanted), int)  # the newest frame of each window
     for part in np.array_split(ends, max(1, -(-len(ends) // batch))):
         windows = clouds[part[:, None] + np.arange(c.frames)]
+        if walking_mps is not None:
+            velocities = np.repeat(walking_mps[part, None], c.frames, axis=1)
+            ago_s = (np.arange(c.frames) - c.frames + 1) / c.rate_hz
+            carry(windows, velocities * ago_s[:, None], velocities)
         with torch.inference_mode():
             poses = network(torch.from_numpy(windows)).numpy()
         for row, delay in zip(found, delays, strict=True):
@@ -453,6 +510,8 @@ def fit_recipe(
     )
     model = network_of(recipe.network)
     model.head.fit_poses(batches.joints_m)
+    if isinstance(model, PointPose):
+        model.fit_middle(batches.clouds)
     model.to(device)
     measured = validation or training
     every = max(1, sum(len(one) for one in measured) // _VALIDATION_WINDOWS)

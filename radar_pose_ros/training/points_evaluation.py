@@ -5,8 +5,11 @@ the one. *Blocks*: the split of MARS's paper, 60, 20 and 20 % of each movement o
 everybody and every movement is in training, and the test begins where training ends.
 
 Three methods on the same frames: `PointPose`, MARS's own small network `MarsCnn`, and the mean
-pose of the training frames. Trainings are kept in a folder, from which a later call takes them.
-Or weights that are there are measured on people whom they have not seen, beside their mean pose.
+pose of the training frames. All of MARS's people stand on the same spot, so the networks are also
+asked with every recording moved elsewhere (`MOVED`), `PointPose` also with everything carried
+along as if people walked (`WALKING`). Trainings are kept in a folder, from which a later call
+takes them. Or weights that are there are measured on people whom they have not seen, beside their
+mean pose.
 """
 
 from __future__ import annotations
@@ -35,6 +38,10 @@ from radar_pose_ros.training.recipe import count
 PROTOCOLS = ("people", "blocks")
 NETWORKS = ("points", "mars_cnn")
 MEAN_POSE = "mean_pose"
+# A recording's points are moved by up to so much along x, y and z, and its poses moved back.
+MOVED, _MOVED_M = "_moved", (1.0, 1.0, 0.3)
+# At the speed of somebody who walks in a room, in any direction [choice].
+WALKING, _WALKING_MPS = "_walking", 1.0
 # What `mars.loso_mpjpe_m` is to stay under, as shares of the others' errors.
 _OF_CNN, _OF_MEAN_POSE = 0.85, 0.65
 # Less than this share of the mean pose's error, or a movement or a joint fails [choice].
@@ -179,7 +186,9 @@ def measure(
     """Return what all methods say of each person.
 
     A network that looks at a window is asked three times: for its newest frame, as live use wants
-    it, a quarter of a window later, and half of one later.
+    it, a quarter of a window later, and half of one later; and for the newest frame of those who
+    walk. All are asked for those elsewhere. Where to, and which way, is drawn by the recording's
+    name.
 
     Parameters
     ----------
@@ -197,6 +206,15 @@ def measure(
             delays = sorted({0, c.frames // 4, c.frames // 2})
             for delay, poses in zip(delays, points.estimate(network, one, delays), strict=True):
                 found[late(name, delay, c.rate_hz)] = poses[known]
+            rng = np.random.default_rng(list(one.name.encode()))
+            shift_m = (rng.uniform(-1, 1, 3) * _MOVED_M).astype(np.float32)
+            moved = replace(one, points=one.points + np.pad(shift_m, (0, 2)))
+            found[name + MOVED] = points.estimate(network, moved)[0][known] - shift_m
+            if c.frames > 1:
+                way = rng.uniform(0, 2 * np.pi, len(one))
+                velocities = _WALKING_MPS * np.stack((np.cos(way), np.sin(way)), axis=-1)
+                walking = points.estimate(network, one, walking_mps=velocities.astype(np.float32))
+                found[name + WALKING] = walking[0][known]
         found[MEAN_POSE] = np.broadcast_to(constant, found[next(iter(found))].shape)
         actions = np.full(known.sum(), one.action)
         by_subject.setdefault(one.subject, []).append(
@@ -282,13 +300,16 @@ def rows(people: Sequence[Poses], protocol: str) -> list[dict[str, Any]]:
     -------
     list of dict
         Rows of `radar_pose_ros.measurements`: ``mars.``, the method if it is not `PointPose`,
-        ``loso`` or ``split``, the subject, movement or joint if it is of these only, the measure.
+        ``loso`` or ``split``, ``moved`` or ``walking`` if people were, the subject, movement or
+        joint if it is of these only, the measure.
     """
     found = {name: scores(people, name) for name in people[0].found_m}
     against = "mean over subjects " + ", ".join(one.subject[len("mars") :] for one in people)
     results = []
     for name, s in found.items():
-        prefix = f"mars.{_prefix(name)}{_ID_OF_PROTOCOL[protocol]}"
+        method = name.removesuffix(MOVED).removesuffix(WALKING)
+        asked = name.removeprefix(method)
+        prefix = f"mars.{_prefix(method)}{_ID_OF_PROTOCOL[protocol]}{asked}"
         target, remark = None, ""
         if name == "points" and _has_target(found, protocol):
             target = _target(found)

@@ -65,7 +65,14 @@ def test_a_new_network_says_the_mean_pose(rng):
     torch.nn.init.zeros_(made.head.linear.weight)
     made.head.fit_poses(known)
     mean = np.delete(known, 3, axis=0).mean(axis=0)
-    assert_close(poses(made, windows(rng))[1, 2], mean)
+    points = windows(rng)
+    assert_close(poses(made, points - points[1].flatten(0, 1).nanmedian(0).values)[1, 2], mean)
+    # told from the middle of what was learnt
+    made.fit_middle(points[1].numpy()[:, :-1] + np.float32([3, 4, 5, 0, 0]))
+    middle = np.median(points[1, :, :-1, :3].reshape(-1, 3), axis=0) + [3, 4, 5]
+    assert_close(made.middle_m, middle)
+    moved = points - points[1].flatten(0, 1).nanmedian(0).values
+    assert_close(poses(made, moved)[1, 2], mean - middle * [1, 1, 0])
     with pytest.raises(ValueError, match="no pose has all of its joints"):
         made.head.fit_poses(np.full((3, 25, 3), np.nan))
 
@@ -89,6 +96,17 @@ def test_the_order_in_which_points_come_does_not_matter(rng):
     for order, same in (("height", True), ("given", False)):
         made = network(dataclasses.replace(SMALL, order=order))
         assert np.allclose(poses(made, points), poses(made, mixed), atol=1e-4) == same
+
+
+def test_a_pose_goes_where_the_points_go_on_the_floor_plan(rng):
+    """Moved by 1.3 m and -0.7 m so is the pose; a height is the radar's, and says something."""
+    points, made = windows(rng), network()
+    points[0, 2, 3:, :3] = torch.nan
+    found = poses(made, points)
+    moved = points + torch.tensor([1.3, -0.7, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(poses(made, moved), found + [1.3, -0.7, 0.0], atol=1e-4)
+    lifted = poses(made, points + torch.tensor([0.0, 0.0, 0.5, 0.0, 0.0]))
+    assert np.abs(lifted - found - [0.0, 0.0, 0.5]).max() > 0.01
 
 
 def test_points_that_are_not_there_say_nothing(rng):

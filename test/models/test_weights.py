@@ -208,7 +208,7 @@ def test_the_shipped_network_of_points(root: Path, shared_data: Path) -> None:
     people = [one for path in files.values() for one in mars.load_points(path)]
     assert said["sha256"] == points.digest(people)
     assert said["joints_left_of_points_m"] == pytest.approx(points.aside_m(people), abs=1e-3)
-    assert points.mean_error_m(network, people, every=50) < 0.1 < metrics["mpjpe_m"]
+    assert points.mean_error_m(network, people, every=50) < 0.13 < metrics["mpjpe_m"]
 
 
 def test_axes_are_stated_of_joints_in_space_only(root: Path) -> None:

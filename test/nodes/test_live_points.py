@@ -195,11 +195,8 @@ def start_chain(live: LiveGraph, board: Board, **parameters: Any) -> Observer:
 
 def expect_offline(network: Any, observer: Observer, **about: Any) -> list[list[int]]:
     """Compare poses with the network's on the same clouds; return whose there are, by frame."""
-    from radar_pose_ros.models import weights
-    from radar_pose_ros.models.learnt_spot import LearntSpot
     from radar_pose_ros.models.point_windows import PointWindows
 
-    spot = LearntSpot.of(network, weights.load("points", "points")[1])
     windows = PointWindows(network.config, **about)
     ids = []
     for cloud, pose in observer.pairs():
@@ -208,8 +205,7 @@ def expect_offline(network: Any, observer: Observer, **about: Any) -> list[list[
         ids.append([person.id for person in pose.poses])
         assert ids[-1] == [person.id for person in expected]
         for window, person in zip(expected, pose.poses, strict=True):
-            points, way = spot.brought(window.points, -1)
-            expected_m = way.go(estimate(network, points[None])[0, -1])
+            expected_m = estimate(network, window.points[None])[0, -1]
             np.testing.assert_allclose(joints_of(person), expected_m, atol=TOLERANCE_M)
     return ids
 

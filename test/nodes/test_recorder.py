@@ -103,6 +103,89 @@ def test_messages_come_back(root, tmp_path, ros_environment, talker, killed):
         assert abs(item.received_ns - time.time_ns()) < 60e9
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_killed_at_any_moment_it_loses_less_than_a_second(
+    root, tmp_path, ros_environment, talker, rng, number
+):
+    """Of several topics, which come in no order; R2 and R14."""
+    kill_and_count(root, tmp_path / "bag", ros_environment, talker, rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(20))
+def test_killed_twenty_times(root, tmp_path, ros_environment, talker, rng, number):
+    """The same."""
+    kill_and_count(root, tmp_path / "bag", ros_environment, talker, rng)
+
+
+def kill_and_count(root, bag, environment, talker, rng) -> None:
+    """Kill a recorder; all that was sent until a second before has to be in what it leaves."""
+    from std_msgs.msg import String
+
+    from radar_pose_ros.nodes.base import RELIABLE
+
+    publishers = [talker.create_publisher(String, f"words_{k}", RELIABLE) for k in range(3)]
+    process = start(root, environment, bag=bag)
+    sent: list[tuple[float, str, str]] = []
+    try:
+        for publisher in publishers:
+            wait_for_reader(publisher)
+        until_s = time.monotonic() + 1.5 + rng.uniform(0.0, 1.0)
+        size = int(rng.choice([10, 20_000]))  # chunks are full after 1 MiB, or after very long
+        while time.monotonic() < until_s:
+            for publisher in publishers:
+                text = f"{len(sent)} " + "x" * size
+                publisher.publish(String(data=text))
+                sent.append((time.monotonic(), f"/{publisher.topic_name.strip('/')}", text))
+                time.sleep(0.003)
+        killed_s = time.monotonic()
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=10)
+    finally:
+        process.kill()
+    recording.repair(bag)
+    with BagReader(bag) as reader:
+        assert {"/words_0", "/words_1", "/words_2"} <= set(reader.topics)
+        times = [received_ns for _, received_ns, _ in reader.serialized()]
+        words = [topic for topic in reader.topics if topic.startswith("/words_")]
+        said = [(item.topic, item.message.data) for item in reader.messages(words)]
+    assert times == sorted(times)
+    assert len(said) == len(set(said))
+    # Those who were there already when it came were heard from their first word on, or a later.
+    first = {topic: next(w for t, w in said if t == topic) for topic in {t for t, _ in said}}
+    begin = max(int(word.split()[0]) for word in first.values())
+    older = {(t, w) for at_s, t, w in sent[begin:] if at_s < killed_s - 1.0}
+    assert len(older) > 30
+    assert older <= set(said)
+
+
+@pytest.mark.parametrize("level", ["adc", "pose"])
+def test_a_level_is_recorded_by_what_topics_hold(root, tmp_path, ros_environment, talker, level):
+    from radar_pose_ros import msg
+    from radar_pose_ros.nodes.base import RELIABLE
+
+    kinds = {
+        "east/raw": msg.RadarAdcFrame,
+        "east/map": msg.RadarHeatmap,
+        "joints": msg.HumanPose2DArray,
+    }
+    publishers = {t: talker.create_publisher(kind, t, RELIABLE) for t, kind in kinds.items()}
+    wanted = {"adc": "east/raw", "pose": "joints"}[level]
+    process = start(root, ros_environment, bag=tmp_path / "bag", level=level)
+    try:
+        wait_for_reader(publishers[wanted])
+        time.sleep(1.0)  # others would be found by now, too
+        for topic, kind in kinds.items():
+            publishers[topic].publish(kind())
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+    finally:
+        process.kill()
+    with BagReader(tmp_path / "bag") as reader:
+        assert reader.counts == {f"/{wanted}": 1}
+
+
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [

@@ -158,6 +158,8 @@ def test_shipped_recipes_are_valid() -> None:
         ({"variation": {"kept": [0.5, 1.5]}}, "variation: kept must be at most 1"),
         ({"variation": {"shift_m": [1, 2]}}, "variation: shift_m wants three numbers"),
         ({"variation": {"turn": -1}}, "variation: turn must be 0 or more"),
+        ({"variation": {"walking": 1.5}}, "variation: walking must be 0 to 1"),
+        ({"variation": {"walking_mps": -1}}, "variation: walking_mps must be 0 or more"),
         ({"model": {"frames": 0}}, "frames must be at least 1"),
     ],
 )
@@ -278,6 +280,67 @@ def test_scenes_are_moved_and_turned_as_a_whole() -> None:
     )
 
 
+def test_radars_are_mounted_at_other_heights() -> None:
+    """Half of the windows are lifted, each as a whole, by up to 0.3 m either way."""
+    made, plain = (batches(sequence(lost=-1), batch=200, **v) for v in (LIFT, {}))
+    (points_at, joints_m), (plain_points, plain_joints) = made(0), plain(0)
+    lift = (joints_m - plain_joints).numpy()
+    assert np.nanmax(np.abs(lift[..., :2])) < 1e-6
+    by_window = np.nanmedian(lift[..., 2], axis=(1, 2))
+    assert_close(lift[..., 2] - by_window[:, None, None], 0 * lift[..., 2])
+    assert_close(
+        np.sort((points_at - plain_points)[..., 2].numpy(), axis=2)[:, :, 0],
+        lift[..., 0, 2],
+    )
+    assert (np.abs(by_window) > 1e-6).mean() == pytest.approx(0.5, abs=0.12)
+    assert 0.25 < np.abs(by_window).max() <= 0.3
+
+
+LIFT = {"lifted": 0.5, "lift_m": 0.3}
+
+
+def walked(**changes: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return points and joints of windows that walk, (windows, frames, 25, ...), and the way."""
+    one = dataclasses.replace(sequence(frames=60, lost=-1))
+    one.points[:, 3] = 0.0
+    (points_at, joints_m), (_, plain) = (
+        batches(one, batch=60, **v)(0) for v in ({"walking_mps": 1.2, **changes}, {})
+    )
+    whole = joints_m.isfinite().all((1, 2, 3)).numpy()
+    order = points_at[whole][..., 4].argsort(dim=2)[..., None].expand(-1, -1, -1, 5)
+    way = (joints_m - plain)[whole].numpy()
+    assert_close(way, np.broadcast_to(way[:, :, :1], way.shape))
+    return points_at[whole].gather(2, order).numpy(), joints_m[whole].numpy(), way[:, :, 0]
+
+
+def test_people_walk_and_their_speeds_with_them() -> None:
+    """Straight on at up to 1.2 m/s; a still point goes away by what the way has along its line."""
+    window, pose, way = walked(walking=1.0)
+    assert_close(window[..., :3], pose)
+    mps = np.diff(way, axis=1) * 10.0
+    assert_close(mps, np.broadcast_to(mps[:, :1], mps.shape))
+    assert_close(way[..., 2], 0 * way[..., 2])
+    speed = np.linalg.norm(mps[:, 0], axis=-1)
+    assert 0.9 < speed.max() <= 1.2 and speed.min() < 0.4
+    away = (pose * mps[:, :1, None]).sum(-1) / np.linalg.norm(pose, axis=-1)
+    assert np.abs(window[..., 3] - away).max() < 1e-4
+    assert np.abs(away).max() > 0.5
+
+
+def test_some_turn_on_their_way() -> None:
+    window, pose, way = walked(walking=1.0, turning=1.0)
+    assert_close(window[..., :3], pose)
+    mps = np.diff(way, axis=1) * 10.0
+    along = (mps * mps[:, :1]).sum(-1) / (mps[:, :1] ** 2).sum(-1)  # 1 or -1
+    assert np.abs(np.abs(along) - 1).max() < 1e-2
+    assert (np.diff(np.sign(along), axis=1) != 0).sum(1).max() == 1
+    assert (along.min(1) < 0).mean() > 0.5
+
+
+def test_nobody_walks_unless_asked() -> None:
+    assert np.abs(walked(walking=0.0)[2]).max() < 1e-6
+
+
 def test_points_frames_and_strengths_go_missing() -> None:
     points_at, joints_m = batches(sequence(lost=-1), batch=200, kept=(0.5, 0.5))(0)
     known = joints_m.isfinite().all((2, 3))
@@ -367,6 +430,21 @@ def test_estimates_of_some_frames() -> None:
     assert np.isnan(some[:, rest]).all()
     with pytest.raises(ValueError, match="delays must be 0 to 7 frames"):
         estimate(made, one, (8,))
+
+
+def test_windows_of_those_who_walk_end_where_they_were_recorded() -> None:
+    """At 1 m/s away the frame 0.3 s before the newest is 0.3 m nearer, its points 1 m/s faster."""
+    made, one = tiny_network(), sequence()
+    c = made.config
+    found = estimate(made, one, walking_mps=np.tile(np.float32([1.0, 0.0]), (30, 1)))
+    clouds = np.stack([point_pose.choose_points(one.cloud(k), c.points) for k in range(30)])
+    window = clouds[21 - c.frames : 21].copy()
+    window[..., 0] -= 0.1 * np.arange(c.frames)[::-1, None]
+    window[..., 3] += window[..., 0] / np.linalg.norm(window[..., :3], axis=-1)
+    with torch.inference_mode():
+        assert_close(found[0, 20], made(torch.from_numpy(window[None]))[0, -1].numpy())
+    with pytest.raises(ValueError, match="delays must be 0 of those who walk"):
+        estimate(made, one, (0, 3), walking_mps=np.zeros((30, 2), np.float32))
 
 
 # -- training ------------------------------------------------------------------------------------
@@ -495,6 +573,24 @@ def poses_of(subject: str, off_m: float) -> Poses:
     found["points"][0] = np.nan
     actions = np.array(["movement 1"] * 4 + ["movement 10"] * 4)
     return Poses(subject, actions, true, found)
+
+
+def test_those_elsewhere_are_measured_where_they_were(monkeypatch) -> None:
+    """The network follows on the floor plan, so that it is as good; the small one does not."""
+    monkeypatch.setattr(points_evaluation, "_MOVED_M", (1.0, 1.0, 0.0))
+    monkeypatch.setattr(points_evaluation, "_WALKING_MPS", 0.0)
+    networks = {name: tiny_network(name) for name in ("points", "mars_cnn")}
+    (found,) = points_evaluation.measure([sequence()], networks, np.zeros((25, 3)))
+    poses_m = found.found_m
+    assert np.nanmax(np.abs(poses_m["points_moved"] - poses_m["points"])) < 1e-3
+    assert_close(poses_m["points_walking"], poses_m["points"])
+    assert np.nanmax(np.abs(poses_m["mars_cnn_moved"] - poses_m["mars_cnn"])) > 0.1
+    assert "mars_cnn_walking" not in poses_m
+    ids = {row["id"] for row in points_evaluation.rows([found], "people")}
+    assert {
+        *("mars.loso_moved_mpjpe_m", "mars.cnn_loso_moved_mpjpe_m"),
+        *("mars.loso_walking_mpjpe_m", "mars.late_0_2s_loso_mpjpe_m"),
+    } <= ids
 
 
 def test_scores_count_people_alike() -> None:

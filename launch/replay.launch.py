@@ -1,0 +1,17 @@
+"""A bag of two radars, and what is computed again from its messages.
+
+    ros2 launch radar_pose_ros replay.launch.py bag:=my_bag                     from heatmaps on
+    ros2 launch radar_pose_ros replay.launch.py bag:=my_bag from_level:=adc     from raw samples on
+    ros2 launch radar_pose_ros replay.launch.py --show-args                     all arguments
+
+The graph itself is data in `radar_pose_ros.bringup`, which `radar-pose up replay` reads too.
+"""
+
+from launch import LaunchDescription
+
+from radar_pose_ros.nodes.launching import describe
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the graph's arguments, its nodes, and RViz if asked for."""
+    return describe("replay")

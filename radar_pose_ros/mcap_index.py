@@ -1,0 +1,213 @@
+"""Ends an mcap file whose writer was killed: what is whole gets an index, the rest is cut off.
+
+The format is that of https://mcap.dev/spec. Readers that find no index have to scan the file, and
+some refuse to if messages of several topics do not stand in order of time, which they seldom do.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from rosbags.rosbag2 import ReaderError
+from rosbags.rosbag2.storage_mcap import decompress
+
+MAGIC = b"\x89MCAP0\r\n"
+_HEADER_BYTES = 9  # of a record: opcode and length
+_FOOTER_BYTES = _HEADER_BYTES + 20 + len(MAGIC)
+_HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
+_MESSAGE_INDEX, _CHUNK_INDEX, _STATISTICS, _DATA_END = 0x07, 0x08, 0x0B, 0x0F
+_MAX_RECORD_BYTES = 1 << 32
+
+
+@dataclass
+class _Chunk:
+    """What the index says of a chunk."""
+
+    begin: int
+    end: int
+    start_ns: int
+    end_ns: int
+    compression: bytes
+    compressed_bytes: int
+    bytes: int
+    messages: dict[int, list[tuple[int, int]]]  # by channel, time and place in the chunk
+    offsets: dict[int, int] = field(default_factory=dict)  # by channel, place of its index
+    index_end: int = 0
+
+
+class _Contents:
+    """What is found in the file, in the order in which it is found."""
+
+    def __init__(self) -> None:
+        self.schemas: dict[int, bytes] = {}
+        self.channels: dict[int, bytes] = {}
+        self.chunks: list[_Chunk] = []
+        self.counts: dict[int, int] = {}
+        self.times_ns: list[int] = []  # the first and the last
+
+    def add(self, opcode: int, content: bytes) -> None:
+        """Take a record: a schema, a channel or a message; others say nothing of the index."""
+        if opcode == _SCHEMA:
+            self.schemas[_number(content)] = content
+        elif opcode == _CHANNEL:
+            self.channels[_number(content)] = content
+        elif opcode == _MESSAGE:
+            channel, time_ns = _of_message(content)
+            self.counts[channel] = self.counts.get(channel, 0) + 1
+            seen = [*self.times_ns, time_ns]
+            self.times_ns = [min(seen), max(seen)]
+
+
+def has_end(stream: BinaryIO) -> bool:
+    """Return whether the file was closed; ``ValueError`` if it is no mcap file."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if stream.read(len(MAGIC)) != MAGIC:
+        raise ValueError("not an mcap file")
+    if size < len(MAGIC) + _FOOTER_BYTES:
+        return False
+    stream.seek(-len(MAGIC), os.SEEK_END)
+    return stream.read() == MAGIC
+
+
+def has_index(stream: BinaryIO) -> bool:
+    """Return whether a file that was closed says where its messages are."""
+    stream.seek(-_FOOTER_BYTES, os.SEEK_END)
+    footer = stream.read(_HEADER_BYTES + 8)
+    opcode, _, summary = struct.unpack("<BQQ", footer)
+    return opcode == _FOOTER and summary != 0
+
+
+def finish(stream: BinaryIO) -> int:
+    """Cut the file after its last complete record and write its index; return the bytes cut off.
+
+    A chunk whose messages cannot be read stays where it is, but is not in the index.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    contents, end = _scan(stream, size)
+    stream.seek(end)
+    stream.truncate()
+    if end == len(MAGIC):
+        _write(stream, _HEADER, struct.pack("<I4sI", 4, b"ros2", 0))
+    last = contents.chunks[-1] if contents.chunks else None
+    if last is not None and set(last.offsets) != set(last.messages) and end == last.index_end:
+        _index_messages(stream, last)  # the writer was killed before it had done that
+    _write(stream, _DATA_END, struct.pack("<I", 0))  # no checksum
+    _write_summary(stream, contents)
+    return size - end
+
+
+def _index_messages(stream: BinaryIO, chunk: _Chunk) -> None:
+    """Write behind a chunk, the last of all, where its messages are."""
+    stream.seek(chunk.end)
+    stream.truncate()
+    chunk.offsets.clear()
+    for channel, found in chunk.messages.items():
+        chunk.offsets[channel] = stream.tell()
+        entries = b"".join(struct.pack("<QQ", *entry) for entry in found)
+        _write(stream, _MESSAGE_INDEX, struct.pack("<HI", channel, len(entries)) + entries)
+    chunk.index_end = stream.tell()
+
+
+def _scan(stream: BinaryIO, size: int) -> tuple[_Contents, int]:
+    """Return what the file holds, and the place behind the last complete record of its data."""
+    contents = _Contents()
+    chunk: _Chunk | None = None  # whose index records come
+    position = len(MAGIC)
+    while position + _HEADER_BYTES <= size:
+        stream.seek(position)
+        opcode, length = struct.unpack("<BQ", stream.read(_HEADER_BYTES))
+        end = position + _HEADER_BYTES + length
+        if end > size or length > _MAX_RECORD_BYTES or opcode in (_DATA_END, _FOOTER):
+            break
+        if opcode == _CHUNK:
+            chunk = _read_chunk(stream.read(length), position, end, contents)
+        elif opcode == _MESSAGE_INDEX and chunk is not None:
+            chunk.offsets[_number(stream.read(2))] = position
+            chunk.index_end = end
+        elif opcode in (_SCHEMA, _CHANNEL, _MESSAGE):
+            contents.add(opcode, stream.read(length))
+        position = end
+    return contents, position
+
+
+def _read_chunk(content: bytes, begin: int, end: int, contents: _Contents) -> _Chunk | None:
+    """Add what is in a chunk to the contents; return None if it cannot be read."""
+    try:
+        start_ns, end_ns, bytes_, checksum, length = struct.unpack_from("<QQQII", content)
+        compression = content[32 : 32 + length]
+        packed = content[40 + length :]
+        data = decompress(packed, compression.decode(), bytes_, checksum)
+        records = list(_records(data))
+    except Exception:  # of a damaged chunk, libraries that unpack it raise what they like
+        return None
+    messages: dict[int, list[tuple[int, int]]] = {}
+    for opcode, place, record in records:
+        contents.add(opcode, record)
+        if opcode == _MESSAGE:
+            channel, time_ns = _of_message(record)
+            messages.setdefault(channel, []).append((time_ns, place))
+    chunk = _Chunk(
+        *(begin, end, start_ns, end_ns, compression, len(packed), bytes_, messages), index_end=end
+    )
+    contents.chunks.append(chunk)
+    return chunk
+
+
+def _records(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield opcode, place and content of what is in a chunk; ``ReaderError`` if it ends early."""
+    position = 0
+    while position < len(data):
+        opcode, length = struct.unpack_from("<BQ", data, position)
+        end = position + _HEADER_BYTES + length
+        if end > len(data):
+            raise ReaderError(f"a record of {length} bytes does not end in its chunk")
+        yield opcode, position, data[position + _HEADER_BYTES : end]
+        position = end
+
+
+def _number(content: bytes) -> int:
+    return int(struct.unpack_from("<H", content)[0])
+
+
+def _of_message(content: bytes) -> tuple[int, int]:
+    """Return the channel of a message, and when it was received."""
+    channel, _, time_ns = struct.unpack_from("<HIQ", content)
+    return channel, time_ns
+
+
+def _write(stream: BinaryIO, opcode: int, content: bytes) -> None:
+    stream.write(struct.pack("<BQ", opcode, len(content)) + content)
+
+
+def _write_summary(stream: BinaryIO, contents: _Contents) -> None:
+    summary = stream.tell()
+    for opcode, records in ((_SCHEMA, contents.schemas), (_CHANNEL, contents.channels)):
+        for content in records.values():
+            _write(stream, opcode, content)
+    for c in contents.chunks:
+        place = struct.pack("<QQQQ", c.start_ns, c.end_ns, c.begin, c.end - c.begin)
+        offsets = b"".join(struct.pack("<HQ", *entry) for entry in c.offsets.items())
+        _write(
+            stream,
+            _CHUNK_INDEX,
+            place
+            + struct.pack("<I", len(offsets))
+            + offsets
+            + struct.pack("<QI", c.index_end - c.end, len(c.compression))
+            + c.compression
+            + struct.pack("<QQ", c.compressed_bytes, c.bytes),
+        )
+    counts = b"".join(struct.pack("<HQ", *entry) for entry in sorted(contents.counts.items()))
+    kinds = len(contents.schemas), len(contents.channels), 0, 0, len(contents.chunks)
+    total = sum(contents.counts.values())
+    times_ns = contents.times_ns or [0, 0]
+    numbers = struct.pack("<QHIIIIQQI", total, *kinds, *times_ns, len(counts))
+    _write(stream, _STATISTICS, numbers + counts)
+    # No offsets into the summary, no checksum.
+    _write(stream, _FOOTER, struct.pack("<QQI", summary, 0, 0))
+    stream.write(MAGIC)
