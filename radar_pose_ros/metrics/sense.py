@@ -44,9 +44,9 @@ _WIDTH_M = 0.5
 
 # Half of what a squat to level thighs moves the hips, of the shortest.
 _SQUAT_M = _THIGH * _SHORTEST_M / 2
-# Adults jump 0.2 to 0.4 m high; half of the least [choice].
+# Much less than adults jump [choice].
 _JUMP_M = 0.1
-# A step (0.41 of the stature) of the shortest.
+# A step of the shortest: 0.41 of the stature, as pedometers assume [choice].
 _STEP_M = 0.41 * _SHORTEST_M
 _ARM_M = (_UPPER_ARM + _FOREARM) * _SHORTEST_M
 # Half of the variance is explained.

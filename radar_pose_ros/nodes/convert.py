@@ -37,6 +37,8 @@ NANOSECONDS = 1_000_000_000
 MAX_ADC_VALUES = 32 * 1024 * 1024  # 64 MiB of int16, the largest frame that a driver accepts
 MAX_HEATMAP_VALUES = 16 * 1024 * 1024
 MAX_KEYPOINTS = 1024
+MAX_POINTS = 100_000
+POINT_FIELDS = ("x", "y", "z", "doppler", "snr")
 _TYPECODES = {"int16": "h", "float32": "f", "uint8": "B", "uint16": "H"}
 _UPPER = np.triu_indices(3)  # xx xy xz yy yz zz
 _IQ_ORDERS = {"IQ": msg.RadarConfig.IQ, "QI": msg.RadarConfig.QI}
@@ -284,9 +286,34 @@ def points_to_message(fields: dict[str, np.ndarray], head: Header) -> PointCloud
 
 def cloud_to_message(cloud: PointCloud, head: Header) -> PointCloud2:
     """Return the message for a radar's points: x, y, z in m, doppler in m/s, snr in dB."""
-    fields = {"x": cloud.x, "y": cloud.y, "z": cloud.z}
-    fields |= {"doppler": cloud.velocity, "snr": cloud.snr}
-    return points_to_message(fields, head)
+    columns = (cloud.x, cloud.y, cloud.z, cloud.velocity, cloud.snr)
+    return points_to_message(dict(zip(POINT_FIELDS, columns, strict=True)), head)
+
+
+def message_to_points(message: PointCloud2) -> np.ndarray:
+    """Return x, y, z (m), radial velocity (m/s) and strength (dB) of a cloud's points, (n, 5).
+
+    Velocities and strengths are NaN if the message has no such fields.
+    """
+    count, step = message.width * message.height, message.point_step
+    require(count <= MAX_POINTS, "too many points", f"{count}, allowed is {MAX_POINTS}")
+    fits = message.row_step == step * message.width and len(message.data) == step * count
+    require(fits and not message.is_bigendian, "points that are not packed as they say")
+    offsets = {field.name: field for field in message.fields}
+    missing = [name for name in POINT_FIELDS[:3] if name not in offsets]
+    require(not missing, "points without a place", f"there is no field {missing}")
+    points = np.full((count, len(POINT_FIELDS)), np.nan, np.float32)
+    for column, name in enumerate(POINT_FIELDS):
+        field = offsets.get(name)
+        if field is None:
+            continue
+        usable = field.datatype == PointField.FLOAT32 and field.offset + 4 <= step
+        require(usable or not count, "points that are no float32", f"field {name}")
+        if count:
+            raw = np.frombuffer(message.data, np.uint8).reshape(count, step)
+            values = raw[:, field.offset : field.offset + 4].copy().view("<f4")
+            points[:, column] = values[:, 0]
+    return points
 
 
 # -- images ----------------------------------------------------------------------------------

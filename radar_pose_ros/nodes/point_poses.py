@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs.msg import PointCloud2
 
 from radar_pose_ros import msg
 from radar_pose_ros.models import weights
@@ -22,9 +22,6 @@ from radar_pose_ros.nodes.worker import Mailbox
 from radar_pose_ros.skeleton.definitions import KINECT25
 
 SHIPPED = "points"  # weights that are taken if none are named
-FIELDS = ("x", "y", "z", "doppler", "snr")
-NEEDED = FIELDS[:3]
-MAX_POINTS = 100_000
 SLOW = 0.8  # of the network's rate: from here on frames are missing all the time
 LATE = "points for which the network had no time"
 
@@ -32,7 +29,7 @@ LATE = "points for which the network had no time"
 class Cloud(NamedTuple):
     """A cloud, and when it came."""
 
-    points: np.ndarray  # (n, 5), as `FIELDS`
+    points: np.ndarray  # (n, 5), as `convert.POINT_FIELDS`
     stamp_ns: int
     frame_id: str
     arrived_s: float
@@ -99,7 +96,9 @@ class PointPoses:
     def _take(self, message: PointCloud2) -> None:
         arrived_s = time.monotonic()
         stamp_ns = convert.to_nanoseconds(message.header.stamp)
-        cloud = Cloud(message_to_points(message), stamp_ns, message.header.frame_id, arrived_s)
+        cloud = Cloud(
+            convert.message_to_points(message), stamp_ns, message.header.frame_id, arrived_s
+        )
         self._health.tick("points")
         self._health.drop(LATE, self._mailbox.put(cloud))
 
@@ -191,29 +190,3 @@ def origin_of(seen: np.ndarray, frame: int) -> int:
     around = (seen[:frame], seen[frame:])
     between = all(part.any() for part in around)
     return int(msg.Keypoint3D.INTERPOLATED if between else msg.Keypoint3D.PREDICTED)
-
-
-def message_to_points(message: PointCloud2) -> np.ndarray:
-    """Return x, y, z (m), radial velocity (m/s) and strength (dB) of a cloud's points, (n, 5).
-
-    Velocities and strengths are NaN if the message has no such fields.
-    """
-    count, step = message.width * message.height, message.point_step
-    convert.require(count <= MAX_POINTS, "too many points", f"{count}, allowed is {MAX_POINTS}")
-    fits = message.row_step == step * message.width and len(message.data) == step * count
-    convert.require(fits and not message.is_bigendian, "points that are not packed as they say")
-    offsets = {field.name: field for field in message.fields}
-    missing = [name for name in NEEDED if name not in offsets]
-    convert.require(not missing, "points without a place", f"there is no field {missing}")
-    points = np.full((count, len(FIELDS)), np.nan, np.float32)
-    for column, name in enumerate(FIELDS):
-        field = offsets.get(name)
-        if field is None:
-            continue
-        usable = field.datatype == PointField.FLOAT32 and field.offset + 4 <= step
-        convert.require(usable or not count, "points that are no float32", f"field {name}")
-        if count:
-            raw = np.frombuffer(message.data, np.uint8).reshape(count, step)
-            values = raw[:, field.offset : field.offset + 4].copy().view("<f4")
-            points[:, column] = values[:, 0]
-    return points

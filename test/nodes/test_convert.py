@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,6 +206,33 @@ def test_points_have_the_documented_fields() -> None:
     assert [field.name for field in cloud.fields] == list(columns)
     table = np.frombuffer(cloud.data, np.float32).reshape(3, 5)
     np.testing.assert_array_equal(table, np.stack(list(columns.values()), 1))
+
+
+def test_points_keep_their_values(rng: np.random.Generator) -> None:
+    """In the order of `POINT_FIELDS`, whatever lies between; what is not there is NaN."""
+    columns = {name: rng.normal(size=7) for name in ("snr", "x", "colour", "z", "y")}
+    found = convert.message_to_points(convert.points_to_message(columns, Header()))
+    wanted = [columns.get(name, np.full(7, np.nan)) for name in convert.POINT_FIELDS]
+    np.testing.assert_array_equal(found, np.stack(wanted, 1).astype(np.float32))
+    nothing = convert.points_to_message({name: np.zeros(0) for name in "xyz"}, Header())
+    assert convert.message_to_points(nothing).shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"width": 100_001}, "too many points: 100001, allowed is 100000"),
+        ({"row_step": 11}, "points that are not packed as they say"),
+        ({"is_bigendian": True}, "points that are not packed as they say"),
+        ({"fields": []}, "points without a place: there is no field"),
+    ],
+)
+def test_points_that_cannot_be_read_are_refused(change: dict[str, Any], sentence: str) -> None:
+    cloud = convert.points_to_message({name: np.zeros(3) for name in "xyz"}, Header())
+    for name, value in change.items():
+        setattr(cloud, name, value)
+    with pytest.raises(convert.InvalidMessageError, match=sentence):
+        convert.message_to_points(cloud)
 
 
 # -- R5: what must be refused ----------------------------------------------------------------

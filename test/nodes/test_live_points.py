@@ -158,9 +158,9 @@ class Observer:
 
 
 def table(message: Any) -> np.ndarray:
-    from radar_pose_ros.nodes.point_poses import message_to_points
+    from radar_pose_ros.nodes import convert
 
-    return message_to_points(message)
+    return convert.message_to_points(message)
 
 
 def stamp_ns(message: Any) -> int:
@@ -208,6 +208,23 @@ def expect_offline(network: Any, observer: Observer, **about: Any) -> list[list[
             expected_m = estimate(network, window.points[None])[0, -1]
             np.testing.assert_allclose(joints_of(person), expected_m, atol=TOLERANCE_M)
     return ids
+
+
+@pytest.mark.parametrize(
+    ("seen", "frame", "origin"),
+    [
+        ("110", -1, "PREDICTED"),
+        ("101", 1, "INTERPOLATED"),
+        ("011", 0, "PREDICTED"),
+        ("001", -1, "OBSERVED"),
+    ],
+)
+def test_where_a_pose_comes_from(seen: str, frame: int, origin: str) -> None:
+    from radar_pose_ros import msg
+    from radar_pose_ros.nodes.point_poses import origin_of
+
+    flags = np.array([flag == "1" for flag in seen])
+    assert origin_of(flags, frame) == getattr(msg.Keypoint3D, origin)
 
 
 def expect_latency(latencies_s: np.ndarray) -> None:
