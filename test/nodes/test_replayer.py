@@ -262,8 +262,18 @@ def adc_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def frames_missed(live: LiveGraph) -> int:
+    """Frames, of one radar or both, that did not reach the network."""
+    shown = live.diagnostics()["mamba_pose"].values
+    about = ("dropped: ", "frames without ")
+    return sum(int(item.value) for item in shown if item.key.startswith(about))
+
+
 def test_raw_samples_twice_give_the_same_poses(live: LiveGraph, adc_bag: Path) -> None:
-    """R12: bit for bit, with the stamps of the frames; slowly, for frames must not get lost."""
+    """R12: bit for bit, with the stamps of the frames.
+
+    Slowly, and again where frames got lost, as on a busy machine or with little shared memory.
+    """
     from radar_pose_ros import msg
     from radar_pose_ros.nodes import convert
 
@@ -277,13 +287,19 @@ def test_raw_samples_twice_give_the_same_poses(live: LiveGraph, adc_bag: Path) -
     for node in nodes[:-1]:
         live.start(node.executable, node.namespace, **node.parameters)
     runs = []
-    for _ in range(2):
-        before = len(poses)
+    missed = 0
+    for _ in range(8):
+        before, missed_before = len(poses), missed
         process = live.start("replayer", **nodes[-1].parameters)
         live.wait(lambda process=process: process.poll() is not None, 120.0, "end of the bag")
         assert process.wait() == 0, live.log(process)
         assert "begins though" not in live.log(process)
-        runs.append(poses[before:])
+        missed = frames_missed(live)
+        runs += [poses[before:]] if missed == missed_before else []
+        if len(runs) == 2:
+            break
+    else:
+        pytest.fail(f"of eight runs {len(runs)} lost no frame")
     first, second = ({convert.to_nanoseconds(m.header.stamp): m for m in run} for run in runs)
     middle = 4  # of the network's window of 9 frames
     stamps = [BEGIN_NS + (k + 1) * PERIOD_NS for k in range(middle, FRAMES - middle)]
