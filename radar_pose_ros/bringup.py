@@ -227,6 +227,11 @@ def _names(values: Mapping[str, Any], before: str = "") -> Iterator[str]:
             yield f"{before}{name}"
 
 
+def _some(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return the values of these arguments, for a node whose parameters are called alike."""
+    return {name: values[name] for name in names}
+
+
 def process_environment(threads: int) -> dict[str, str]:
     """Return the variables that every node of a graph gets.
 
@@ -333,7 +338,7 @@ def _radar_pose(**values: Any) -> list[NodeSpec]:
         nodes.append(NodeSpec("radar_driver", "radar_driver", radar, driver))
         heatmap = heatmap_settings(values["weights"])
         nodes.append(NodeSpec("radar_preprocessor", "radar_preprocessor", radar, heatmap))
-    pose = {name: values[name] for name in ("weights", "device", "threads", "output_frame")}
+    pose = _some(values, "weights", "device", "threads", "output_frame")
     nodes.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
     nodes += _after_poses(values)
     return _with_environment(nodes, {"mamba_pose": values["threads"]})
@@ -390,13 +395,10 @@ MULTIVIEW_ARGUMENTS = (
 
 
 def _multiview(**values: Any) -> list[NodeSpec]:
-    def given(*names: str) -> dict[str, Any]:
-        return {name: values[name] for name in names}
-
     nodes = []
     if values["emulated"]:
         names = ("rate_hz", "shutters", "motion", "split", "seed", "recording")
-        emulator = given("views", "world_frame", *names)
+        emulator = _some(values, "views", "world_frame", *names)
         nodes.append(NodeSpec("rig_emulator", "rig_emulator", parameters=emulator))
     if values["detector"]:
         if values["emulated"]:
@@ -407,7 +409,7 @@ def _multiview(**values: Any) -> list[NodeSpec]:
             for view in values["views"].split()
         ]
     names = ("method", "weights", "threads", "every", "max_age_s", "calibration_file")
-    rig = given("views", "world_frame", "unit_m", *names)
+    rig = _some(values, "views", "world_frame", "unit_m", *names)
     nodes.append(NodeSpec("densewarper", "densewarper", parameters=rig))
     if values["refiner"]:
         refiner = {"poses": "pose3d", "weights": values["refiner_weights"]}
@@ -431,14 +433,11 @@ HEART_RATE_ARGUMENTS = (
 
 
 def _heart_rate(**values: Any) -> list[NodeSpec]:
-    def given(*names: str) -> dict[str, Any]:
-        return {name: values[name] for name in names}
-
     nodes = []
     if values["camera"]:
-        camera = given("source", "at_end", "transport")
+        camera = _some(values, "source", "at_end", "transport")
         nodes.append(NodeSpec("camera_source", "camera_source", parameters=camera))
-    meter = given("method", "weights", "region", "yunet", "threads", "transport")
+    meter = _some(values, "method", "weights", "region", "yunet", "threads", "transport")
     nodes.append(NodeSpec("rppg", "rppg", parameters=meter))
     return _with_environment(nodes, {"rppg": values["threads"]})
 
@@ -465,9 +464,6 @@ POINTS_POSE_ARGUMENTS = (
 
 
 def _points_pose(**values: Any) -> list[NodeSpec]:
-    def given(*names: str) -> dict[str, Any]:
-        return {name: values[name] for name in names}
-
     if not values["config_file"]:
         values["serial_port"] = ""
     nodes = []
@@ -477,15 +473,15 @@ def _points_pose(**values: Any) -> list[NodeSpec]:
                 values[name] = str(_runtime_directory() / f"radar_pose_points_{name}")
         names = ("points_port", "recording", "movement", "motion", "seed", "loss")
         emulator = {"command_port": values["serial_port"], "device": values["board"]}
-        emulator |= given(*names)
+        emulator |= _some(values, *names)
         nodes.append(
             NodeSpec("uart_emulator", "uart_emulator", parameters=emulator, outlives_others=True)
         )
     driver = {"source": "uart", "device": values["board"], "frame_id": "radar_link"}
-    driver |= given("config_file", "serial_port", "points_port")
+    driver |= _some(values, "config_file", "serial_port", "points_port")
     nodes.append(NodeSpec("radar_driver", "radar_driver", parameters=driver))
     pose = {"input": "points"}
-    pose |= given("weights", "device", "threads", "output_frame", "most_people")
+    pose |= _some(values, "weights", "device", "threads", "output_frame", "most_people")
     nodes.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
     if values["visualizer"]:
         nodes.append(NodeSpec("visualizer", "visualizer"))
@@ -523,7 +519,7 @@ def _replay(**values: Any) -> list[NodeSpec]:
             for radar in RADARS
         ]
     if level in ("adc", "heatmap"):
-        pose = {name: values[name] for name in ("weights", "device", "threads", "output_frame")}
+        pose = _some(values, "weights", "device", "threads", "output_frame")
         pose["queue_size"] = LONGEST_IN_QUEUE
         nodes.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
     computed = values if level != "all" else {**values, "refiner": False, "lifter": False}
@@ -531,8 +527,8 @@ def _replay(**values: Any) -> list[NodeSpec]:
     if values["record"]:
         recorder = {"bag": values["record"], "level": "pose"}
         nodes.append(NodeSpec("recorder", "recorder", parameters=recorder))
-    player = {name: values[name] for name in ("bag", "from_level", "rate", "loop")}
-    player |= {"from_s": values["from_s"], "to_s": values["to_s"], "wait_s": STARTS_WITHIN_S}
+    player = _some(values, "bag", "from_level", "rate", "loop", "from_s", "to_s")
+    player["wait_s"] = STARTS_WITHIN_S
     player["wait_for"] = " ".join(node.label for node in nodes)
     nodes.append(NodeSpec("replayer", "replayer", parameters=player, ends_graph=True))
     return _with_environment(nodes, {"mamba_pose": values["threads"]})
