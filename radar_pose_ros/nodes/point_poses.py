@@ -130,7 +130,7 @@ class PointPoses:
             )
         now, before = self._windows.statistics, self._counted
         self._counted = now
-        self._health.drop("frames that never came", now.lost - before.lost)
+        self._health.drop("frames without points", now.lost - before.lost)
         self._health.drop("points that came twice", now.repeated - before.repeated)
         emptied = now.emptied - before.emptied
         self._health.count("windows emptied by a gap or a jump in time", emptied)

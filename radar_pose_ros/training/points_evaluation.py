@@ -453,6 +453,9 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=count, help="of every training (default: what the recipes say)"
     )
+    parser.add_argument(
+        "--seed", type=count, help="of every training (default: 0, what the recipes say)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
     recipes.add_device_argument(parser)
     recipes.add_threads_argument(parser)
@@ -472,9 +475,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for number in tested:
         points.require_subject(files, number)
     if arguments.weights:
-        if arguments.protocol or arguments.steps:
+        if arguments.protocol or arguments.steps or arguments.seed:
             raise ValueError(
-                "--protocol and --steps are of trainings, and --weights trains nothing"
+                "--protocol, --steps and --seed are of trainings, and --weights trains nothing"
             )
         return _evaluate_weights(arguments, {number: files[number] for number in tested})
     if len(files) == 1:
@@ -489,7 +492,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         for fold in folds(people, protocol, tested):
             networks = {
                 preset: trained(
-                    _recipe(preset, arguments.steps),
+                    _recipe(preset, arguments.steps, arguments.seed),
                     fold,
                     arguments.out / fold.name / preset,
                     device=arguments.device,
@@ -524,6 +527,7 @@ def _evaluate_weights(arguments: argparse.Namespace, files: Mapping[int, Path]) 
     return 0
 
 
-def _recipe(preset: str, steps: int | None) -> Recipe:
+def _recipe(preset: str, steps: int | None, seed: int | None) -> Recipe:
     recipe = Recipe.load(RECIPES / f"{preset}.yaml")
-    return replace(recipe, loop=replace(recipe.loop, steps=steps)) if steps else recipe
+    changes = {name: value for name, value in (("steps", steps), ("seed", seed)) if value}
+    return replace(recipe, loop=replace(recipe.loop, **changes))

@@ -109,6 +109,20 @@ def test_a_pose_goes_where_the_points_go_on_the_floor_plan(rng):
     assert np.abs(lifted - found - [0.0, 0.0, 0.5]).max() > 0.01
 
 
+def test_a_second_person_does_not_pull_the_pose_over(rng):
+    """Of whose echoes 40 % of a window are, 2 m aside: the middle stays in the first body."""
+    made = PointPose(SMALL).eval()
+    torch.nn.init.zeros_(made.head.linear.weight)
+    made.head.fit_poses(np.zeros((4, 25, 3), np.float32))
+    points = 0.1 * windows(rng, batch=1)
+    points[:, :, 5:, 1] += 2.0  # 3 of 8
+    other = rng.random((1, SMALL.frames, 5)) < 0.04
+    points[:, :, :5, 1] += 2.0 * torch.from_numpy(other).float()
+    share = float((points[..., 1] > 1.0).float().mean())
+    assert 0.375 <= share <= 0.45
+    assert abs(float(poses(made, points)[..., 1].max())) < 0.2
+
+
 def test_points_that_are_not_there_say_nothing(rng):
     """Whatever stands beside an unknown place, and wherever in the frame it stands."""
     points = windows(rng)

@@ -241,7 +241,7 @@ def test_a_board_s_points_become_markers(
     with Board(frames_of(sent.items())) as board:
         observer = start_chain(live, board)
         assert tuple(observer.skeletons[0].joints) == KINECT25.joints
-        lost = "dropped: frames that never came"
+        lost = "dropped: frames without points"
         live.wait(lambda: int(values(live).get(lost, 0)) >= 2, what="the count of lost frames")
         counted = values(live)
     latencies_s = observer.latencies_s(board.begun_s)

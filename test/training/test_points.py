@@ -639,10 +639,19 @@ def evaluate_arguments(*options: object) -> argparse.Namespace:
 
 def test_the_command_measures_and_keeps_folds(folder, tmp_path, small_presets, capsys) -> None:
     out, file = tmp_path / "out", tmp_path / "mars.json"
-    arguments = evaluate_arguments(
-        *("--data", folder, "--subject", 5, "--protocol", "people"),
-        *("--out", out, "--steps", 2, "--json", file, "--threads", 1),
+    given = (
+        "--data",
+        folder,
+        "--subject",
+        5,
+        "--protocol",
+        "people",
+        "--steps",
+        2,
+        "--threads",
+        1,
     )
+    arguments = evaluate_arguments(*given, "--out", out, "--json", file)
     assert points_evaluation.evaluate(arguments) == 0
     assert "points, without_5: training" in capsys.readouterr().out
     first = file.read_text()
@@ -658,6 +667,13 @@ def test_the_command_measures_and_keeps_folds(folder, tmp_path, small_presets, c
     assert points_evaluation.evaluate(arguments) == 0  # nothing is trained again
     assert "training" not in capsys.readouterr().out
     assert json.loads(file.read_text())["results"] == json.loads(first)["results"]
+    other = (*given, "--seed", 1, "--json", file)
+    with pytest.raises(ValueError, match="another recipe"):
+        points_evaluation.evaluate(evaluate_arguments(*other, "--out", out))
+    arguments = evaluate_arguments(*other, "--out", tmp_path / "other")
+    assert points_evaluation.evaluate(arguments) == 0
+    rows_of_other = {row["id"]: row["value"] for row in json.loads(file.read_text())["results"]}
+    assert rows_of_other["mars.loso_mpjpe_m"] != rows["mars.loso_mpjpe_m"]
 
 
 def test_kept_folds_of_other_recordings_or_recipes_are_refused(folder, tmp_path, small_presets):
@@ -694,7 +710,7 @@ def test_weights_are_measured_on_people_whom_they_have_not_seen(
     assert row["value"] == pytest.approx(expected, abs=2e-3)  # half precision
     assert rows["mars.loso_mpjpe_m"]["target"] is None
     assert "mars.cnn_loso_mpjpe_m" not in rows
-    for option in (("--steps", 3), ("--protocol", "blocks")):
+    for option in (("--steps", 3), ("--seed", 1), ("--protocol", "blocks")):
         with pytest.raises(ValueError, match="are of trainings, and --weights trains nothing"):
             points_evaluation.evaluate(evaluate_arguments("--data", folder, *given, *option))
     (folder / "mars_subject5.npz").rename(folder / "mars_subject01.npz")
