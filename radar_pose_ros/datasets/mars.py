@@ -5,6 +5,15 @@ are in the radar's frame, with nothing known about the radar's height above the 
 the radar lost, and those of subject 1 for which no joints were published, are NaN here. The
 Kinect's joints are an estimate, not motion capture: limbs change their length by centimetres.
 
+A file holds these arrays, of ``n`` frames in the order of their movements and times:
+
+* ``points`` float (all points, 5), one frame after the other, and ``points_cols``, their names:
+  x_m (right), y_depth_m (away from the radar), z_up_m, doppler_mps (away), intensity
+* ``points_per_frame`` int (n,)
+* ``movement`` int (n,), and ``radar_frame`` int (n,), which rises within a movement, by 1 in 0.1 s
+* ``kinect_joints_m`` float (n, 25, 3), axes as those of points, NaN where not known, and
+  ``joint_names`` (25,), in the Kinect's words, as ``kinect.JOINT_NAMES``
+
 The published split cuts every movement of every subject into parts, so that everybody is in all of
 them (`PointSequence.parts`). Here sequences are whole, to be split by subject.
 
@@ -256,7 +265,8 @@ def _subject(path: Path) -> str:
 
 
 def _source_joints(file: dict[str, Any], path: Path) -> np.ndarray:
-    return object_arrays.numbers(file["kinect_joints_m"], f"{path}: kinect_joints_m")
+    joints_m = object_arrays.numbers(file["kinect_joints_m"], f"{path}: kinect_joints_m")
+    return np.where(np.isfinite(joints_m), joints_m, np.nan)
 
 
 def _movements(file: dict[str, Any], rows: int, path: Path) -> list[_Movement]:

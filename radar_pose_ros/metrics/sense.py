@@ -35,7 +35,7 @@ _OF_LENGTH = 0.25
 _SIDES, _CHANGE = 0.2, 0.2
 # From the hips to the fingertips of raised arms.
 _REACH_M = (_SHOULDER_HEIGHT + _UPPER_ARM + _FOREARM + _HAND - _HIP_HEIGHT) * _TALLEST_M
-# People run from 2.1 m/s on (Hreljac, Medicine & Science in Sports & Exercise 25, 1993), which
+# People run from some 2 m/s on (Hreljac, Medicine & Science in Sports & Exercise 25, 1993), which
 # leaves half as much again for jumps [choice]; an Olympic boxer's fist reaches 9.1 m/s on average
 # (Walilko, Viano and Bir, British J. Sports Medicine 39, 2005).
 _ROOT_MPS, _JOINT_MPS = 3.0, 9.1

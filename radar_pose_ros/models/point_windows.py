@@ -13,8 +13,8 @@ people, and reflections in a wall: of MARS's one person it makes two or more in 
 here a body is wider, and takes more echoes to begin, than the tracker's own settings say; and of
 those whom it follows the `most_people` are taken that show the most points. Each of them gets all
 points far around that are not another's, for a network that has learnt from one person in a room
-reads reflections, too: of people it has not seen, MARS's one by one, it was 15.1 cm off, beside
-15.0 cm with all points and 17.4 cm with those within 1.5 m.
+reads reflections, too: of people it has not seen, MARS's one by one, it was 0.1 cm
+farther off than with all points; with those within 1.5 m it was by 2.4 cm.
 """
 
 from __future__ import annotations
@@ -149,7 +149,18 @@ class PointWindows:
         -------
         int
             0, or the step in time, in ns, that emptied the window.
+
+        Raises
+        ------
+        ValueError
+            If the points have another shape.
         """
+        cloud = np.asarray(points, np.float64)
+        if cloud.ndim != 2 or cloud.shape[1] != VALUES:
+            raise ValueError(
+                f"points must be (n, {VALUES}): x, y, z, speed, strength, NaN where unknown; got "
+                f"{cloud.shape}"
+            )
         count = self.statistics
         count = count._replace(clouds=count.clouds + 1)
         jump_ns = 0
@@ -171,7 +182,6 @@ class PointWindows:
             self._frames.append(_Frame(stamp_ns))
             self._due_ns = stamp_ns
         self.statistics = count
-        cloud = np.asarray(points, np.float64)
         self._follow(cloud[(np.abs(cloud[:, :3]) < FARTHEST_M).all(axis=1)], stamp_ns)
         return jump_ns
 

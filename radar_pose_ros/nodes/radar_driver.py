@@ -70,7 +70,8 @@ class RadarDriver(ManagedNode):
         """Start the thread that talks to card and radar."""
         self.health.watch(self._output.topic, self.values.silence_timeout_s)
         self._lost = self._output.losses(self._output.source.statistics)
-        self._announced = self._started = False
+        self._announced = self._started = self._quiet = False
+        self._heard_s, self._came = time.monotonic(), 0
         self._troubles = 0
         self.start_worker("reader", self._read_for_ever)
 
@@ -102,13 +103,13 @@ class RadarDriver(ManagedNode):
         """Publish frames; when none come, start card and radar, at growing intervals."""
         retry_s = FIRST_RETRY_S
         now_s = time.monotonic()
-        next_start_s, next_report_s, heard_s = now_s, now_s, now_s
+        next_start_s, next_report_s = now_s, now_s
         while not stop.is_set():
             frame = self._output.source.read(timeout_s=0.1)
             now_s = time.monotonic()
             if frame is not None:
                 self._publish(frame)
-                heard_s = now_s
+                self._hear(now_s)
             # A board that was on before sends frames, but not of this configuration.
             if frame is not None and self._started:
                 retry_s = FIRST_RETRY_S
@@ -124,7 +125,7 @@ class RadarDriver(ManagedNode):
             if now_s >= next_report_s:
                 next_report_s = now_s + REPORT_PERIOD_S
                 self._report()
-                self.health.show("silence_s", f"{now_s - heard_s:.1f}")
+                self._listen(now_s)
 
     def _start_radar(self) -> None:
         """Let the card record, then start the radar; what goes wrong is tried again later."""
@@ -141,6 +142,7 @@ class RadarDriver(ManagedNode):
         self._trouble("")
         if not self._started:
             self._started = True
+            self._heard_s = time.monotonic()
             source = self._config.source if self._config is not None else "the data port"
             self.get_logger().info(f"recording from {source}")
 
@@ -162,6 +164,28 @@ class RadarDriver(ManagedNode):
         self.health.tick(self._output.topic)
 
     # -- diagnostics -------------------------------------------------------------------------
+
+    def _hear(self, now_s: float) -> None:
+        """Note that a frame came, and say so if none had."""
+        if self._quiet:
+            self._quiet = False
+            self.health.warn("silence", "")
+            self.get_logger().info(f"frames again, after {now_s - self._heard_s:.1f} s")
+        self._heard_s = now_s
+        self._came, _ = self._output.came(self._output.source.statistics)
+
+    def _listen(self, now_s: float) -> None:
+        """Show for how long no frame came; if that is too long, say so once, and what came."""
+        silence_s = now_s - self._heard_s
+        self.health.show("silence_s", f"{silence_s:.1f}")
+        if not self._started or silence_s <= self.values.silence_timeout_s:
+            return
+        came, meaning = self._output.came(self._output.source.statistics)
+        self.health.warn("silence", meaning if came > self._came else "")
+        if not self._quiet:
+            self._quiet = True
+            also = f"; {meaning}" if came > self._came else ""
+            self.get_logger().warning(f"no frames for {silence_s:.1f} s{also}")
 
     def _trouble(self, sentence: str) -> None:
         # The first time it may only be that the other side is not up yet; what stays as it is is

@@ -111,6 +111,14 @@ class Samples:
             with SerialConfigPort(self._values.serial_port, total_timeout_s=1.0) as port:
                 port.send(["sensorStop"])
 
+    @staticmethod
+    def came(statistics: SourceStatistics) -> tuple[int, str]:
+        """Return how much came, and what it means if that grows and no frame comes."""
+        return (
+            statistics.assembler.packets_accepted,
+            "packets come, but no whole frame: is config_file what the radar runs?",
+        )
+
     def message(self, frame: AssembledFrame, health: Health) -> msg.RadarAdcFrame:
         """Return what to publish of a frame."""
         health.show(
@@ -169,6 +177,14 @@ class Points:
 
     def stop_radar(self) -> None:
         """Nothing: the source does it."""
+
+    @staticmethod
+    def came(statistics: UartStatistics) -> tuple[int, str]:
+        """Return how much came, and what it means if that grows and no frame comes."""
+        return (
+            statistics.stream.bytes_received,
+            "bytes come, but no packets of points: is it the data port, and points_baud its rate?",
+        )
 
     def message(self, frame: PointFrame, health: Health) -> PointCloud2:
         """Return what to publish of a frame."""

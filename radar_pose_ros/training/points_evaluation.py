@@ -92,11 +92,13 @@ def folds(
     Raises
     ------
     ValueError
-        If one of them has no frame with a known pose to test.
+        If one of them has no frame with a known pose to test, or no points.
     """
     for number in tested:
         if not any(_known(one).any() for one in people[number]):
             raise ValueError(f"subject {number} has no frame with all 25 joints to test")
+        if not any(len(one.points) for one in people[number]):
+            raise ValueError(f"subject {number} has no points to test")
     if protocol == "blocks":
         parts = {
             part: [s.part(part) for one in people.values() for s in one if _has(s, part)]
@@ -529,5 +531,6 @@ def _evaluate_weights(arguments: argparse.Namespace, files: Mapping[int, Path]) 
 
 def _recipe(preset: str, steps: int | None, seed: int | None) -> Recipe:
     recipe = Recipe.load(RECIPES / f"{preset}.yaml")
-    changes = {name: value for name, value in (("steps", steps), ("seed", seed)) if value}
+    given = {"steps": steps, "seed": seed}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value}
     return replace(recipe, loop=replace(recipe.loop, **changes))

@@ -51,6 +51,14 @@ def same(frame: np.ndarray, cloud: np.ndarray) -> None:
     np.testing.assert_array_equal(rows(frame), rows(cloud.astype(np.float32)))
 
 
+@pytest.mark.parametrize("shape", [(4, 3), (0, 4), (5,)])
+def test_points_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    windows = PointWindows(SHIPPED)
+    with pytest.raises(ValueError, match=r"points must be \(n, 5\): x, y, z, speed, strength"):
+        windows.add(np.zeros(shape), 0)
+    assert windows.statistics.clouds == 0
+
+
 def test_a_window_holds_the_chosen_points_of_the_last_clouds(rng: np.random.Generator) -> None:
     """Those before the person was followed as well: all that the network is given offline."""
     clouds = bodies(rng, 30)

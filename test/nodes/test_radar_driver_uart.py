@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
+import tty
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from radar_pose_ros.simulation.uart_board import (
     EmulatedUartBoard,
     UartFaults,
     sdk2_packet,
+    sdk3_packet,
     simulated_frames,
 )
 
@@ -286,6 +289,47 @@ def test_a_recording_at_its_own_rate(live: LiveGraph, shared_data: Path, tmp_pat
     assert log.count("there is no such port") <= 4, "what stays as it is is said once"
 
 
+def test_bytes_that_are_no_packets_are_told(
+    live: LiveGraph, frames: Iterator[PointFrame], rng: np.random.Generator
+) -> None:
+    """As of a wrong baud rate: said once, with what it may be; and when there are frames again."""
+    board, port = os.openpty()
+    tty.setraw(port)
+    received = clouds(live)
+    process = live.start(
+        "radar_driver",
+        "radar_h",
+        source="uart",
+        config_file="",
+        points_port=os.ttyname(port),
+        silence_timeout_s=1.0,
+    )
+
+    def feed(data: bytes) -> bool:
+        os.write(board, data)
+        return True
+
+    wrong = "bytes come, but no packets of points"
+    live.wait(
+        lambda: feed(rng.bytes(500)) and status(live) and wrong in status(live).message,
+        40.0,
+        wrong,
+    )
+    assert "points silent for" in status(live).message
+    live.wait(lambda: feed(rng.bytes(500)) and wrong in live.log(process), what="a line of it")
+    for frame in frames:
+        feed(sdk3_packet(frame))
+        time.sleep(0.02)
+        if len(received) > 5:
+            break
+    live.wait(lambda: "frames again, after " in live.log(process), what="the end of it")
+    assert live.log(process).count(wrong) == 1
+    live.wait(lambda: wrong not in status(live).message, what="no more of it")
+    assert live.interrupt(process) == 0
+    os.close(board)
+    os.close(port)
+
+
 def test_faults_of_the_emulator_can_be_changed(live: LiveGraph, tmp_path: Path) -> None:
     """A simulated person; silence is an error and ends by itself."""
     received = clouds(live)
@@ -321,6 +365,21 @@ def test_what_cannot_work_is_a_failure_with_a_sentence(
     live.wait(lambda: status(live) and sentence in status(live).message, what=sentence)
     assert "cannot configure" in status(live).message
     assert live.state(DRIVER) == "unconfigured"
+    assert "Traceback" not in live.log(process)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"points_port": "/no/where"}, "points_port: there is no folder /no to put a link in"),
+        ({"points_port": "p", "recording": "none.npz"}, "recording: there is no file none.npz"),
+    ],
+)
+def test_what_cannot_be_emulated_is_a_failure_with_a_sentence(
+    live: LiveGraph, parameters: dict[str, str], sentence: str
+) -> None:
+    process = live.start("uart_emulator", "radar_h", **parameters)
+    live.wait(lambda: sentence in live.log(process), what=sentence)
     assert "Traceback" not in live.log(process)
 
 

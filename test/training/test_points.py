@@ -553,6 +553,12 @@ def test_nobody_to_test_is_said() -> None:
     ]
     with pytest.raises(ValueError, match="subject 1 has no frame with all 25 joints"):
         points_evaluation.folds({**people(), 1: blind}, "people", [1])
+    empty = [
+        dataclasses.replace(s, points=s.points[:0], first=np.zeros_like(s.first))
+        for s in people()[1]
+    ]
+    with pytest.raises(ValueError, match="subject 1 has no points to test"):
+        points_evaluation.folds({**people(), 1: empty}, "people", [1])
     late = [one.joints_m.copy() for one in people()[1]]
     for joints_m in late:
         joints_m[20:] = np.nan
