@@ -1,4 +1,4 @@
-"""Ends an mcap file whose writer was killed: what is whole gets an index, the rest is cut off.
+"""Repairs an mcap file whose writer was killed, or which was damaged: what is whole gets an index.
 
 The format is that of https://mcap.dev/spec. Readers that find no index have to scan the file, and
 some refuse to if messages of several topics do not stand in order of time, which they seldom do.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -17,9 +18,12 @@ from rosbags.rosbag2.storage_mcap import decompress
 
 MAGIC = b"\x89MCAP0\r\n"
 _HEADER_BYTES = 9  # of a record: opcode and length
+CHECKSUM_PLACE = _HEADER_BYTES + 24  # in the record of a chunk
 _FOOTER_BYTES = _HEADER_BYTES + 20 + len(MAGIC)
 _HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 _MESSAGE_INDEX, _CHUNK_INDEX, _STATISTICS, _DATA_END = 0x07, 0x08, 0x0B, 0x0F
+_SKIPPED = 0x80  # an opcode that is nobody's, so that all readers skip the record
+_DATA_END_BYTES = _HEADER_BYTES + 4
 _MAX_RECORD_BYTES = 1 << 32
 
 
@@ -39,6 +43,22 @@ class _Chunk:
     index_end: int = 0
 
 
+@dataclass(frozen=True)
+class Repair:
+    """What was done to a file.
+
+    Parameters
+    ----------
+    cut_bytes : int
+        Cut off at its end: of a record that was not finished.
+    damaged_chunks : int
+        Left out, for they cannot be read.
+    """
+
+    cut_bytes: int
+    damaged_chunks: int
+
+
 class _Contents:
     """What is found in the file, in the order in which it is found."""
 
@@ -46,6 +66,9 @@ class _Contents:
         self.schemas: dict[int, bytes] = {}
         self.channels: dict[int, bytes] = {}
         self.chunks: list[_Chunk] = []
+        self.damaged: list[int] = []  # where chunks begin that cannot be read
+        self.end = len(MAGIC)  # behind the last complete record of the data
+        self.summary = 0  # behind the record that ends the data; 0 if there is none
         self.counts: dict[int, int] = {}
         self.times_ns: list[int] = []  # the first and the last
 
@@ -74,31 +97,55 @@ def has_end(stream: BinaryIO) -> bool:
     return stream.read() == MAGIC
 
 
-def has_index(stream: BinaryIO) -> bool:
-    """Return whether a file that was closed says where its messages are."""
+def _summary(stream: BinaryIO, size: int) -> int:
+    """Return where the index of a file that was closed begins; 0 if it has none that is whole."""
     stream.seek(-_FOOTER_BYTES, os.SEEK_END)
-    footer = stream.read(_HEADER_BYTES + 8)
-    opcode, _, summary = struct.unpack("<BQQ", footer)
-    return opcode == _FOOTER and summary != 0
+    opcode, length, summary, _, checksum = struct.unpack("<BQQQI", stream.read(_HEADER_BYTES + 20))
+    if (opcode, length) != (_FOOTER, 20) or not len(MAGIC) + _DATA_END_BYTES <= summary < size:
+        return 0
+    stream.seek(summary - _DATA_END_BYTES)
+    content = stream.read()
+    whole = checksum in (0, zlib.crc32(content[_DATA_END_BYTES : -4 - len(MAGIC)]))
+    return int(summary) if whole and content[0] == _DATA_END else 0
 
 
-def finish(stream: BinaryIO) -> int:
-    """Cut the file after its last complete record and write its index; return the bytes cut off.
+def repair(stream: BinaryIO) -> Repair:
+    """Give a file an end and an index; what was closed, has both and is whole stays as it is.
 
-    A chunk whose messages cannot be read stays where it is, but is not in the index.
+    An unfinished record at the end is cut off. A chunk whose messages cannot be read stays where
+    it is, but readers skip it.
+
+    Raises
+    ------
+    ValueError
+        If it is no mcap file, or it was closed and what comes after a damaged place cannot be
+        found.
     """
+    ended = has_end(stream)
     size = stream.seek(0, os.SEEK_END)
-    contents, end = _scan(stream, size)
-    stream.seek(end)
+    summary = _summary(stream, size) if ended else 0
+    try:
+        contents = _scan(stream, size, summary)
+        lost = ended and (not contents.summary or summary not in (0, contents.summary))
+    except struct.error:  # a record is shorter than what it has to hold
+        lost = True
+    if lost:
+        raise ValueError("damaged so that what comes after the damage cannot be found")
+    if summary and not contents.damaged:
+        return Repair(0, 0)
+    for begin in contents.damaged:
+        stream.seek(begin)
+        stream.write(bytes([_SKIPPED]))
+    stream.seek(contents.end)
     stream.truncate()
-    if end == len(MAGIC):
+    if contents.end == len(MAGIC):
         _write(stream, _HEADER, struct.pack("<I4sI", 4, b"ros2", 0))
     last = contents.chunks[-1] if contents.chunks else None
-    if last is not None and set(last.offsets) != set(last.messages) and end == last.index_end:
+    if last and last.index_end == contents.end and {*last.offsets} != {*last.messages}:
         _index_messages(stream, last)  # the writer was killed before it had done that
     _write(stream, _DATA_END, struct.pack("<I", 0))  # no checksum
     _write_summary(stream, contents)
-    return size - end
+    return Repair(0 if contents.summary else size - contents.end, len(contents.damaged))
 
 
 def _index_messages(stream: BinaryIO, chunk: _Chunk) -> None:
@@ -113,46 +160,72 @@ def _index_messages(stream: BinaryIO, chunk: _Chunk) -> None:
     chunk.index_end = stream.tell()
 
 
-def _scan(stream: BinaryIO, size: int) -> tuple[_Contents, int]:
-    """Return what the file holds, and the place behind the last complete record of its data."""
+def _scan(stream: BinaryIO, size: int, summary: int = 0) -> _Contents:
+    """Return what the file holds; `summary` is where it says that its index begins, if it does."""
     contents = _Contents()
+    # It repeats what chunks say of topics, also those that are damaged.
+    for opcode, position, end in _places(stream, summary, size) if summary else ():
+        if opcode in (_SCHEMA, _CHANNEL):
+            contents.add(opcode, _content(stream, position, end))
     chunk: _Chunk | None = None  # whose index records come
-    position = len(MAGIC)
+    for opcode, position, end in _places(stream, len(MAGIC), size):
+        if opcode == _DATA_END:
+            contents.summary = end
+            break
+        if opcode == _CHUNK:
+            chunk = _read_chunk(_content(stream, position, end), position, end, contents)
+        elif opcode == _MESSAGE_INDEX and chunk is not None:
+            chunk.offsets[_number(_content(stream, position, end))] = position
+            chunk.index_end = end
+        elif opcode in (_SCHEMA, _CHANNEL, _MESSAGE):
+            contents.add(opcode, _content(stream, position, end))
+        contents.end = end
+    return contents
+
+
+def _places(stream: BinaryIO, begin: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """Yield opcode, begin and end of the complete records before the footer."""
+    position = begin
     while position + _HEADER_BYTES <= size:
         stream.seek(position)
         opcode, length = struct.unpack("<BQ", stream.read(_HEADER_BYTES))
         end = position + _HEADER_BYTES + length
-        if end > size or length > _MAX_RECORD_BYTES or opcode in (_DATA_END, _FOOTER):
-            break
-        if opcode == _CHUNK:
-            chunk = _read_chunk(stream.read(length), position, end, contents)
-        elif opcode == _MESSAGE_INDEX and chunk is not None:
-            chunk.offsets[_number(stream.read(2))] = position
-            chunk.index_end = end
-        elif opcode in (_SCHEMA, _CHANNEL, _MESSAGE):
-            contents.add(opcode, stream.read(length))
+        if end > size or length > _MAX_RECORD_BYTES or opcode == _FOOTER:
+            return
+        yield opcode, position, end
         position = end
-    return contents, position
+
+
+def _content(stream: BinaryIO, position: int, end: int) -> bytes:
+    stream.seek(position + _HEADER_BYTES)
+    return stream.read(end - position - _HEADER_BYTES)
 
 
 def _read_chunk(content: bytes, begin: int, end: int, contents: _Contents) -> _Chunk | None:
     """Add what is in a chunk to the contents; return None if it cannot be read."""
     try:
-        start_ns, end_ns, bytes_, checksum, length = struct.unpack_from("<QQQII", content)
+        bytes_, checksum, length = struct.unpack_from("<16xQII", content)
         compression = content[32 : 32 + length]
         packed = content[40 + length :]
         data = decompress(packed, compression.decode(), bytes_, checksum)
         records = list(_records(data))
+        messages: dict[int, list[tuple[int, int]]] = {}
+        for opcode, place, record in records:
+            if opcode == _MESSAGE:
+                channel, time_ns = _of_message(record)
+                messages.setdefault(channel, []).append((time_ns, place))
+        announced = {_number(record) for opcode, _, record in records if opcode == _CHANNEL}
+        if unknown := messages.keys() - contents.channels.keys() - announced:
+            raise ReaderError(f"nobody says what the channels {unknown} are")
     except Exception:  # of a damaged chunk, libraries that unpack it raise what they like
+        contents.damaged.append(begin)
         return None
-    messages: dict[int, list[tuple[int, int]]] = {}
-    for opcode, place, record in records:
+    for opcode, _, record in records:
         contents.add(opcode, record)
-        if opcode == _MESSAGE:
-            channel, time_ns = _of_message(record)
-            messages.setdefault(channel, []).append((time_ns, place))
+    times_ns = [time_ns for found in messages.values() for time_ns, _ in found] or [0]
     chunk = _Chunk(
-        *(begin, end, start_ns, end_ns, compression, len(packed), bytes_, messages), index_end=end
+        *(begin, end, min(times_ns), max(times_ns), compression, len(packed), bytes_, messages),
+        index_end=end,
     )
     contents.chunks.append(chunk)
     return chunk

@@ -5,18 +5,24 @@ definitions of this package's own messages are read from its ``msg`` folder and 
 a reader elsewhere needs nothing of this package.
 
 A recorder can be killed at any moment. Everything up to the last `BagWriter.flush` is then on the
-disk, and `repair` makes the bag readable again.
+disk, and `repair` makes the bag readable again. Chunks bear a checksum: what was damaged later is
+found, and never taken for a message.
 """
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import itertools
+import math
 import re
-from collections.abc import Iterable, Iterator
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal
 
 import yaml
@@ -33,6 +39,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
 from rosbags.rosbag2 import reader as rosbag2_reader
 from rosbags.rosbag2.metadata import dump_qos_v8
+from rosbags.rosbag2.storage_mcap import McapWriter
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -42,23 +49,38 @@ from radar_pose_ros.resources import PACKAGE, share_directory
 
 # Version 8 of the metadata is what ROS 2 Iron wrote first; every later release reads it.
 _METADATA_VERSION: Literal[8] = 8
+_ABOUT = "rosbag2_bagfile_information"  # the one key of ``metadata.yaml``
 _ENDLESS = QosTime(0x7FFFFFFF, 0xFFFFFFFF)
 _DEPTH = 10  # of the queue of a topic that does not say
+HELD_NS = 200_000_000
+"""Messages wait so long for those that were received before them, but are handed over later."""
 
-LEVELS = ("adc", "heatmap", "pose")
+LEVELS = ("sensor", "adc", "heatmap", "pose")
 """From where on what a bag holds can be computed again."""
 
-_ADC, _CONFIG, _HEATMAP = (
-    f"{PACKAGE}/msg/{name}" for name in ("RadarAdcFrame", "RadarConfig", "RadarHeatmap")
+_ADC, _CONFIG, _HEATMAP, _SKELETON = (
+    f"{PACKAGE}/msg/{name}"
+    for name in ("RadarAdcFrame", "RadarConfig", "RadarHeatmap", "SkeletonDefinition")
 )
-_POSES = (f"{PACKAGE}/msg/HumanPose2DArray", f"{PACKAGE}/msg/HumanPose3DArray")
+_POSES_2D, _POSES_3D = (f"{PACKAGE}/msg/HumanPose{n}DArray" for n in (2, 3))
 _POINTS, _TRANSFORMS = "sensor_msgs/msg/PointCloud2", "tf2_msgs/msg/TFMessage"
-_TYPES_OF_LEVEL = {
-    "adc": (_ADC, _CONFIG, _POINTS, _TRANSFORMS),
-    "heatmap": (_HEATMAP, _CONFIG, _TRANSFORMS),
-    "pose": (*_POSES, f"{PACKAGE}/msg/SkeletonDefinition", _TRANSFORMS),
+_IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+# What is computed from, and what says how to read it.
+_SOURCES_OF_LEVEL = {
+    "sensor": (_ADC, _POINTS, *_IMAGES, _POSES_2D),
+    "adc": (_ADC, _POINTS),
+    "heatmap": (_HEATMAP,),
+    "pose": (_POSES_2D, _POSES_3D),
 }
-_SIMULATED = "simulation"  # the model of poses that are the truth of an emulator
+_FACTS_OF_LEVEL = {
+    "sensor": (_CONFIG, "sensor_msgs/msg/CameraInfo", _SKELETON, _TRANSFORMS),
+    "adc": (_CONFIG, _TRANSFORMS),
+    "heatmap": (_CONFIG, _TRANSFORMS),
+    "pose": (_SKELETON, _TRANSFORMS),
+}
+_DRAWN = ("heatmap/preview", "overlay")  # images that this package draws
+_TRUTH, _SIMULATED = "ground_truth", "simulation"  # name and model of poses that are the truth
+_RADAR_MODEL = "millimamba/"  # so begin the models of poses in an image that are a radar's
 
 
 class RecordingError(RuntimeError):
@@ -197,8 +219,29 @@ def _qos(reliable: bool, latched: bool, depth: int) -> Qos:
     )
 
 
+class _Storage(McapWriter):
+    """The library's mcap file, with a checksum for each chunk."""
+
+    def close_chunk(self) -> None:
+        """Write the messages that wait."""
+        checksum = zlib.crc32(self.chunk.bio.getbuffer())
+        begin = self.bio.tell()
+        super().close_chunk()
+        end = self.bio.tell()
+        self.bio.seek(begin + mcap_index.CHECKSUM_PLACE)
+        self.bio.write(struct.pack("<I", checksum))
+        self.bio.seek(end)
+
+
+class _Writer(Writer):
+    STORAGE_PLUGINS = MappingProxyType({StoragePlugin.MCAP: _Storage})
+
+
 class BagWriter:
     """Writes a rosbag2 folder in mcap format.
+
+    Messages of several topics are written in order of receive time if none is handed over more
+    than `HELD_NS` after one that was received later.
 
     Parameters
     ----------
@@ -208,15 +251,19 @@ class BagWriter:
     Raises
     ------
     RecordingError
-        If the folder exists or cannot be made.
+        If the folder exists or cannot be made; from all methods, if the disk is full: the bag ends
+        there then, as if its recorder had been killed.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._connections: dict[str, Connection] = {}
+        # Receive time, a number that keeps the order of equal times, topic and content.
+        self._waiting: list[tuple[int, int, str, bytes]] = []
+        self._numbers = itertools.count()
         if self.path.exists():
             raise RecordingError(f"{self.path} exists already; a bag is never overwritten")
-        self._writer = Writer(
+        self._writer = _Writer(
             self.path, version=_METADATA_VERSION, storage_plugin=StoragePlugin.MCAP
         )
         try:
@@ -231,6 +278,10 @@ class BagWriter:
         """Messages written so far, by topic."""
         return {topic: self._writer.counts[c.id] for topic, c in self._connections.items()}
 
+    def describe(self, key: str, text: str) -> None:
+        """Note something about the bag: it comes into ``custom_data`` of ``metadata.yaml``."""
+        self._writer.set_custom_data(key, text)
+
     def add_topic(
         self,
         topic: str,
@@ -238,7 +289,7 @@ class BagWriter:
         *,
         reliable: bool = True,
         latched: bool = False,
-        depth: int = 10,
+        depth: int = _DEPTH,
     ) -> None:
         """Announce a topic, with the quality of service that a replay should offer.
 
@@ -261,7 +312,10 @@ class BagWriter:
         """Store a message as it came over the wire (CDR with its four-byte header)."""
         if topic not in self._connections:
             raise RecordingError(f"{topic} was not announced with add_topic")
-        self._writer.write(self._connections[topic], received_ns, serialized)
+        item = (received_ns, next(self._numbers), topic, bytes(serialized))
+        heapq.heappush(self._waiting, item)
+        with self._ending_if_the_disk_is_full():
+            self._write_until(received_ns - HELD_NS)
 
     def write_message(self, topic: str, received_ns: int, message: Any) -> None:
         """Store an object made from `message_class`; the topic is announced when it is new."""
@@ -269,25 +323,48 @@ class BagWriter:
         self.add_topic(topic, type_name)
         self.write(topic, received_ns, type_store().serialize_cdr(message, type_name))
 
-    def flush(self) -> None:
-        """Hand everything written so far to the operating system.
+    def _write_until(self, until_ns: float) -> None:
+        while self._waiting and self._waiting[0][0] <= until_ns:
+            received_ns, _, topic, serialized = heapq.heappop(self._waiting)
+            self._writer.write(self._connections[topic], received_ns, serialized)
+
+    def flush(self, until_ns: float = math.inf) -> None:
+        """Hand what was received until then (ns; default: all) to the operating system.
 
         The mcap writer collects messages in chunks of 1 MiB, which would take minutes to fill with
         poses alone.
         """
-        storage: Any = self._writer.storage
-        if storage is None:
+        if not self._open:
             return
-        if storage.chunk.msgs:
-            storage.close_chunk()
-        storage.bio.flush()
+        storage: Any = self._writer.storage
+        with self._ending_if_the_disk_is_full():
+            self._write_until(until_ns)
+            if storage.chunk.msgs:
+                storage.close_chunk()
+            storage.bio.flush()
 
     def close(self) -> None:
         """Write the index and ``metadata.yaml``. Closing twice does no harm."""
         if not self._open:
             return
+        with self._ending_if_the_disk_is_full():
+            self._write_until(math.inf)
+            self._writer.close()
         self._open = False
-        self._writer.close()
+
+    @contextlib.contextmanager
+    def _ending_if_the_disk_is_full(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._open = False
+            self._waiting.clear()
+            with contextlib.suppress(OSError):
+                self._writer.abort()
+            raise RecordingError(
+                f"the bag {self.path} ends here: {error.strerror}. "
+                f"`radar-pose repair {self.path}` saves what was written"
+            ) from error
 
     def __enter__(self) -> BagWriter:
         return self
@@ -330,8 +407,10 @@ class BagReader:
             self._reader = Reader(target)
             self._reader.open()
         except Exception as error:  # of damaged files the library raises whatever comes
-            what = _what(error)
-            raise RecordingError(f"{self.path} cannot be read: {what}{self._advice()}") from error
+            why = f"cannot be read: {_what(error)}"
+            if self._was_cut():
+                why = f"was cut off: `radar-pose repair {self.path}` saves what was written"
+            raise RecordingError(f"{self.path} {why}") from error
         storage: Any = self._reader.storage
         self._storages: list[Any] = getattr(storage, "storages", [storage])
         self._connections: list[Connection] = [
@@ -346,19 +425,13 @@ class BagReader:
                     f"{written.serialization_format}, want cdr"
                 )
 
-    def _advice(self) -> str:
-        """Return what helps if the bag's recorder was killed."""
+    def _was_cut(self) -> bool:
+        """Whether its recorder was killed."""
         try:
             with _mcap_file(self.path).open("rb") as stream:
-                cut = not mcap_index.has_end(stream)
-        except (OSError, ValueError):
-            return ""
-        if not cut:
-            return ""
-        return (
-            f" Its recorder was killed: `radar-pose repair {self.path}` saves what was written "
-            "(from Python, radar_pose_ros.recording.repair)"
-        )
+                return not mcap_index.has_end(stream)
+        except (OSError, ValueError, RecordingError):
+            return False
 
     @property
     def topics(self) -> dict[str, str]:
@@ -471,7 +544,10 @@ class BagReader:
             except StopIteration:
                 return
             except Exception as error:  # of damaged files the library raises whatever comes
-                raise RecordingError(f"{self.path} is damaged: {_what(error)}") from error
+                raise RecordingError(
+                    f"{self.path} is damaged: {_what(error)} `radar-pose repair` leaves out what "
+                    "cannot be read"
+                ) from error
             yield connection, received_ns, unpacked
 
     def close(self) -> None:
@@ -490,24 +566,40 @@ class BagReader:
         self.close()
 
 
-def types_of_level(level: str) -> tuple[str, ...]:
-    """Return the types of the messages from which all that follows can be computed again.
+def is_named(topic: str, names: Iterable[str]) -> bool:
+    """Whether an absolute topic name is one of `names`, or ends with one in another namespace."""
+    return any(
+        topic == name or (not name.startswith("/") and topic.endswith("/" + name))
+        for name in names
+    )
+
+
+def is_recorded_for(level: str, topic: str, type_name: str) -> bool:
+    """Whether a topic is recorded so that all that follows on a level can be computed again.
+
+    That is told by its type, before anything came; `topics_of_level` chooses among what is
+    recorded by what it holds. Images that this package draws are no sensor's.
 
     Parameters
     ----------
     level : str
-        One of `LEVELS`: what radars measured, their heatmaps, or poses.
+        One of `LEVELS`.
+    topic, type_name : str
     """
-    return _TYPES_OF_LEVEL[level]
+    kinds = (*_SOURCES_OF_LEVEL[level], *_FACTS_OF_LEVEL[level])
+    return type_name in kinds and not is_named(topic, _DRAWN)
 
 
 def topics_of_level(reader: BagReader, level: str) -> list[str]:
     """Return the topics to play so that what follows on a level is computed again.
 
-    What they hold counts, not how they are called. `adc` is raw samples, or, if there are none,
-    points, and how the radars are set up; `heatmap` is heatmaps; `pose` is poses that no other
+    `sensor` is what sensors gave: raw samples, points but those made of the samples beside them,
+    images but those that this package draws, and poses in an image that neither a radar's network
+    nor other poses were made into; with them, how radars and cameras are set up. `adc` is raw
+    samples, or, if there are none, points; `heatmap` is heatmaps; `pose` is poses that no other
     poses were made into: not refined ones, nor those in space if there are some in an image.
-    Transforms and the truth of an emulator belong to every level.
+    Transforms and the truth belong to every level: poses whose topic has ``ground_truth`` in its
+    name, and those in space that an emulator knows.
 
     Raises
     ------
@@ -515,28 +607,49 @@ def topics_of_level(reader: BagReader, level: str) -> list[str]:
         If the bag has nothing of that level.
     """
     types = reader.topics
-    models = _models(reader, [topic for topic, kind in types.items() if kind in _POSES])
-    truth = [topic for topic, model in models.items() if model == _SIMULATED]
-    poses = [t for t, model in models.items() if t not in truth and " of " not in model]
-    flat = [t for t in poses if types[t] == _POSES[0]]
-    chosen = {
-        "adc": [t for t, kind in types.items() if kind == _ADC]
-        or [t for t, kind in types.items() if kind == _POINTS],
-        "heatmap": [t for t, kind in types.items() if kind == _HEATMAP],
-        "pose": flat or poses,
-    }[level]
-    if not any(reader.counts[topic] for topic in chosen):
-        held = [name for name in LEVELS if name != level and _has(reader, name)]
-        there_is = f", only of {' and '.join(held)}" if held else ""
+    models = _models(reader, [t for t, kind in types.items() if kind in _SOURCES_OF_LEVEL["pose"]])
+    truth = [topic for topic, model in models.items() if _is_truth(topic, types[topic], model)]
+    sources = _sources(reader, {t: model for t, model in models.items() if t not in truth})
+    if not sources[level]:
+        held = " and ".join(name for name in LEVELS if sources[name])
+        there_is = f", only of {held}" if held else ""
         raise RecordingError(f"{reader.path} holds nothing of the level {level}{there_is}")
-    passive = {*_TYPES_OF_LEVEL[level]} - {_ADC, _HEATMAP, _POINTS, *_POSES}
-    chosen += [topic for topic, kind in types.items() if kind in passive]
-    return sorted({*chosen, *truth})
+    facts = [topic for topic, kind in types.items() if kind in _FACTS_OF_LEVEL[level]]
+    return sorted({*sources[level], *facts, *truth})
 
 
-def _has(reader: BagReader, level: str) -> bool:
-    main = {"adc": (_ADC,), "heatmap": (_HEATMAP,), "pose": _POSES}[level]
-    return any(kind in main and reader.counts[t] for t, kind in reader.topics.items())
+def _is_truth(topic: str, type_name: str, model: str) -> bool:
+    return _TRUTH in topic.split("/") or (type_name == _POSES_3D and model == _SIMULATED)
+
+
+def _sources(reader: BagReader, models: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the topics with messages that each level is computed from.
+
+    Parameters
+    ----------
+    reader : BagReader
+    models : dict of str to str
+        Of the topics with poses that are not the truth, what made them.
+    """
+    counts = reader.counts
+    types = {topic: kind for topic, kind in reader.topics.items() if counts[topic]}
+
+    def of(*kinds: str) -> list[str]:
+        return [topic for topic, kind in types.items() if kind in kinds]
+
+    estimated = [topic for topic, model in models.items() if " of " not in model]
+    flat = [topic for topic in estimated if types[topic] == _POSES_2D]
+    detected = [topic for topic in flat if not models[topic].startswith(_RADAR_MODEL)]
+    samples = of(_ADC)
+    computed = {f"{topic.rpartition('/')[0]}/points" for topic in samples}
+    measured = [topic for topic in of(_POINTS) if topic not in computed]
+    images = [topic for topic in of(*_IMAGES) if not is_named(topic, _DRAWN)]
+    return {
+        "sensor": [*samples, *measured, *images, *detected],
+        "adc": samples or of(_POINTS),
+        "heatmap": of(_HEATMAP),
+        "pose": flat or estimated,
+    }
 
 
 def _models(reader: BagReader, topics: Iterable[str]) -> dict[str, str]:
@@ -563,11 +676,12 @@ def _mcap_file(path: Path) -> Path:
     return files[0]
 
 
-def repair(path: str | Path) -> int:
-    """Make a bag readable whose recorder was killed, in place.
+def repair(path: str | Path) -> mcap_index.Repair:
+    """Make a bag readable whose recorder was killed, or which was damaged, in place.
 
-    The mcap file is cut after its last complete record, and gets an index; a folder gets its
-    ``metadata.yaml``, for others' readers. A bag that was closed properly is left as it is.
+    The mcap file is cut after its last complete record, chunks that cannot be read are left out,
+    and it gets an index; a folder gets its ``metadata.yaml``, for others' readers. A bag that was
+    closed properly and is whole is left as it is.
 
     Parameters
     ----------
@@ -576,28 +690,28 @@ def repair(path: str | Path) -> int:
 
     Returns
     -------
-    int
-        Bytes that were cut off.
+    Repair
+        What was lost.
 
     Raises
     ------
     RecordingError
-        If this is not an mcap file.
+        If this is not an mcap file, or nothing can be found behind a damaged place.
     """
     file = _mcap_file(Path(path))
-    cut = 0
     with file.open("r+b") as stream:
         try:
-            ended = mcap_index.has_end(stream)
+            done = mcap_index.repair(stream)
         except ValueError as error:
             raise RecordingError(f"{file} is {error}") from None
-        if not (ended and mcap_index.has_index(stream)):
-            cut = mcap_index.finish(stream)
-            cut = 0 if ended else cut  # only an end without an index was taken away
     metadata = Path(path) / "metadata.yaml"
-    if Path(path).is_dir() and not metadata.exists():
-        metadata.write_text(yaml.safe_dump(_metadata(file)), encoding="utf-8")
-    return cut
+    if Path(path).is_dir() and (done.damaged_chunks or not metadata.exists()):
+        about = _metadata(file)
+        if metadata.exists():
+            before = yaml.safe_load(metadata.read_text(encoding="utf-8"))
+            about["custom_data"] = before[_ABOUT].get("custom_data")
+        metadata.write_text(yaml.safe_dump({_ABOUT: about}), encoding="utf-8")
+    return done
 
 
 def _metadata(file: Path) -> dict[str, Any]:
@@ -622,7 +736,7 @@ def _metadata(file: Path) -> dict[str, Any]:
         "starting_time": {"nanoseconds_since_epoch": begin_ns},
         "message_count": count,
     }
-    about = {
+    return {
         "version": _METADATA_VERSION,
         "storage_identifier": "mcap",
         "relative_file_paths": [file.name],
@@ -634,7 +748,6 @@ def _metadata(file: Path) -> dict[str, Any]:
         "custom_data": None,
         "ros_distro": "rosbags",
     }
-    return {"rosbag2_bagfile_information": about}
 
 
 def _qos_of(connection: Connection) -> Iterable[Qos]:

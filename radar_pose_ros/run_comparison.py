@@ -8,6 +8,7 @@ is how far the two runs are from each other: neither is the truth.
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,10 @@ class Run:
     age_ms : (float, float)
         Median and 95th percentile of the time from the instant that a pose describes until it was
         recorded; NaN if the stamps are not by the recorder's clock.
+    left_out : int
+        Messages that have another skeleton than the first one, or other joints.
+    repeated : int
+        Messages with a stamp that another had before; the last one counts.
     """
 
     instants: Mapping[int, Instant]
@@ -84,6 +89,16 @@ class Run:
     joints: Sequence[str]
     rate_hz: float
     age_ms: tuple[float, float]
+    left_out: int
+    repeated: int
+
+    @property
+    def times(self) -> str:
+        """When its first and its last instant were, in words."""
+        ends_ns = (min(self.instants), max(self.instants))
+        utc = datetime.timezone.utc
+        begin, end = (datetime.datetime.fromtimestamp(ns / 1e9, utc) for ns in ends_ns)
+        return f"from {begin:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True)
@@ -185,9 +200,13 @@ def compare(first: str | Path, second: str | Path) -> Comparison:
             else:
                 topics.append(compared)
     if not any(topic.matched for topic in topics):
-        why = "no stamp of a pose is in both: are these runs of the same recording?"
-        if not topics:
-            why = "; ".join(notes)
+        why = "; ".join(notes)
+        if topics:
+            one, other = (run.times for run in topics[0].runs)
+            why = (
+                f"no stamp of a pose is in both. {topics[0].topic} is {one} in the first and "
+                f"{other} in the second: are these runs of the same recording?"
+            )
         raise RecordingError(f"{first} and {second} have nothing in common: {why}")
     return Comparison((str(first), str(second)), topics, notes)
 
@@ -197,6 +216,9 @@ def _compare_topic(a: BagReader, b: BagReader, topic: str, unit: str) -> TopicCo
     (skeleton, run_a), (skeleton_b, run_b) = _read(a, topic, unit), _read(b, topic, unit)
     if skeleton != skeleton_b:
         return f"{topic} is of {skeleton} in one bag and of {skeleton_b} in the other"
+    for reader, run in ((a, run_a), (b, run_b)):
+        if not run.instants:
+            return f"{topic} in {reader.path} holds people of different joints only"
     counts = len(run_a.joints), len(run_b.joints)
     if counts[0] != counts[1]:
         return f"{topic} has {counts[0]} joints in one bag and {counts[1]} in the other"
@@ -224,8 +246,31 @@ def _compare_topic(a: BagReader, b: BagReader, topic: str, unit: str) -> TopicCo
     )
 
 
-def people_distances(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def matched_people(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Match people so that they are as near to each other as can be.
+
+    Parameters
+    ----------
+    first, second : ndarray, shape (people, joints, 2 or 3)
+        NaN where a joint is not known.
+
+    Returns
+    -------
+    rows, columns : int (matched,)
+        Who in `first` is who in `second`: as many as there are where there are fewer, though some
+        may have no known joint in common.
+    """
+    apart = np.linalg.norm(first[:, None] - second[None], axis=-1)
+    known = ~np.isnan(apart)
+    means = np.full(apart.shape[:2], _FAR)
+    some = known.any(axis=-1)
+    means[some] = np.nansum(apart, axis=-1)[some] / known.sum(axis=-1)[some]
+    rows, columns = linear_sum_assignment(means)
+    return rows, columns
+
+
+def people_distances(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far the same joint of the same person is in one from in the other.
 
     Parameters
     ----------
@@ -239,15 +284,10 @@ def people_distances(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray,
     only_one : bool (matched, joints)
         Where exactly one of both knows it.
     """
-    apart = np.linalg.norm(first[:, None] - second[None], axis=-1)
-    known = ~np.isnan(apart)
-    means = np.full(apart.shape[:2], _FAR)
-    some = known.any(axis=-1)
-    means[some] = np.nansum(apart, axis=-1)[some] / known.sum(axis=-1)[some]
-    rows, columns = linear_sum_assignment(means)
-    has_first = ~np.isnan(first[rows]).any(axis=-1)
-    has_second = ~np.isnan(second[columns]).any(axis=-1)
-    return apart[rows, columns], has_first != has_second
+    rows, columns = matched_people(first, second)
+    one, other = first[rows], second[columns]
+    only_one = np.isnan(one).any(axis=-1) != np.isnan(other).any(axis=-1)
+    return np.linalg.norm(one - other, axis=-1), only_one
 
 
 def _read(reader: BagReader, topic: str, unit: str) -> tuple[str, Run]:
@@ -256,15 +296,18 @@ def _read(reader: BagReader, topic: str, unit: str) -> tuple[str, Run]:
     models: dict[str, None] = {}
     ages_s = []
     skeleton, count = "", 0
+    left_out = repeated = 0
     for recorded in reader.messages([topic]):
         message = recorded.message
         skeleton = skeleton or str(message.skeleton)
         counts = {len(pose.keypoints) for pose in message.poses}
-        count = count or max(counts, default=0)
+        count = count or min(counts, default=0)
         if message.skeleton != skeleton or counts - {count}:
+            left_out += 1
             continue
         models[str(message.model)] = None
         stamp = stamp_ns(message)
+        repeated += stamp in instants
         ages_s.append((recorded.received_ns - stamp) / 1e9)
         instants[stamp] = _instant(message, unit)
     names = _joint_names(skeleton, count)
@@ -272,11 +315,24 @@ def _read(reader: BagReader, topic: str, unit: str) -> tuple[str, Run]:
         if not len(instant.positions):  # nobody: of as many joints as the others have
             nobody = np.empty((0, len(names), 2 if unit == "px" else 3))
             instants[stamp] = Instant(nobody, instant.rest)
-    span_s = (max(instants) - min(instants)) / 1e9
-    rate_hz = (len(instants) - 1) / span_s if span_s else math.nan
-    by_the_clock = 0 <= np.median(ages_s) <= MAX_AGE_S
-    p50, p95 = 1e3 * np.percentile(ages_s, [50, 95]) if by_the_clock else (math.nan, math.nan)
-    return skeleton, Run(instants, tuple(models), names, rate_hz, (float(p50), float(p95)))
+    span_s = (max(instants) - min(instants)) / 1e9 if instants else 0.0
+    return skeleton, Run(
+        instants,
+        tuple(models),
+        names,
+        rate_hz=(len(instants) - 1) / span_s if span_s else math.nan,
+        age_ms=_ages_ms(ages_s),
+        left_out=left_out,
+        repeated=repeated,
+    )
+
+
+def _ages_ms(ages_s: Sequence[float]) -> tuple[float, float]:
+    """Return median and 95th percentile, NaN if they cannot be ages."""
+    if not ages_s or not 0 <= np.median(ages_s) <= MAX_AGE_S:
+        return math.nan, math.nan
+    p50, p95 = 1e3 * np.percentile(ages_s, [50, 95])
+    return float(p50), float(p95)
 
 
 def _instant(message: Any, unit: str) -> Instant:
@@ -309,6 +365,11 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else math.nan
 
 
+def _p95(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.percentile(known, 95)) if len(known) else math.nan
+
+
 # -- what is told ----------------------------------------------------------------------------
 
 
@@ -330,23 +391,30 @@ def _topic_lines(topic: TopicComparison) -> list[str]:
         rate = f"{run.rate_hz:.2f} Hz" if math.isfinite(run.rate_hz) else "rate not known"
         poses = f"{len(run.instants)} poses, {rate}, {age}"
         lines.append(f"  {letter}  {poses}, by {' and '.join(run.models)}")
+        if run.left_out:
+            lines.append(f"     {run.left_out} more of another skeleton are left out")
+        if run.repeated:
+            lines.append(f"     {run.repeated} more with a stamp that comes again later")
     if not topic.matched:
         return [*lines, "  no stamp is in both"]
-    share = topic.identical / topic.matched
-    lines.append(f"  {topic.matched} instants in both, {share:.1%} of them identical")
+    lines.append(f"  {_agreement(topic)}")
     if topic.identical == topic.matched:
         return lines
-    if topic.other_people:
-        lines.append(f"  at {topic.other_people} of them the number of people differs")
     if topic.known_once > 0:
         lines.append(f"  {topic.known_once:.1%} of the joints are known to one of both only")
     width = max(map(len, topic.joints), default=0)
     lines.append(f"  {'distance':<{width}}  {'mean':>8}  {'p95':>8}")
     for name, values in (("all joints", topic.distances), *_by_joint(topic)):
-        known = values[~np.isnan(values)]
-        p95 = float(np.percentile(known, 95)) if len(known) else math.nan
-        lines.append(f"  {name:<{width}}  {_number(_mean(values))}  {_number(p95)}")
+        lines.append(f"  {name:<{width}}  {_number(_mean(values))}  {_number(_p95(values))}")
     return lines
+
+
+def _agreement(topic: TopicComparison) -> str:
+    identical = "all" if topic.identical == topic.matched else topic.identical or "none"
+    said = f"{topic.matched} instants in both, {identical} of them identical"
+    if topic.other_people:
+        said += f", {topic.other_people} with another number of people"
+    return said
 
 
 def _by_joint(topic: TopicComparison) -> list[tuple[str, np.ndarray]]:
@@ -412,19 +480,31 @@ def _draw_topic(over_time: Any, by_joint: Any, topic: TopicComparison) -> None:
         axis.set_axisbelow(True)
         for spine in axis.spines.values():
             spine.set_color(FRAME_COLOUR)
-    share = topic.identical / topic.matched
-    title = f"{topic.topic}: {topic.matched} instants, {share:.1%} identical"
-    over_time.set_title(title, color=TEXT_COLOUR, fontsize=9, loc="left")
+    over_time.set_title(
+        f"{topic.topic}: {_agreement(topic)}", color=TEXT_COLOUR, fontsize=9, loc="left"
+    )
+    over_time.set_xlabel("time since the first of them, s", color=TEXT_COLOUR, fontsize=8)
+    over_time.set_ylabel(f"distance, {topic.unit}", color=TEXT_COLOUR, fontsize=8)
+    by_joint.set_title(
+        f"by joint, {topic.unit}: mean, and p95 as a line",
+        color=TEXT_COLOUR,
+        fontsize=9,
+        loc="left",
+    )
+    known = topic.distances[~np.isnan(topic.distances)]
+    if not known.any():  # no scale could be right
+        why = "no joint is known to both"
+        if len(known):
+            why = "all joints are where they are in the other"
+        for axis in (over_time, by_joint):
+            axis.set(xticks=[], yticks=[], xlabel="", ylabel="")
+            axis.text(0.5, 0.5, why, color=TEXT_COLOUR, fontsize=9, ha="center", va="center")
+        return
     means = [_mean(row) for row in topic.distances]
     over_time.plot(topic.times_s, means, ".", color=LEFT_COLOUR, markersize=4)
-    over_time.set_xlabel("time, s", color=TEXT_COLOUR, fontsize=8)
-    over_time.set_ylabel(f"distance, {topic.unit}", color=TEXT_COLOUR, fontsize=8)
-    names = list(topic.joints)
-    by_joint.barh(names, [_mean(values) for _, values in _by_joint(topic)], color=RIGHT_COLOUR)
+    names, values = zip(*_by_joint(topic), strict=True)
+    by_joint.barh(names, [_mean(v) for v in values], color=RIGHT_COLOUR)
+    by_joint.plot([_p95(v) for v in values], names, "|", color=TEXT_COLOUR, markersize=7)
     by_joint.invert_yaxis()
-    by_joint.set_title(f"mean by joint, {topic.unit}", color=TEXT_COLOUR, fontsize=9, loc="left")
-    for axis, limit in ((over_time.set_ylim, means), (by_joint.set_xlim, [topic.mean_distance])):
-        if not np.nanmax([*limit, 0.0]):
-            axis(0, 1)  # identical: else the axis shows rounding
-        else:
-            axis(0, None)
+    over_time.set_ylim(0, None)
+    by_joint.set_xlim(0, None)

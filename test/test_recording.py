@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import json
 import os
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rosbags.rosbag2 import Reader
@@ -22,6 +25,7 @@ from radar_pose_ros.recording import BagReader, BagWriter, RecordingError
 
 HEATMAP = "radar_pose_ros/msg/RadarHeatmap"
 ADC = "radar_pose_ros/msg/RadarAdcFrame"
+NOTHING = mcap_index.Repair(cut_bytes=0, damaged_chunks=0)  # is lost
 
 
 def header(nanoseconds: int, frame_id: str):
@@ -189,17 +193,16 @@ def test_a_bag_cut_anywhere_is_repaired(tmp_path, percent):
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) * percent // 100])
     (path / "metadata.yaml").unlink()
-    if percent == 1:
-        assert recording.repair(path) > 0
-    else:
-        recording.repair(path)
+    done = recording.repair(path)
+    assert done.damaged_chunks == 0
+    assert percent > 1 or done.cut_bytes > 0
     with BagReader(path) as reader:
         frames = [g.message for g in reader.messages()]
     assert [f.frame_index for f in frames] == list(range(len(frames)))
     assert all((f.data == f.frame_index).all() for f in frames)
     if percent >= 50:
         assert len(frames) >= 10
-    assert recording.repair(path) == 0
+    assert recording.repair(path) == NOTHING
 
 
 def cut_bag(path: Path, share: float, topics: int = 3, messages: int = 60) -> int:
@@ -258,44 +261,173 @@ def test_every_place_to_be_killed_at_is_survived(tmp_path):
     assert counts == sorted(counts) and counts[-1] == 20
 
 
-def test_a_damaged_chunk_is_left_out(tmp_path):
+def places_of_chunks(file: Path) -> list[tuple[int, int]]:
+    """Where chunks begin and end."""
+    with file.open("rb") as stream:
+        chunks = mcap_index._scan(stream, file.stat().st_size).chunks
+    return [(chunk.begin, chunk.end) for chunk in chunks]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_damaged_chunk_is_left_out(tmp_path, capsys, closed, number):
+    """Also the first, in which topics are announced, if the bag was closed."""
     path = tmp_path / "bag"
     with BagWriter(path) as writer:
-        for k in range(3):
+        writer.describe("source", "a test")
+        for k in range(4):
             writer.write_message("/radar_h/adc", k, adc_frame(k, np.full(64, k, np.int16)))
             writer.flush()
     [file] = path.glob("*.mcap")
+    _, end = places_of_chunks(file)[number]
     whole = bytearray(file.read_bytes())
-    summary = int.from_bytes(whole[-28:-20], "little")
-    places = [chunk.begin for chunk in mcap_index._scan(io.BytesIO(whole), summary)[0].chunks]
-    body = places[1] + 9 + 40  # behind the opcode, the length and what is said of the chunk
-    whole[body + 1 : body + 9] = b"\xff" * 8  # a record that does not end in it
-    file.write_bytes(whole[:summary])
-    (path / "metadata.yaml").unlink()
-    recording.repair(path)
-    with BagReader(path) as reader:
-        assert [item.message.frame_index for item in reader.messages()] == [0, 2]
+    whole[end - 1] ^= 0x10  # a bit of the last message in it
+    if not closed:
+        (path / "metadata.yaml").unlink()
+        whole = whole[: int.from_bytes(whole[-28:-20], "little")]
+    file.write_bytes(whole)
+    if closed:
+        with BagReader(path) as reader, pytest.raises(RecordingError, match="`radar-pose repair`"):
+            list(reader.messages())
+    assert cli.main(["repair", str(path)]) == 0
+    left = [k for k in range(4) if k != number and (number or closed)]
+    said = capsys.readouterr().out
+    assert f"{path}: {len(left)} messages" in said
+    assert f" 0 bytes of an unfinished one were cut off, {4 - len(left)} damaged" in said
+    with BagReader(path) as reader, Reader(path) as theirs:
+        assert [item.message.frame_index for item in reader.messages()] == left
+        assert len(list(theirs.messages())) == theirs.message_count == len(left)
+    about = yaml.safe_load((path / "metadata.yaml").read_text())[recording._ABOUT]
+    assert about["message_count"] == len(left)
+    assert about["custom_data"] == ({"source": "a test"} if closed else None)
+    assert recording.repair(path) == NOTHING
 
 
-def test_flipped_bits_are_found_or_do_no_harm(tmp_path, rng):
-    """R11: 100 bags, each with a bit that is wrong: read, or refused with a sentence."""
-    cut_bag(tmp_path / "bag", 1.0, messages=20)
-    [file] = (tmp_path / "bag").glob("*.mcap")
+def test_what_cannot_be_found_is_not_cut_off(tmp_path):
+    """Each bit is wrong in turn of where a chunk says what it is, and how long; or at the end.
+
+    Of what comes after it nothing is destroyed.
+    """
+    path = tmp_path / "bag"
+    cut_bag(path, 1.0, messages=20)
+    [file] = path.glob("*.mcap")
     recording.repair(file)
     whole = file.read_bytes()
-    outcomes = {"read": 0, "refused": 0}
+    begin, _ = places_of_chunks(file)[1]
+    outcomes = {"refused": 0, "saved": 0}
+    for place in (*range(begin, begin + 9), *range(len(whole) - 37, len(whole) - 8)):
+        for bit in range(8):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            file.write_bytes(changed)
+            try:
+                recording.repair(file)
+            except RecordingError:
+                outcomes["refused"] += 1
+                assert file.read_bytes() == changed
+                continue
+            with BagReader(file) as reader:
+                indices = {item.message.frame_index for item in reader.messages()}
+            # A chunk that says that it is something else is skipped.
+            assert indices | set(range(7, 14)) == set(range(20))
+            outcomes["saved"] += 1
+    assert outcomes["refused"] >= 64 and outcomes["saved"] >= 8 * 29, outcomes
+
+
+def test_flipped_bits_never_change_a_message(tmp_path, rng):
+    """R11: 100 bags, each with a bit that is wrong: what is read is what was written."""
+    path = tmp_path / "bag"
+    cut_bag(path, 1.0, messages=20)
+    [file] = path.glob("*.mcap")
+    recording.repair(file)
+    whole = file.read_bytes()
+    with BagReader(file) as reader:
+        written = set(reader.serialized())
+    outcomes = {"read": 0, "refused": 0, "repaired": 0}
     for place in rng.integers(0, 8 * len(whole), 100).tolist():
         changed = bytearray(whole)
         changed[place // 8] ^= 1 << place % 8
         copy = tmp_path / "copy.mcap"
         copy.write_bytes(changed)
+        got = []
         try:
             with BagReader(copy) as reader:
-                assert len(list(reader.serialized())) <= 20
+                got += reader.serialized()
             outcomes["read"] += 1
         except RecordingError:
             outcomes["refused"] += 1
-    assert outcomes["read"] > 10 and outcomes["refused"] > 0, outcomes
+            with contextlib.suppress(RecordingError):
+                recording.repair(copy)
+                with BagReader(copy) as reader:
+                    got += reader.serialized()
+                outcomes["repaired"] += 1
+        assert {item[1:] for item in got} <= {item[1:] for item in written}, place
+    assert outcomes["refused"] > 50 and outcomes["repaired"] > 50, outcomes
+
+
+def test_metadata_of_another_version_is_named(tmp_path):
+    """R11; the file itself can be read."""
+    path = tmp_path / "bag"
+    with BagWriter(path) as writer:
+        writer.write_message("/radar_h/adc", 1, adc_frame(1, np.zeros(4, np.int16)))
+    metadata = path / "metadata.yaml"
+    text = metadata.read_text()
+    assert "version: 8" in text
+    metadata.write_text(text.replace("version: 8", "version: 99"))
+    with pytest.raises(RecordingError, match=r"cannot be read: .*99"):
+        BagReader(path)
+    [file] = path.glob("*.mcap")
+    with BagReader(file) as reader:
+        assert reader.counts == {"/radar_h/adc": 1}
+
+
+def test_messages_are_written_in_order_of_time(tmp_path, rng):
+    """Others' tools want that; a recorder is handed them by topic, up to 0.2 s late."""
+    received_ns = 10**18 + np.arange(200) * 10_000_000
+    handed_ns = received_ns + rng.integers(0, recording.HELD_NS, 200)
+    with BagWriter(tmp_path / "bag") as writer:
+        for k in np.argsort(handed_ns).tolist():
+            topic = f"/radar_{k % 3}/adc"
+            writer.write_message(
+                topic, int(received_ns[k]), adc_frame(k, np.full(4096, k, np.int16))
+            )
+            if k % 50 == 49:
+                writer.flush(int(handed_ns[k]) - recording.HELD_NS)
+    [file] = (tmp_path / "bag").glob("*.mcap")
+    with file.open("rb") as stream:
+        chunks = mcap_index._scan(stream, file.stat().st_size).chunks
+    assert len(chunks) > 4
+    placed = [
+        (chunk.begin + place, at_ns)
+        for chunk in chunks
+        for entries in chunk.messages.values()
+        for at_ns, place in entries
+    ]
+    assert [at_ns for _, at_ns in sorted(placed)] == received_ns.tolist()
+
+
+def test_a_full_disk_ends_the_bag_with_a_sentence(tmp_path):
+    """R14: what was written before can be saved."""
+    pid = os.fork()
+    if pid == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            with BagWriter(tmp_path / "bag") as writer:
+                for k in range(100):
+                    data = np.full(50_000, k, np.int16)
+                    writer.write_message("/radar_h/adc", k, adc_frame(k, data))
+                    writer.flush()
+        except RecordingError as error:
+            (tmp_path / "said").write_text(str(error))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert "bag ends here: File too large. `radar-pose repair" in (tmp_path / "said").read_text()
+    assert recording.repair(tmp_path / "bag").damaged_chunks == 0
+    with BagReader(tmp_path / "bag") as reader:
+        frames = [item.message for item in reader.messages()]
+    assert [frame.frame_index for frame in frames] == list(range(29))  # of 100 256 bytes each
+    assert all((frame.data == frame.frame_index).all() for frame in frames)
 
 
 def test_an_end_without_an_index_gets_one(tmp_path):
@@ -307,7 +439,7 @@ def test_an_end_without_an_index_gets_one(tmp_path):
     file.write_bytes(file.read_bytes() + end + footer)
     with BagReader(path) as reader, pytest.raises(RecordingError, match="order"):
         list(reader.messages())
-    assert recording.repair(path) == 0  # nothing was lost
+    assert recording.repair(path) == NOTHING
     with BagReader(path) as reader:
         assert len(list(reader.messages())) == 60
 
@@ -319,7 +451,7 @@ def test_repair_tells_what_it_saved(tmp_path, capsys):
     assert f"`radar-pose repair {path}` saves what was written" in capsys.readouterr().err
     assert cli.main(["repair", str(path)]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"bag: (28|21|35) messages of 3 topics in 0\.0 s; \d+ bytes", said), said
+    assert re.search(r"bag: (28|21|35) messages of 3 topics in 0\.0 s; [1-9]\d* bytes", said), said
     assert cli.main(["repair", str(tmp_path)]) == cli.USAGE_ERROR
 
 
@@ -354,7 +486,7 @@ def test_a_closed_bag_is_not_touched_by_repair(tmp_path):
         writer.write_message("/radar_h/adc", 1, adc_frame(1, np.zeros(4, np.int16)))
     [file] = (tmp_path / "bag").glob("*.mcap")
     before = file.read_bytes()
-    assert recording.repair(tmp_path / "bag") == 0
+    assert recording.repair(tmp_path / "bag") == NOTHING
     assert file.read_bytes() == before
 
 
@@ -396,6 +528,15 @@ def test_topic_named_finds_it_in_any_namespace():
     assert recording.topic_named(["/refined/pose2d", "/pose2d"], "pose2d") == "/pose2d"
     with pytest.raises(RecordingError, match="found 3 topics"):
         recording.topic_named([*topics, "/other/pose2d"], "pose2d")
+
+
+def test_names_stand_for_topics():
+    assert recording.is_named("/radar_h/adc", ["adc"])
+    assert recording.is_named("/radar_h/adc", ["/radar_h/adc"])
+    assert recording.is_named("/robot/radar_h/adc", ["radar_h/adc"])
+    assert not recording.is_named("/radar_h/adc", ["/adc"])
+    assert not recording.is_named("/radar_h/madc", ["adc"])
+    assert not recording.is_named("/radar_h/adc", [])
 
 
 # Of each published bag, how many messages of which topics it holds, and whether it says what
@@ -464,6 +605,17 @@ def test_what_rosbag2_s_bags_say(published):
         BagReader(published / "mcap_wrong_rmw_test" / "wrong_rmw_test_0.mcap")
 
 
+def cloud():
+    """Points, none."""
+    kind, none = recording.message_class("sensor_msgs/msg/PointCloud2"), np.zeros(0, np.uint8)
+    return kind(header(1, "r"), 1, 0, [], False, 0, 0, none, True)
+
+
+def image():
+    kind, none = recording.message_class("sensor_msgs/msg/Image"), np.zeros(0, np.uint8)
+    return kind(header(1, "camera"), 0, 0, "bgr8", 0, 0, none)
+
+
 def array_of_poses(kind: str, model: str):
     extra = {"image_width": 0, "image_height": 0} if kind.endswith("2DArray") else {}
     return recording.message_class(kind)(
@@ -499,17 +651,71 @@ def test_levels_follow_from_what_a_bag_holds(tmp_path):
         raw = ["/r/east/raw", "/r/east/setup", "/r/west/raw", "/truth"]
         assert recording.topics_of_level(reader, "adc") == raw
         assert recording.topics_of_level(reader, "pose") == ["/r/joints", "/r/pose2d", "/truth"]
-        with pytest.raises(RecordingError, match="the level heatmap, only of adc and pose"):
+        seen = ["/r/joints", "/r/pose2d"]  # "net" may be a camera's
+        assert recording.topics_of_level(reader, "sensor") == sorted([*raw, *seen])
+        with pytest.raises(RecordingError, match="heatmap, only of sensor and adc and pose"):
             recording.topics_of_level(reader, "heatmap")
     with BagWriter(tmp_path / "points") as writer:
-        cloud = recording.message_class("sensor_msgs/msg/PointCloud2")
-        empty = np.zeros(0, np.uint8)
-        message = cloud(header(1, "r"), 1, 0, [], False, 0, 0, empty, True)
-        writer.write_message("/points", 1, message)
+        writer.write_message("/points", 1, cloud())
         writer.write_message("/pose3d", 2, array_of_poses(space, "points"))
     with BagReader(tmp_path / "points") as reader:
         assert recording.topics_of_level(reader, "adc") == ["/points"]
         assert recording.topics_of_level(reader, "pose") == ["/pose3d"]
+        assert recording.topics_of_level(reader, "sensor") == ["/points"]
+
+
+def test_what_sensors_gave_is_told_from_what_was_made_of_it(tmp_path):
+    """Everything that this package publishes, in one bag: a radar with samples, one with points,
+    a camera with a detector, a rig of emulated cameras."""
+    flat, space = (f"radar_pose_ros/msg/HumanPose{n}DArray" for n in (2, 3))
+    measured = {
+        "/radar_h/adc": adc_frame(0, np.zeros(4, np.int16)),
+        "/board/points": cloud(),
+        "/image": image(),
+        "/left/pose2d": array_of_poses(flat, "rtmpose@12345678"),
+        "/right/pose2d": array_of_poses(flat, "simulation"),
+    }
+    made = {
+        "/radar_h/points": cloud(),
+        "/radar_h/heatmap/preview": image(),
+        "/overlay": image(),
+        "/pose2d": array_of_poses(flat, "millimamba/edge@12345678"),
+        "/refined/left/pose2d": array_of_poses(flat, "refiner of rtmpose@12345678"),
+        "/pose3d": array_of_poses(space, "densewarper of rtmpose@12345678"),
+        "/board/pose3d": array_of_poses(space, "points/points@12345678"),
+    }
+    truth = {
+        "/ground_truth": array_of_poses(space, "recording walk"),
+        "/labels/ground_truth": array_of_poses(flat, "by hand"),
+        "/person": array_of_poses(space, "simulation"),
+    }
+    facts = {
+        "/left/camera_info": "sensor_msgs/msg/CameraInfo",
+        "/radar_h/radar_config": "radar_pose_ros/msg/RadarConfig",
+        "/skeleton": "radar_pose_ros/msg/SkeletonDefinition",
+        "/tf_static": "tf2_msgs/msg/TFMessage",
+    }
+    others = {"/robot/odometry": "nav_msgs/msg/Odometry", "/diagnostics": "std_msgs/msg/String"}
+    with BagWriter(tmp_path / "bag") as writer:
+        for topic, message in {**measured, **made, **truth}.items():
+            writer.write_message(topic, 1, message)
+        for topic, kind in {**facts, **others}.items():
+            writer.add_topic(topic, kind)
+        writer.add_topic("/right/image", "sensor_msgs/msg/CompressedImage")  # nothing came
+    with BagReader(tmp_path / "bag") as reader:
+        chosen = recording.topics_of_level(reader, "sensor")
+        assert chosen == sorted([*measured, *facts, *truth])
+        types = reader.topics
+    # What comes is not known yet when it is recorded: points and poses are all taken.
+    unknown = {t for t in {**made, **truth} if types[t].endswith(("PointCloud2", "2DArray"))}
+    recorded = {t for t, kind in types.items() if recording.is_recorded_for("sensor", t, kind)}
+    assert recorded == {*measured, *facts, *unknown, "/right/image"}
+    with BagWriter(tmp_path / "made") as writer:
+        for topic in ("/overlay", "/pose2d", "/pose3d"):
+            writer.write_message(topic, 1, made[topic])
+    only_pose = pytest.raises(RecordingError, match="nothing of the level sensor, only of pose")
+    with BagReader(tmp_path / "made") as reader, only_pose:
+        recording.topics_of_level(reader, "sensor")
 
 
 def test_a_part_of_a_bag_is_read(tmp_path):

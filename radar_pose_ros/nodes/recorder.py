@@ -5,25 +5,24 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from radar_pose_ros.nodes.base import ManagedNode, run
-from radar_pose_ros.recording import BagWriter, RecordingError, types_of_level
+from radar_pose_ros.recording import (
+    HELD_NS,
+    BagWriter,
+    RecordingError,
+    is_named,
+    is_recorded_for,
+)
 
 DISCOVERY_PERIOD_S = 0.25
-DEPTH = 50  # messages kept while the disk is busy
-
-
-def is_named(topic: str, names: Iterable[str]) -> bool:
-    """Whether an absolute topic name is one of `names`, or ends with one in another namespace."""
-    return any(
-        topic == name or (not name.startswith("/") and topic.endswith("/" + name))
-        for name in names
-    )
+LEAST_DEPTH = 50  # messages kept while the disk is busy
 
 
 def message_type(type_name: str) -> Any:
@@ -45,6 +44,7 @@ class Recorder(ManagedNode):
         self._bag_lock = threading.Lock()
         self._seen_topics: set[str] = set()
         self._periodic: list[Any] = []
+        self.broke_off = False  # whether the disk was full
 
     def configure(self) -> None:
         """Make the bag."""
@@ -72,10 +72,9 @@ class Recorder(ManagedNode):
 
     def cleanup(self) -> None:
         """Close the bag: index and metadata are written."""
-        with self._bag_lock:
-            writer, self._bag = self._bag, None
+        self._with_bag(BagWriter.close)
+        writer, self._bag = self._bag, None
         if writer is not None:
-            writer.close()
             total = sum(writer.counts.values())
             self.get_logger().info(
                 f"{total} messages of {len(writer.counts)} topics in {writer.path}"
@@ -84,11 +83,12 @@ class Recorder(ManagedNode):
     def _discover(self) -> None:
         wanted, excluded = self.values.topics.split(), self.values.exclude.split()
         level = self.values.level
-        kinds = () if level == "all" else types_of_level(level)
         for topic, types in self.get_topic_names_and_types():
             if topic in self._seen_topics or not types:
                 continue
-            if types[0] not in kinds if kinds else is_named(topic, excluded):
+            if level == "all" and is_named(topic, excluded):
+                continue
+            if level != "all" and not is_recorded_for(level, topic, types[0]):
                 continue
             if wanted and not is_named(topic, wanted):
                 continue
@@ -101,8 +101,10 @@ class Recorder(ManagedNode):
         # What all publishers offer is the most that can be asked for without losing one of them.
         reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
         latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in offered)
+        # Some middleware does not tell how long their queues are: the bag says what is usual then.
+        told = {"depth": depth} if (depth := max(q.depth for q in offered)) else {}
         profile = QoSProfile(
-            depth=DEPTH,
+            depth=max(LEAST_DEPTH, depth),
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
             durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
@@ -111,9 +113,7 @@ class Recorder(ManagedNode):
             with self._bag_lock:
                 if self._bag is None:
                     return
-                self._bag.add_topic(
-                    topic, type_name, reliable=reliable, latched=latched, depth=profile.depth
-                )
+                self._bag.add_topic(topic, type_name, reliable=reliable, latched=latched, **told)
         except (ImportError, RecordingError) as error:
             self.get_logger().warning(f"{topic} is not recorded: {error}")
             return
@@ -127,30 +127,38 @@ class Recorder(ManagedNode):
 
     def _store(self, topic: str, serialized: bytes, info: dict[str, Any]) -> None:
         # The middleware's own time of arrival does not contain this process's waiting.
-        received_ns = info.get("received_timestamp") or self.get_clock().now().nanoseconds
-        with self._bag_lock:
-            if self._bag is None:
-                return
-            try:
-                self._bag.write(topic, received_ns, serialized)
-            except OSError as error:  # a full disk must not end the recording of what fits
-                self.health.drop(f"{topic}: {error.strerror}")
-                return
-        self.health.tick("messages")
+        received_ns = info.get("received_timestamp") or time.time_ns()
+        if self._with_bag(lambda bag: bag.write(topic, received_ns, serialized)):
+            self.health.tick("messages")
 
     def _flush(self) -> None:
+        self._with_bag(lambda bag: bag.flush(time.time_ns() - HELD_NS))
+
+    def _with_bag(self, do: Callable[[BagWriter], None]) -> bool:
+        """Do something with the bag, if there is one; return whether it was done."""
         with self._bag_lock:
             if self._bag is None:
-                return
+                return False
             try:
-                self._bag.flush()
-            except OSError as error:
-                self.health.warn("disk", f"{self._bag.path}: {error.strerror}")
+                do(self._bag)
+            except RecordingError as error:  # the disk is full: the others go on without it
+                self._bag = None
+                self.broke_off = True
+                self.health.failure = str(error)
+                self.get_logger().error(self.health.failure)
+                return False
+        return True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node."""
-    return run(Recorder, arguments)
+    """Run the node; 1 if the bag could not be written to its end."""
+    made: list[Recorder] = []
+
+    def make() -> Recorder:
+        made.append(Recorder())
+        return made[0]
+
+    return run(make, arguments) or int(any(node.broke_off for node in made))
 
 
 if __name__ == "__main__":

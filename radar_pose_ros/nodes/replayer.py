@@ -19,13 +19,20 @@ from rosgraph_msgs.msg import Clock
 from radar_pose_ros.nodes import transport
 from radar_pose_ros.nodes.base import ManagedNode, run
 from radar_pose_ros.nodes.convert import NANOSECONDS, to_stamp
-from radar_pose_ros.nodes.recorder import is_named, message_type
-from radar_pose_ros.recording import BagReader, RecordingError, Topic, topics_of_level
+from radar_pose_ros.nodes.recorder import message_type
+from radar_pose_ros.recording import (
+    BagReader,
+    RecordingError,
+    Topic,
+    is_named,
+    topics_of_level,
+)
 
 CLOCK = "/clock"
 CLOCK_STEP_S = 0.01  # between two times on /clock
 SETTLE_S = 1.0  # after the last one who was waited for: not all may have found each other yet
 LINGER_S = 3.0  # after the last message, for those who still compute
+MOST_FACTS = 1000  # that are told to those who come late, of each latched topic
 LATE_S = 0.5  # messages that go out later than that after their turn are worth a warning
 SHOW_S = 0.2  # between two updates of what diagnostics say
 # Every node has those; who reads nothing else does not listen yet.
@@ -143,8 +150,11 @@ class Replayer(ManagedNode):
                 f"{topic.type_name} was another type when it was recorded than it is now"
             )
         reliability, durability = ReliabilityPolicy, DurabilityPolicy
+        depth = topic.depth
+        if topic.latched:  # of several publishers' topics, such as /tf_static, all stays told
+            depth = min(max(depth, topic.count), MOST_FACTS)
         profile = QoSProfile(
-            depth=topic.depth,
+            depth=depth,
             reliability=reliability.RELIABLE if topic.reliable else reliability.BEST_EFFORT,
             durability=durability.TRANSIENT_LOCAL if topic.latched else durability.VOLATILE,
         )
@@ -224,7 +234,7 @@ class Replayer(ManagedNode):
             self._outputs, part.begin_ns, part.end_ns
         ):
             at_s = (received_ns - part.begin_ns) / NANOSECONDS
-            if not self._wait_until(begin_s + at_s / rate, received_ns, stop):
+            if not self._wait_until(begin_s + at_s / rate, received_ns, rate, stop):
                 return False
             self._send(topic, data)
             sent += 1
@@ -234,7 +244,7 @@ class Replayer(ManagedNode):
                 shown_s = now_s
                 self._show(at_s, latest_s)
         end_s = begin_s + part.length_s / rate
-        if not self._wait_until(end_s, part.end_ns, stop):
+        if not self._wait_until(end_s, part.end_ns, rate, stop):
             return False
         self._show(part.length_s, latest_s)
         self.get_logger().info(
@@ -243,7 +253,7 @@ class Replayer(ManagedNode):
         )
         return True
 
-    def _wait_until(self, due_s: float, now_ns: int, stop: threading.Event) -> bool:
+    def _wait_until(self, due_s: float, now_ns: int, rate: float, stop: threading.Event) -> bool:
         """Wait for a time of the steady clock, and tell the bag's time meanwhile.
 
         Return False if the node is to stop.
@@ -254,7 +264,7 @@ class Replayer(ManagedNode):
             if stop.wait(max(0.0, step_s)):
                 return False
             left_s = max(0.0, due_s - time.monotonic())
-            self._tell_time(now_ns - round(left_s * self.values.rate * NANOSECONDS))
+            self._tell_time(now_ns - round(left_s * rate * NANOSECONDS))
             if left_s <= 0:
                 return True
 

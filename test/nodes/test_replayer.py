@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -103,13 +104,14 @@ def test_all_comes_as_it_was_recorded(live: LiveGraph, tmp_path: Path) -> None:
     assert [fact.data for fact in listener.facts] == ["so it is"]
     assert "41 messages of 2 topics" in live.log(process)
     at_s = np.array([at for at, _ in listener.words])
-    assert at_s[-1] - at_s[0] == pytest.approx(3.9, abs=0.3)
+    assert at_s[-1] - at_s[0] == pytest.approx(3.9, abs=1.0)  # a busy machine may wait a while
     assert np.median(np.diff(at_s)) == pytest.approx(0.1, abs=0.01)
     # The clock is that of the recording: it tells of each word when that came.
     clock_s, clock_ns = np.array(listener.clock, float).T
     assert (np.diff(clock_ns) >= 0).all() and len(clock_s) > 200
     told_ns = np.interp(at_s[1:], clock_s, clock_ns - BEGIN_NS)
-    np.testing.assert_allclose(told_ns, np.arange(1, 40) * 1e8, atol=0.15e9)
+    late_ns = np.abs(told_ns - np.arange(1, 40) * 1e8)
+    assert np.median(late_ns) < 0.02e9 and late_ns.max() < 1e9
 
 
 def test_a_part_at_another_rate_again_and_again(live: LiveGraph, tmp_path: Path) -> None:
@@ -121,10 +123,29 @@ def test_a_part_at_another_rate_again_and_again(live: LiveGraph, tmp_path: Path)
     live.wait(lambda: len(listener.said) >= 50, 30.0, "ten rounds")
     at_s = np.array([at for at, _ in listener.words])
     assert listener.said[:50] == ["10", "11", "12", "13", "14"] * 10
-    assert at_s[45] - at_s[0] == pytest.approx(9 * 0.05, abs=0.15)
+    rounds_s = np.diff(at_s[:50:5])
+    assert np.median(rounds_s) == pytest.approx(0.05, abs=0.02)
     assert [fact.data for fact in listener.facts] == ["so it is"]
     assert live.node.count_publishers("/other") == 0
     live.wait(lambda: int(values(live).get("rounds", 0)) >= 10, what="rounds")
+    assert live.interrupt(process) == 0
+
+
+def test_all_of_what_several_told_once_stays_told(live: LiveGraph, tmp_path: Path) -> None:
+    """As of /tf_static: more than one queue is long, and to those who come late, too."""
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from std_msgs.msg import String
+
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic("/fact", "std_msgs/msg/String", latched=True, depth=1)
+        for k in range(30):
+            bag.write_message("/fact", BEGIN_NS + k, words(str(k)))
+    process = live.start("replayer", bag=str(tmp_path / "bag"), exit_at_end=False, wait_s=0.0)
+    live.wait(lambda: " has ended" in str(live.diagnostics().get("replayer")), 30.0, "the end")
+    latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    late = live.collect(String, "/fact", latched)
+    live.wait(lambda: len(late) == 30, what="facts")
+    assert [message.data for message in late] == [str(k) for k in range(30)]
     assert live.interrupt(process) == 0
 
 
@@ -194,7 +215,38 @@ def test_a_bag_that_breaks_off_ends_with_code_1(live: LiveGraph, tmp_path: Path)
     process = live.start("replayer", bag=str(path))
     assert listener.end(process) == 1
     assert "the bag broke off" in live.log(process)
+    assert "`radar-pose repair` leaves out what cannot be read" in live.log(process)
     assert listener.said == [str(k) for k in range(20)]
+    # Then the rest is played, too.
+    assert recording.repair(path).damaged_chunks == 1
+    listener.words.clear()
+    process = live.start("replayer", bag=str(path))
+    assert listener.end(process) == 0
+    assert listener.said == [str(k) for k in (*range(20), *range(30, 40))]
+
+
+def test_a_bag_that_was_cut_off_is_no_puzzle(live: LiveGraph, tmp_path: Path) -> None:
+    """R11: the replayer says at once what helps; after that it plays all that there is."""
+    listener = Listener(live)
+    path = tmp_path / "bag"
+    with BagWriter(path) as bag:
+        for k in range(20):
+            bag.write_message("/words", BEGIN_NS + k * PERIOD_NS // 4, words(f"{k} " + 3000 * "x"))
+            bag.flush()
+    [file] = path.glob("*.mcap")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    (path / "metadata.yaml").unlink()
+    live.environment["RADAR_POSE_EXIT_UNCONFIGURED"] = "1"
+    process = live.start("replayer", bag=str(path))
+    assert listener.end(process) == 2
+    assert f"{path} was cut off: `radar-pose repair {path}`" in live.log(process)
+    recording.repair(path)
+    process = live.start("replayer", bag=str(path))
+    assert listener.end(process) == 0
+    count = len(listener.said)
+    assert 8 <= count <= 10
+    assert [int(text.split()[0]) for text in listener.said] == list(range(count))
 
 
 def test_older_definitions_are_not_played_as_new_ones(
@@ -227,7 +279,12 @@ FRAMES = 30
 
 @pytest.fixture(scope="module")
 def adc_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Raw samples of both radars, of a simulated person, as a recorder would have them."""
+    """Some seconds of raw samples."""
+    return write_samples(tmp_path_factory.mktemp("bags") / "bag", FRAMES, "walk")
+
+
+def write_samples(path: Path, frames: int, motion: str) -> Path:
+    """Write raw samples of both radars, of a simulated person, as a recorder would have them."""
     from rclpy.serialization import serialize_message
 
     from radar_pose_ros import resources
@@ -238,8 +295,7 @@ def adc_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from radar_pose_ros.simulation.recordings import make_clip
 
     config = load_cfg(resources.resolve("iwr1843.cfg", "config"))
-    clip = make_clip(config, FRAMES / 10, seed=4, split="test", motion="walk")
-    path = tmp_path_factory.mktemp("bags") / "bag"
+    clip = make_clip(config, frames / 10, seed=4, split="test", motion=motion)
     of_package = "radar_pose_ros/msg/"
     with BagWriter(path) as bag:
         for radar in bringup.RADARS:
@@ -269,17 +325,17 @@ def frames_missed(live: LiveGraph) -> int:
     return sum(int(item.value) for item in shown if item.key.startswith(about))
 
 
-def test_raw_samples_twice_give_the_same_poses(live: LiveGraph, adc_bag: Path) -> None:
-    """R12: bit for bit, with the stamps of the frames.
+def two_runs(live: LiveGraph, bag: Path, frames: int, tries: int) -> list[dict[int, Any]]:
+    """Play raw samples, slowly, until two runs lost no frame; return their poses by stamp.
 
-    Slowly, and again where frames got lost, as on a busy machine or with little shared memory.
+    On a busy machine, or one with little shared memory, frames get lost.
     """
     from radar_pose_ros import msg
     from radar_pose_ros.nodes import convert
 
     poses = live.collect(msg.HumanPose2DArray, "/pose2d", 100)
     graph = bringup.graph("replay")
-    arguments = {"bag": str(adc_bag), "from_level": "adc", "rate": 0.5, "visualizer": False}
+    arguments = {"bag": str(bag), "from_level": "adc", "rate": 0.5, "visualizer": False}
     nodes = graph.nodes(arguments)
     assert [node.executable for node in nodes] == [
         *("radar_preprocessor", "radar_preprocessor", "mamba_pose", "replayer")
@@ -288,10 +344,14 @@ def test_raw_samples_twice_give_the_same_poses(live: LiveGraph, adc_bag: Path) -
         live.start(node.executable, node.namespace, **node.parameters)
     runs = []
     missed = 0
-    for _ in range(8):
+    for _ in range(tries):
         before, missed_before = len(poses), missed
         process = live.start("replayer", **nodes[-1].parameters)
-        live.wait(lambda process=process: process.poll() is not None, 120.0, "end of the bag")
+        live.wait(
+            lambda process=process: process.poll() is not None,
+            frames / 5 + 100.0,
+            "end of the bag",
+        )
         assert process.wait() == 0, live.log(process)
         assert "begins though" not in live.log(process)
         missed = frames_missed(live)
@@ -299,24 +359,48 @@ def test_raw_samples_twice_give_the_same_poses(live: LiveGraph, adc_bag: Path) -
         if len(runs) == 2:
             break
     else:
-        pytest.fail(f"of eight runs {len(runs)} lost no frame")
-    first, second = ({convert.to_nanoseconds(m.header.stamp): m for m in run} for run in runs)
-    middle = 4  # of the network's window of 9 frames
-    stamps = [BEGIN_NS + (k + 1) * PERIOD_NS for k in range(middle, FRAMES - middle)]
-    assert list(first) == list(second) == stamps
+        pytest.fail(f"of {tries} runs {len(runs)} lost no frame, the others together {missed}")
+    return [{convert.to_nanoseconds(m.header.stamp): m for m in run} for run in runs]
+
+
+def people_in_identical(first: dict[int, Any], second: dict[int, Any]) -> int:
+    """Assert that two runs are the same bit for bit; return at how many instants there is someone.
+
+    Messages with NaN are never equal, so numbers are compared.
+    """
+    from rclpy.serialization import serialize_message
+
+    assert list(first) == list(second)
     people = 0
-    for stamp_ns in stamps:
-        one, other = first[stamp_ns], second[stamp_ns]
-        assert one == other
-        assert one.missing_sources == []
-        if one.poses:
-            [person], [again] = one.poses, other.poses
-            numbers = [
-                np.array([(k.x, k.y, k.confidence) for k in p.keypoints]) for p in (person, again)
-            ]
-            np.testing.assert_array_equal(*numbers)
-            people += bool(np.isfinite(numbers[0][:, :2]).any())
-    assert people >= 10
+    for stamp_ns, one in first.items():
+        assert serialize_message(one) == serialize_message(second[stamp_ns])
+        people += bool(one.poses)
+    return people
+
+
+def assert_same_poses(live: LiveGraph, bag: Path, frames: int, tries: int) -> int:
+    """Compute poses twice; return at how many instants there is somebody."""
+    first, second = two_runs(live, bag, frames, tries)
+    middle = 4  # of the network's window of 9 frames
+    stamps = [BEGIN_NS + (k + 1) * PERIOD_NS for k in range(middle, frames - middle)]
+    assert list(first) == stamps
+    assert all(pose.missing_sources == [] for pose in first.values())
+    return people_in_identical(first, second)
+
+
+def test_raw_samples_twice_give_the_same_poses(live: LiveGraph, adc_bag: Path) -> None:
+    """R12: bit for bit, with the stamps of the frames."""
+    assert assert_same_poses(live, adc_bag, FRAMES, 8) >= 10
+
+
+@pytest.mark.slow
+def test_a_minute_of_raw_samples_twice_gives_the_same_poses(
+    live: LiveGraph, tmp_path: Path
+) -> None:
+    """R12: of a person who does this and that."""
+    bag = write_samples(tmp_path / "minute", 600, "random")
+    assert assert_same_poses(live, bag, 600, 4) > 300
+    shutil.rmtree(bag)  # 1.9 GB
 
 
 def test_the_command_plays_into_a_graph(
