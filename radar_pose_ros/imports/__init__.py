@@ -1,0 +1,1 @@
+"""Other people's recordings as bags, one module for each format; needs no ROS."""
