@@ -38,7 +38,7 @@ import yaml
 from radar_pose_ros import resources
 from radar_pose_ros.datasets.recordings import Recording, load_array
 from radar_pose_ros.metrics.keypoints import person_area
-from radar_pose_ros.radar.config import ConfigError, RadarConfig
+from radar_pose_ros.radar.config import DEVICES, ConfigError, RadarConfig
 from radar_pose_ros.radar.dca1000 import decode_samples
 from radar_pose_ros.radar.heatmap import (
     HeatmapConfig,
@@ -98,7 +98,7 @@ class Layout:
             entries = yaml.safe_load(path.read_text())
             beside = path.parent / entries["radar"]
             radar_file = beside if beside.is_file() else resources.find("config", entries["radar"])
-            radar = load_cfg(radar_file)
+            radar = load_cfg(radar_file, entries.get("device", DEVICES[0]))
             radar = replace(
                 radar,
                 waveform=replace(radar.waveform, loops=entries["loops"]),

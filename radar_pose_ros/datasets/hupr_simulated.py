@@ -12,7 +12,6 @@ Annotations have an entry for every recording of the split; those that are not t
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from radar_pose_ros import resources
-from radar_pose_ros.datasets.hupr import ANNOTATIONS, LAYOUT_FILE, RADARS, RAW_FILE, Layout
+from radar_pose_ros.datasets.hupr import ANNOTATIONS, LAYOUT_FILE, RADARS, Layout
+from radar_pose_ros.datasets.hupr_files import SampleWriter, annotate, raw_folder
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.heatmap import four_dimensional
 from radar_pose_ros.simulation.body import MotionClip
@@ -89,12 +89,12 @@ def write(
             clip = make_clip(files.radar, seconds, clip_seed, split)
             name = f"single_{number}"
             if raw:
-                folder = root / "raw_data" / "iwr1843" / "HuPR" / name
-                _write_raw(folder, clip, files.radar, room_seed)
+                _write_raw(raw_folder(root, number), clip, files.radar, room_seed)
             if preprocessed:
                 folder = root / "data" / "HuPR" / name
                 _write_heatmaps(folder, clip, files.radar, room_seed)
-            _annotate(root / "annotations" / ANNOTATIONS[split], numbers, number, clip)
+            frames = range(len(clip.times_s))
+            annotate(root, split, numbers, number, frames, project(clip.joints_m))
             yield f"{split}: {name}, {len(clip.times_s)} frames"
 
 
@@ -108,12 +108,10 @@ def _frames(
 
 
 def _write_raw(folder: Path, clip: MotionClip, config: RadarConfig, seed: int) -> None:
-    folder.mkdir(parents=True)
-    for radar, name in enumerate(RADARS):
-        (folder / name).mkdir()
-        with (folder / name / RAW_FILE).open("wb") as stream:
-            for _, adc in _frames(clip, config, seed, radar):
-                stream.write(np.ascontiguousarray(adc, "<i2").tobytes())
+    with SampleWriter(folder) as writer:
+        both = (_frames(clip, config, seed, radar) for radar in range(len(RADARS)))
+        for (_, horizontal), (_, vertical) in zip(*both, strict=True):
+            writer.add((horizontal, vertical))
 
 
 def _write_heatmaps(folder: Path, clip: MotionClip, config: RadarConfig, seed: int) -> None:
@@ -123,18 +121,3 @@ def _write_heatmaps(folder: Path, clip: MotionClip, config: RadarConfig, seed: i
         for frame, adc in _frames(clip, config, seed, radar):
             heatmap = four_dimensional(adc, config).astype(np.complex128)
             np.save(folder / name / f"{frame:09d}.npy", heatmap)
-
-
-def _annotate(path: Path, numbers: tuple[int, ...], number: int, clip: MotionClip) -> None:
-    """Add a recording's labels; the box is the one around the joints."""
-    lists = json.loads(path.read_text()) if path.exists() else [[] for _ in numbers]
-    keypoints_px = project(clip.joints_m)
-    corners = np.concatenate([keypoints_px.min(axis=1), keypoints_px.max(axis=1)], axis=1)
-    lists[numbers.index(number)] = [
-        {"image": f"{frame:09d}.jpg", "joints": joints.tolist(), "bbox": box.tolist()}
-        for frame, (joints, box) in enumerate(zip(keypoints_px, corners, strict=True))
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(lists))
-    part.replace(path)
