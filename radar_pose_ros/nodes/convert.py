@@ -531,6 +531,18 @@ def message_to_pose3d(message: msg.HumanPose3DArray, joints: int) -> list[np.nda
     return people
 
 
+def message_to_covariances(message: msg.HumanPose3DArray) -> list[np.ndarray]:
+    """Return one (joints, 3, 3) array of covariances (m^2) per person; NaN where not known."""
+    people = []
+    for person in message.poses:
+        upper = np.array([k.covariance for k in person.keypoints], np.float64).reshape(-1, 6)
+        require(not np.isinf(upper).any(), "covariance with infinity")
+        spread = np.empty((len(upper), 3, 3))
+        spread[:, _UPPER[0], _UPPER[1]] = spread[:, _UPPER[1], _UPPER[0]] = upper
+        people.append(spread)
+    return people
+
+
 def message_to_people(
     message: msg.HumanPose2DArray | msg.HumanPose3DArray, joints: int
 ) -> list[Person]:

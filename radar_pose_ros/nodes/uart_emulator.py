@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from radar_pose_ros.datasets import mars
 from radar_pose_ros.nodes.base import ManagedNode, run
+from radar_pose_ros.nodes.transforms import WORLD_FRAME, StaticTransforms, transform_message
 from radar_pose_ros.radar.points import PointCloud, PointFrame
 from radar_pose_ros.simulation.radar import RadarPlacement
 from radar_pose_ros.simulation.uart_board import (
@@ -35,6 +37,7 @@ class UartEmulator(ManagedNode):
         super().__init__("uart_emulator", **node_arguments)
         self._board: EmulatedUartBoard | None = None
         self._links: list[Path] = []
+        self._transforms: StaticTransforms | None = None
 
     # -- transitions -------------------------------------------------------------------------
 
@@ -43,15 +46,28 @@ class UartEmulator(ManagedNode):
         v = self.values
         if not v.points_port:
             raise ValueError("points_port is empty: say where the data port is to appear")
+        for name in ("points_port", "command_port"):
+            folder = Path(getattr(v, name)).expanduser().parent
+            if not folder.is_dir():
+                raise ValueError(f"{name}: there is no folder {folder} to put a link in")
         self._sequences = []
         if v.recording:
-            self._sequences = mars.load_points(Path(v.recording).expanduser())
+            file = Path(v.recording).expanduser()
+            if not file.is_file():
+                raise ValueError(f"recording: there is no file {v.recording}")
+            self._sequences = mars.load_points(file)
             if v.movement:
                 wanted = f"movement {v.movement}"
                 self._sequences = [s for s in self._sequences if s.action == wanted]
                 if not self._sequences:
                     raise ValueError(f"{v.recording} has no {wanted}")
         next(self._frames())  # says what is wrong with the name of a motion
+        if not v.recording:  # nobody knows where a recorded one stood
+            self._transforms = StaticTransforms(self)
+            place, upright = (0.0, 0.0, v.height_m), (0.0, 0.0, 0.0)
+            self._transforms.send(
+                [transform_message(WORLD_FRAME, v.frame_id, place, upright, time.time_ns())]
+            )
 
     def activate(self) -> None:
         """Switch the board on."""
@@ -81,6 +97,12 @@ class UartEmulator(ManagedNode):
         if board is not None:
             board.close()
 
+    def cleanup(self) -> None:
+        """Take the publisher away."""
+        transforms, self._transforms = self._transforms, None
+        if transforms is not None:
+            transforms.close()
+
     def _link(self, path: str, terminal: str) -> None:
         link = Path(path).expanduser()
         if link.exists() and not link.is_symlink():
@@ -102,7 +124,7 @@ class UartEmulator(ManagedNode):
             split=v.split,
             clip_s=v.clip_s,
             points=v.points,
-            placement=RadarPlacement("radar_link", (0.0, 0.0, v.height_m)),
+            placement=RadarPlacement(v.frame_id, (0.0, 0.0, v.height_m)),
         )
 
     def _sending(self, frame: PointFrame) -> None:

@@ -5,41 +5,41 @@ from __future__ import annotations
 import math
 import sys
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point
-from sensor_msgs.msg import Image
-from std_msgs.msg import ColorRGBA, Header
-from visualization_msgs.msg import Marker, MarkerArray
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from radar_pose_ros import msg
-from radar_pose_ros.nodes import convert
-from radar_pose_ros.nodes.base import RELIABLE, SENSOR_DATA, SKELETONS, ManagedNode, run
+from radar_pose_ros.nodes import convert, markers
+from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, SKELETONS, ManagedNode, run
+from radar_pose_ros.nodes.markers import ESTIMATED, LIFTED, REFINED, REFINED_LIFTED, TRUTH, Kind
 from radar_pose_ros.nodes.memory import MOST_SKELETONS, Memory, Recent
+from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.nodes.transforms import RIG_FRAME
 from radar_pose_ros.preview import power_db
+from radar_pose_ros.radar.field_of_view import FieldOfView
 from radar_pose_ros.skeleton import projection
 from radar_pose_ros.skeleton.definitions import Skeleton
 
 RADARS = ("radar_h", "radar_v")
-# Namespaces of markers in space.
-TRUTH, LIFTED, REFINED_LIFTED = "ground_truth", "lifted", "refined_lifted"
-SURE = (0.0, 0.62, 0.45)  # bluish green and vermilion: told apart with any colour vision
-UNSURE = (0.84, 0.37, 0.0)
-REFINED_SURE = (0.0, 0.45, 0.7)  # blue and reddish purple
-REFINED_UNSURE = (0.8, 0.47, 0.65)
-GREY = (0.72, 0.72, 0.72)
-YELLOW = (0.94, 0.89, 0.26)
-SKY_BLUE = (0.34, 0.71, 0.91)
-# Markers of the two kinds of poses: where one is sure of a joint, and where not.
-COLOURS = {"pose2d": (SURE, UNSURE), "refined": (REFINED_SURE, REFINED_UNSURE)}
+FIELDS = {  # colours of fields of view
+    "radar_config": markers.SKY_BLUE,
+    "radar_h/radar_config": markers.SKY_BLUE,
+    "radar_v/radar_config": markers.PURPLE,
+}
+SENSORS_PERIOD_S = 1.0  # what sensors see is told again, for those who look since
+SENSORS_LIFETIME_S = 3.0
+HEARTS_KEPT_S = 5.0
 
 
 class Visualizer(ManagedNode):
-    """Draws estimates, refined and lifted ones, and the truth; see docs/nodes.md."""
+    """Draws poses, the truth, what sensors see and how hearts beat; see docs/nodes.md."""
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("visualizer", **node_arguments)
@@ -55,30 +55,41 @@ class Visualizer(ManagedNode):
         self._truths = Memory()
         self._heatmaps = {radar: Memory() for radar in RADARS}
         self._pose: tuple[msg.HumanPose2DArray, np.ndarray | None] | None = None
-        # people who were drawn in space last
-        self._shown = dict.fromkeys((*COLOURS, TRUTH, LIFTED, REFINED_LIFTED), 0)
-        self.health.watch("poses", self.values.input_timeout_s)  # in an image or in space
-        self.health.watch("overlay")
+        self._shown = markers.Shown()
+        self._hearts = markers.Hearts(HEARTS_KEPT_S, self.values.heart_rate_frame)
+        self._sensors = markers.Sensors(SENSORS_LIFETIME_S)
+        self.health.watch("input", self.values.input_timeout_s)
+        for name in ("poses", "overlay"):
+            self.health.watch(name)
         self.subscribe(msg.SkeletonDefinition, "skeleton", SKELETONS, self._take_skeleton)
         self.subscribe(msg.HumanPose2DArray, "pose2d", SENSOR_DATA, self._take_pose)
-        self.subscribe(msg.HumanPose2DArray, "refined/pose2d", SENSOR_DATA, self._take_refined)
-        for topic, namespace, colour in (
-            ("pose3d", LIFTED, YELLOW),
-            ("refined/pose3d", REFINED_LIFTED, SKY_BLUE),
-        ):
-            take = partial(self._draw_in_space, namespace, colour)
+        self.subscribe(
+            msg.HumanPose2DArray, "refined/pose2d", SENSOR_DATA, partial(self._draw, REFINED)
+        )
+        for topic, kind in (("pose3d", LIFTED), ("refined/pose3d", REFINED_LIFTED)):
+            take = partial(self._draw_in_space, kind)
             self.subscribe(msg.HumanPose3DArray, topic, SENSOR_DATA, take)
-        self.subscribe(msg.HumanPose3DArray, TRUTH, SENSOR_DATA, self._take_truth)
+        self.subscribe(msg.HumanPose3DArray, TRUTH.name, SENSOR_DATA, self._take_truth)
+        self.subscribe(msg.HeartRate, "heart_rate", SENSOR_DATA, self._take_heart_rate)
+        self._listen_to_sensors()
+        self.start_worker("painter", self._paint)
+        self.start_worker("sensors", self._show_sensors)
+
+    def _listen_to_sensors(self) -> None:
         for radar in RADARS:
             topic = f"{radar}/heatmap"
             self.subscribe(msg.RadarHeatmap, topic, SENSOR_DATA, partial(self._take_map, radar))
-        self.start_worker("painter", self._paint)
+        for topic in FIELDS:
+            self.subscribe(msg.RadarConfig, topic, LATCHED, partial(self._take_config, topic))
+        for view in self.values.views.split():
+            topic = f"{view}/camera_info"
+            self.subscribe(CameraInfo, topic, SENSOR_DATA, partial(self._take_camera, topic))
 
     def cleanup(self) -> None:
         """Take the publishers away."""
         self.drop_publishers("_markers", "_overlays")
 
-    # -- input -------------------------------------------------------------------------------
+    # -- poses -------------------------------------------------------------------------------
 
     def _take_skeleton(self, message: msg.SkeletonDefinition) -> None:
         self._skeletons.put(message.name, convert.message_to_skeleton(message))
@@ -90,103 +101,89 @@ class Visualizer(ManagedNode):
         return skeleton
 
     def _take_pose(self, message: msg.HumanPose2DArray) -> None:
-        people = self._draw("pose2d", message)
-        self.health.tick("poses")
-        self._pose = message, people[0] if people else None
-
-    def _take_refined(self, message: msg.HumanPose2DArray) -> None:
-        self._draw("refined", message)
+        people = self._draw(ESTIMATED, message)
+        self._tick()
+        first = [np.column_stack([p.keypoints, p.joint_confidence]) for p in people[:1]]
+        self._pose = message, first[0] if first else None
 
     def _take_truth(self, message: msg.HumanPose3DArray) -> None:
-        people = self._draw_in_space(TRUTH, GREY, message)
+        people = self._draw_in_space(TRUTH, message)
         if people:
-            self._truths.add(convert.to_nanoseconds(message.header.stamp), people[0])
+            self._truths.add(convert.to_nanoseconds(message.header.stamp), people[0].keypoints)
+
+    def _tick(self) -> None:
+        for name in ("poses", "input"):  # which hearts are, too
+            self.health.tick(name)
+
+    def _draw(self, kind: Kind, message: msg.HumanPose2DArray) -> list[Person]:
+        """Publish the markers of all people in the image plane, and return them."""
+        skeleton = self._skeleton(message.skeleton)
+        people = convert.message_to_people(message, len(skeleton.joints))
+        head = Header(stamp=message.header.stamp, frame_id=RIG_FRAME)
+        distance_m = self.values.distance_m
+        on_plane = [
+            replace(person, keypoints=projection.unproject(person.keypoints, distance_m))
+            for person in people
+        ]
+        self._publish(kind, head, skeleton, on_plane)
+        return people
+
+    def _draw_in_space(self, kind: Kind, message: msg.HumanPose3DArray) -> list[Person]:
+        """Publish the markers of all people whose place is known, and return these."""
+        skeleton = self._skeleton(message.skeleton)
+        people = convert.message_to_people(message, len(skeleton.joints))
+        covariances = convert.message_to_covariances(message)
+        placed = [
+            replace(person, covariance=covariance)
+            for person, covariance in zip(people, covariances, strict=True)
+            if not person.root_relative
+        ]
+        self._publish(kind, message.header, skeleton, placed)
+        if kind is LIFTED:
+            self._tick()
+        return placed
+
+    def _publish(
+        self, kind: Kind, head: Header, skeleton: Skeleton, people: Sequence[Person]
+    ) -> None:
+        v = self.values
+        drawn = []
+        for number, person in enumerate(people):
+            unsure = person.joint_confidence < v.min_confidence  # False where it is not stated
+            keypoints = np.where(unsure[:, None], np.nan, person.keypoints)
+            person = replace(person, keypoints=keypoints)
+            drawn += markers.bones(head, kind, number, skeleton, person, v.lifetime_s)
+            if kind is not TRUTH:
+                drawn += markers.label(head, kind, number, person, v.lifetime_s)
+                drawn += markers.ellipsoids(
+                    head, kind, number, person, v.ellipsoid_level, v.lifetime_s
+                )
+        self._markers.publish(self._shown.array(kind.name, drawn))
+
+    # -- hearts and sensors ------------------------------------------------------------------
+
+    def _take_heart_rate(self, message: msg.HeartRate) -> None:
+        text = self._hearts.take(message)
+        self._markers.publish(self._shown.array(markers.HEART_RATES, [text]))
+        self.health.tick("input")
+
+    def _take_config(self, topic: str, message: msg.RadarConfig) -> None:
+        seen = FieldOfView.of(convert.message_to_config(message))
+        self._sensors.take_radar(topic, message.header.frame_id, seen, FIELDS[topic])
+
+    def _take_camera(self, topic: str, message: CameraInfo) -> None:
+        lens = convert.message_to_camera(message)
+        self._sensors.take_camera(topic, message.header.frame_id, lens)
+
+    def _show_sensors(self, stop: threading.Event) -> None:
+        while not stop.wait(SENSORS_PERIOD_S):
+            self._markers.publish(self._shown.array("sensors", self._sensors.markers()))
 
     def _take_map(self, radar: str, message: msg.RadarHeatmap) -> None:
         convert.message_to_heatmap(message)  # what cannot be drawn is refused here, and counted
         steps = (message.range_step_m, message.sin_angle_step)
         convert.require(all(0 < s < math.inf for s in steps), "heatmap without axes", f"{steps}")
         self._heatmaps[radar].add(convert.to_nanoseconds(message.header.stamp), message)
-
-    # -- markers -----------------------------------------------------------------------------
-
-    def _draw(self, namespace: str, message: msg.HumanPose2DArray) -> list[np.ndarray]:
-        """Publish the markers of all people in the image plane, and return their poses."""
-        skeleton = self._skeleton(message.skeleton)
-        people = convert.message_to_pose2d(message, len(skeleton.joints))
-        head = Header(stamp=message.header.stamp, frame_id=RIG_FRAME)
-        markers = []
-        for number, person in enumerate(people):
-            points = projection.unproject(person[:, :2], self.values.distance_m)
-            trust = np.nan_to_num(person[:, 2], nan=1.0)
-            points[trust < self.values.min_confidence] = np.nan
-            colours = [self._colour(confidence, *COLOURS[namespace]) for confidence in trust]
-            markers += self._person(head, namespace, number, skeleton, points, colours)
-        self._show(namespace, len(people), markers)
-        return people
-
-    def _draw_in_space(
-        self, namespace: str, colour: tuple[float, ...], message: msg.HumanPose3DArray
-    ) -> list[np.ndarray]:
-        """Publish the markers of all people whose place is known, and return their poses."""
-        skeleton = self._skeleton(message.skeleton)
-        people = convert.message_to_people(message, len(skeleton.joints))
-        placed = [person.keypoints for person in people if not person.root_relative]
-        paint = ColorRGBA(r=colour[0], g=colour[1], b=colour[2], a=0.8)
-        markers = []
-        for number, points in enumerate(placed):
-            paints = [paint] * len(points)
-            markers += self._person(message.header, namespace, number, skeleton, points, paints)
-        self._show(namespace, len(placed), markers)
-        if namespace == LIFTED:
-            self.health.tick("poses")
-        return placed
-
-    @staticmethod
-    def _colour(
-        confidence: float, sure: tuple[float, ...], unsure: tuple[float, ...]
-    ) -> ColorRGBA:
-        share = min(max(float(confidence), 0.0), 1.0)
-        red, green, blue = (u + (s - u) * share for s, u in zip(sure, unsure, strict=True))
-        return ColorRGBA(r=red, g=green, b=blue, a=0.9)
-
-    def _show(self, namespace: str, people: int, markers: list[Marker]) -> None:
-        """Publish markers, and take away those of people who are no longer there."""
-        gone = range(2 * people, 2 * self._shown[namespace])
-        self._shown[namespace] = people
-        old = [Marker(ns=namespace, id=number, action=Marker.DELETE) for number in gone]
-        for marker in old:
-            marker.header.frame_id = RIG_FRAME
-        self._markers.publish(MarkerArray(markers=[*markers, *old]))
-
-    def _person(
-        self,
-        head: Header,
-        namespace: str,
-        number: int,
-        skeleton: Skeleton,
-        points: np.ndarray,
-        colours: list[ColorRGBA],
-    ) -> list[Marker]:
-        known = [bool(k) for k in np.isfinite(points).all(axis=1)]
-        joints = [k for k in range(len(points)) if known[k]]
-        ends = [k for edge in skeleton.edges if all(known[j] for j in edge) for k in edge]
-        lifetime_s = self.values.lifetime_s
-        lifetime = Duration(sec=int(lifetime_s), nanosec=int(lifetime_s % 1 * 1e9))
-        result = []
-        for kind, size_m, chosen in (
-            (Marker.LINE_LIST, 0.03, ends),
-            (Marker.SPHERE_LIST, 0.06, joints),
-        ):
-            numbers = {"id": 2 * number + len(result), "type": kind}
-            marker = Marker(header=head, ns=namespace, lifetime=lifetime, **numbers)
-            marker.pose.orientation.w = 1.0
-            marker.scale.x = marker.scale.y = marker.scale.z = size_m
-            marker.points = [Point(x=p[0], y=p[1], z=p[2]) for p in points[chosen].tolist()]
-            marker.colors = [colours[k] for k in chosen]
-            marker.action = Marker.ADD if chosen else Marker.DELETE
-            result.append(marker)
-        return result
 
     # -- overlay image: the painter's thread -------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -152,3 +153,55 @@ def test_markers_lie_where_the_joints_are(live: LiveGraph) -> None:
     live.wait(lambda: wanted <= reasons(), what=f"{wanted}")
     code = live.interrupt(process)
     assert code == 0
+
+
+def test_sensors_and_hearts_are_drawn(live: LiveGraph, root: Path) -> None:
+    """Fields of view again and again, frusta of the named views, and a line per face."""
+    from rclpy.qos import QoSProfile
+    from sensor_msgs.msg import CameraInfo
+    from visualization_msgs.msg import Marker, MarkerArray
+
+    from radar_pose_ros import msg
+    from radar_pose_ros.nodes import convert
+    from radar_pose_ros.nodes.base import LATCHED
+    from radar_pose_ros.radar.ti_config import load_cfg
+
+    process = live.start("visualizer", views="left right", heart_rate_frame="map")
+    qos = QoSProfile(depth=10)
+    markers = live.collect(MarkerArray, "/markers", QoSProfile(depth=50))
+    configs = live.node.create_publisher(msg.RadarConfig, "/radar_v/radar_config", LATCHED)
+    now_ns = time.time_ns()
+    config = load_cfg(root / "config" / "iwr1843.cfg")
+    configs.publish(convert.config_to_message(config, now_ns, "radar_v_link"))
+    infos = live.node.create_publisher(CameraInfo, "/right/camera_info", qos)
+    hearts = live.node.create_publisher(msg.HeartRate, "/heart_rate", qos)
+    head = convert.header(now_ns, "right_optical_frame")
+    matrix = np.array([[100.0, 0, 50], [0, 100, 50], [0, 0, 1]]).ravel()
+    info = CameraInfo(header=head, width=100, height=100, k=matrix)
+    rate = msg.HeartRate(header=head, face_id=2, state=msg.HeartRate.OK, heart_rate_bpm=64.0)
+
+    def seen() -> dict[str, list[Marker]]:
+        found: dict[str, list[Marker]] = {}
+        for array in markers:
+            for marker in array.markers:
+                found.setdefault(marker.ns, []).append(marker)
+        return found
+
+    def publish() -> bool:
+        infos.publish(info)
+        hearts.publish(rate)
+        time.sleep(0.05)
+        return len(seen()) == 3 and all(len(some) > 1 for some in seen().values())
+
+    live.wait(publish, what="markers of sensors and hearts, told again")
+    found = {name: some[-1] for name, some in seen().items()}
+    field, frustum, text = (found[n] for n in ("radar_fields", "camera_frusta", "heart_rates"))
+    assert field.header.frame_id == "radar_v_link"
+    farthest_m = max(np.linalg.norm((p.x, p.y, p.z)) for p in field.points)
+    assert abs(farthest_m - config.waveform.max_range_m) < 1e-6
+    assert frustum.header.frame_id == "right_optical_frame"
+    corner = frustum.points[1]
+    np.testing.assert_allclose((corner.x, corner.y, corner.z), (-0.25, -0.25, 0.5), atol=1e-9)
+    assert text.header.frame_id == "map"
+    assert text.text == "face 2: 64 +- 0 beats per minute, quality 0.00"
+    assert live.interrupt(process) == 0
