@@ -34,6 +34,9 @@ setup(
     packages=find_packages(include=["radar_pose_ros", "radar_pose_ros.*"]),
     package_data={"radar_pose_ros": ["**/*.yaml"]},
     install_requires=pinned("ground floor"),
-    extras_require={"test": pinned("tests and lint")},
+    extras_require={
+        "test": pinned("tests and lint"),
+        "view": [line for line in pinned("tests and lint") if line.startswith("rerun-sdk")],
+    },
     entry_points={"console_scripts": ["radar-pose = radar_pose_ros.cli:main"]},
 )

@@ -83,7 +83,7 @@ class Panel:
     upright: bool = True
 
 
-class _FanView:
+class FanView:
     """Resamples angle-range maps to a picture in metres."""
 
     def __init__(self, panel: Panel, farthest_m: float = 4.1, lateral_m: float = 1.6) -> None:
@@ -221,7 +221,7 @@ class PoseFilm:
         side: Skeleton | None = None,
     ) -> None:
         self.skeleton = skeleton
-        self._views = [_FanView(panel) for panel in panels]
+        self._views = [FanView(panel) for panel in panels]
         self._upright = [panel.upright for panel in panels]
         shares = [1.0] * len(panels) + [1.15] + [1.15] * (side is not None)
         height_px = round(width_px * (0.42 if side is None else 0.31) / 2) * 2

@@ -41,7 +41,7 @@ def point_target(sine: float, range_m: float) -> np.ndarray:
 @pytest.mark.parametrize(("sine", "range_m"), [(0.0, 2.5), (0.4, 2.0), (-0.3, 3.0)])
 @pytest.mark.parametrize("upright", [True, False])
 def test_a_target_is_drawn_where_it_stands(sine, range_m, upright):
-    view = drawing._FanView(Panel("", AXES, (64, 64), upright))
+    view = drawing.FanView(Panel("", AXES, (64, 64), upright))
     picture = view(point_target(sine, range_m))
     rows, columns = np.nonzero(picture > -10)
     first, last, low, high = view.extent
@@ -53,13 +53,13 @@ def test_a_target_is_drawn_where_it_stands(sine, range_m, upright):
 
 
 def test_left_of_the_radar_is_left_in_the_picture():
-    view = drawing._FanView(Panel("", AXES, (64, 64)))
+    view = drawing.FanView(Panel("", AXES, (64, 64)))
     columns = np.nonzero(view(point_target(0.4, 2.0)) > -10)[1]
     assert columns.mean() < view(point_target(0.4, 2.0)).shape[1] / 2
 
 
 def test_nothing_is_drawn_where_the_radar_did_not_look():
-    view = drawing._FanView(Panel("", AXES, (64, 64)))
+    view = drawing.FanView(Panel("", AXES, (64, 64)))
     picture = view(np.zeros((64, 64), np.float32))
     first, last, low, high = view.extent
     rows, columns = np.indices(picture.shape)
