@@ -18,7 +18,7 @@ WITH_ROS := . .ws/install/setup.bash && export PYTHONPATH="$(CURDIR):$$PYTHONPAT
 # Arguments of pytest, as in `make test ARGS="test/radar -k heatmap"`.
 ARGS ?=
 
-.PHONY: help setup build demo test test-slow lint format bench clean distclean
+.PHONY: help setup build demo test test-slow lint format docs pictures bench clean distclean
 
 help:
 	@echo 'make setup      create .venv with ROS 2, torch and the rest (PYTHON=... chooses the Python)'
@@ -26,8 +26,10 @@ help:
 	@echo 'make demo       emulated radars to a live skeleton; pictures and numbers in demo_out'
 	@echo 'make test       run the tests, those of the running nodes too (ARGS="test/radar -x")'
 	@echo 'make test-slow  run the tests that take long'
-	@echo 'make lint       ruff, mypy, codespell'
+	@echo 'make lint       ruff, mypy, codespell, the documentation'
 	@echo 'make format     let ruff format the sources'
+	@echo 'make docs       the documentation as a site, in out/site/index.html'
+	@echo 'make pictures   draw docs/view_*.png: records emulated graphs, needs Chromium'
 	@echo 'make bench      time the parts against named peers; numbers in out/bench.json'
 	@echo 'make clean      remove the build; make distclean removes .venv too'
 
@@ -53,7 +55,7 @@ setup: .venv/.ready
 
 # The build links to the sources: only a message, a build file or a new or removed file wants another.
 SOURCE_FOLDERS := $(shell find radar_pose_ros config launch rviz weights -type d -not -name __pycache__)
-BUILD_INPUTS := CMakeLists.txt package.xml cmake/program.py.in $(wildcard msg/*.msg) msg $(wildcard src/*) \
+BUILD_INPUTS := CMakeLists.txt package.xml $(wildcard cmake/*) $(wildcard msg/*.msg) msg $(wildcard src/*) \
 	$(shell find underlay/tf2_msgs -type f)
 
 build: .ws/.built
@@ -80,7 +82,7 @@ bench: build
 	@mkdir -p out
 	@.venv/bin/radar-pose bench all --json out/bench.json
 
-lint: .venv/.ready
+lint: .venv/.ready docs
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
@@ -89,6 +91,13 @@ lint: .venv/.ready
 format: .venv/.ready
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
+
+docs: .venv/.ready
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@echo 'out/site/index.html'
+
+pictures: build
+	@.venv/bin/python docs/view_pictures.py
 
 clean:
 	@rm -rf .ws build install log .mypy_cache .pytest_cache .ruff_cache .hypothesis

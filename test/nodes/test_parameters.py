@@ -66,8 +66,8 @@ def test_description_is_required() -> None:
 
 @pytest.mark.parametrize("node", NODES)
 def test_documentation_is_up_to_date(node: str, root: Path) -> None:
-    """docs/nodes.md holds the table that the declarations give."""
-    text = (root / "docs" / "nodes.md").read_text("utf-8")
+    """Each node's page holds the table that the declarations give."""
+    text = (root / "docs" / "nodes" / f"{node}.md").read_text("utf-8")
     assert parameters.markdown_table(parameters.load(node)) in text, (
-        f"the table of {node} in docs/nodes.md is not that of config/parameters/{node}.yaml"
+        f"the table in docs/nodes/{node}.md is not that of config/parameters/{node}.yaml"
     )
