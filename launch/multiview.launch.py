@@ -1,4 +1,4 @@
-"""Cameras that fire when they like, real or emulated, and the pose of a person in space.
+"""Cameras that fire when they like, and a person in space.
 
     ros2 launch radar_pose_ros multiview.launch.py emulated:=true     no cameras needed
     ros2 launch radar_pose_ros multiview.launch.py                    poses of your own detectors

@@ -1,4 +1,4 @@
-"""A radar that sends points, real or emulated, and the pose of a person in space.
+"""A radar that sends points, and people in space.
 
     ros2 launch radar_pose_ros points_pose.launch.py emulated:=true     no hardware needed
     ros2 launch radar_pose_ros points_pose.launch.py                    the only board on USB

@@ -1,4 +1,4 @@
-"""The node graphs as plain data, and a runner for machines without ROS's launch.
+"""The graphs of this package as plain data, and `up`, which runs one without ROS's launch.
 
 `GRAPHS` says which nodes a graph has, with which parameters and environment, and which arguments
 it takes. ``launch/*.launch.py`` turns that into launch actions; `GraphRunner` starts the same
@@ -10,221 +10,32 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from radar_pose_ros import resources
-from radar_pose_ros.environment import local_environment, ros_is_ready
-from radar_pose_ros.nodes import parameters as declared
-from radar_pose_ros.nodes import transport
-from radar_pose_ros.wording import nearest
-
-EXIT_USAGE = 2  # what a node returns that was called wrongly: starting it again is no use
-STOP_TIMEOUT_S = 5.0  # a node that is importing torch on a busy machine needs some of it
-BACKOFF_S = (1.0, 30.0)  # first and longest wait before a node is started again
-ERROR = "error: "  # begins the line in which a node says why it ends
-STEADY_AFTER_S = 30.0  # a node that lived this long starts its back-off anew
+from radar_pose_ros.graph_runner import ERROR, EXIT_USAGE, GraphRunner
+from radar_pose_ros.graphs import (
+    DEFAULT,
+    Argument,
+    BringupError,
+    Given,
+    Graph,
+    NodeSpec,
+    check_parameter_file,
+    process_environment,
+    with_parameter_files,
+)
+from radar_pose_ros.replaying import FROM_LEVEL, SENSORS, topics_to_play
 
 RADARS = ("radar_h", "radar_v")
-# Parameters that rclpy gives every node.
-_OF_RCLPY = ("use_sim_time", "start_type_description_service")
-
-
-class BringupError(ValueError):
-    """An argument of a graph that cannot be used: says which, and what is allowed."""
-
-
-@dataclass(frozen=True)
-class NodeSpec:
-    """One process of a graph.
-
-    Parameters
-    ----------
-    executable : str
-        Name of the program, and of its module in ``radar_pose_ros.nodes``.
-    name, namespace : str
-        Where it stands in the graph.
-    parameters : mapping
-        Parameter values that differ from the node's defaults.
-    remappings : sequence of (str, str)
-        Names and what they become.
-    parameter_files : sequence of str
-        ROS parameter files; what they set wins over `parameters`, later ones over earlier ones.
-    environment : mapping
-        Variables to set for the process.
-    outlives_others : bool
-        Whether to end this node only after the others, which may want to say goodbye to it.
-    ends_graph : bool
-        Whether the others have nothing to do when this node has ended.
-    """
-
-    executable: str
-    name: str
-    namespace: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    remappings: Sequence[tuple[str, str]] = ()
-    parameter_files: Sequence[str] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    outlives_others: bool = False
-    ends_graph: bool = False
-
-    @property
-    def label(self) -> str:
-        """The name with its namespace, for messages."""
-        return f"{self.namespace}/{self.name}".strip("/")
-
-
-@dataclass(frozen=True)
-class Argument:
-    """One argument of a graph; its default fixes its type."""
-
-    name: str
-    default: bool | int | float | str
-    description: str
-
-    def parse(self, text: str) -> bool | int | float | str:
-        """Return a value from text; `BringupError` says what is allowed."""
-        if isinstance(self.default, bool):
-            if text.lower() in ("true", "false"):
-                return text.lower() == "true"
-            raise BringupError(f"{self.name}: want true or false, got {text!r}")
-        try:
-            return type(self.default)(text)
-        except ValueError:
-            kind = "a whole number" if isinstance(self.default, int) else "a number"
-            raise BringupError(f"{self.name}: want {kind}, got {text!r}") from None
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A named graph: what it is for, its arguments, and what they make."""
-
-    description: str
-    arguments: tuple[Argument, ...]
-    build: Callable[..., list[NodeSpec]]
-
-    def nodes(self, given: Mapping[str, str | bool | int | float] | None = None) -> list[NodeSpec]:
-        """Return the nodes for these arguments, as text or typed; all others get their defaults.
-
-        Raises
-        ------
-        BringupError
-            If an argument is not known, or has a value of the wrong type or one that a node
-            would refuse.
-        """
-        known = {argument.name: argument for argument in self.arguments}
-        values: dict[str, Any] = {argument.name: argument.default for argument in self.arguments}
-        for name, value in (given or {}).items():
-            if name not in known:
-                raise BringupError(f"there is no argument {name!r}, only {', '.join(known)}")
-            values[name] = known[name].parse(str(value))
-        nodes = self.build(**values)
-        for node in nodes:
-            check_parameters(node)
-        return nodes
-
-
-def check_parameters(node: NodeSpec) -> None:
-    """Raise `BringupError` if the node would refuse one of its values: better now than running."""
-    specs = declared.load(node.executable)
-    for name, value in node.parameters.items():
-        if name not in specs:
-            raise BringupError(f"{node.label} has no parameter {name!r}")
-        if type(value) is not declared.TYPES[specs[name].type]:
-            raise BringupError(
-                f"{node.label}: parameter {name} is {value!r}, want {specs[name].type}"
-            )
-        try:
-            specs[name].check(value)
-        except declared.ParameterError as error:
-            raise BringupError(f"{node.label}: {error}") from None
-
-
-def check_parameter_file(
-    path: str, of: Graph, given: Mapping[str, str | bool | int | float] | None = None
-) -> list[str]:
-    """Check the names in a ROS parameter file, which ROS ignores if they are misspelt.
-
-    Nodes that the graph has with other arguments than those given may be named, too.
-
-    Returns
-    -------
-    list of str
-        The names in the file of nodes that are not started.
-
-    Raises
-    ------
-    BringupError
-        If there is no such file, it is none of parameters, or it names a node or a parameter that
-        there is not; says which are like it.
-    """
-    if not Path(path).is_file():
-        raise BringupError(f"there is no parameter file {path!r}")
-    try:
-        sections = list(_sections(yaml.safe_load(Path(path).read_text("utf-8"))))
-    except (yaml.YAMLError, UnicodeDecodeError, BringupError) as error:
-        raise BringupError(f"{path}: {' '.join(str(error).split())}") from None
-    switched = {a.name: True for a in of.arguments if isinstance(a.default, bool)}
-    filled = {a.name: "any" for a in of.arguments if a.default == ""}
-    all_nodes = [node for some in (switched, filled, given or {}) for node in of.nodes(some)]
-    nodes = {f"/{node.label}": node for node in all_nodes}
-    started = [f"/{node.label}" for node in of.nodes(given or {})]
-    idle = []
-    for name, values in sections:
-        named = [nodes[label] for label in nodes if re.fullmatch(_pattern(name), label)]
-        if not named:
-            raise BringupError(f"{path}: there is no node {name}: {nearest(name, nodes)}")
-        if not any(re.fullmatch(_pattern(name), label) for label in started):
-            idle.append(name)
-        known = {key: None for node in named for key in declared.load(node.executable)}
-        for parameter in _names(values):
-            ours = parameter in known or parameter in _OF_RCLPY
-            if not ours and not parameter.startswith("qos_overrides."):
-                raise BringupError(
-                    f"{path}: {name} has no parameter {parameter!r}: {nearest(parameter, known)}"
-                )
-    return idle
-
-
-def _sections(content: Any, name: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the full name of each node in a parameter file, wildcards and all, and its values."""
-    if not isinstance(content, Mapping):
-        raise BringupError(
-            f"want names of nodes, below them ros__parameters, got {content!r} at {name or '/'}"
-        )
-    for key, value in content.items():
-        if key != "ros__parameters":
-            yield from _sections(value, f"{name}/{str(key).strip('/')}")
-        elif isinstance(value, Mapping):
-            yield name, value
-        else:
-            raise BringupError(f"{name}: want parameters with their values, got {value!r}")
-
-
-def _pattern(name: str) -> str:
-    """Return a regular expression of a node's name: * is one part of it, ** any number."""
-    wild = {"*": "/[^/]+", "**": "(?:/[^/]+)*"}
-    return "".join(wild.get(part, "/" + re.escape(part)) for part in name.split("/")[1:])
-
-
-def _names(values: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """Yield the names of parameters; of those inside of others with dots, as ROS has them."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _names(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}"
 
 
 def _some(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -232,18 +43,8 @@ def _some(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
-def process_environment(threads: int) -> dict[str, str]:
-    """Return the variables that every node of a graph gets.
-
-    OpenMP's default of spinning while it waits makes several processes on few cores up to fifty
-    times slower; the middleware's default loses messages as large as a frame of raw samples.
-    """
-    return {
-        "OMP_WAIT_POLICY": "passive",
-        "OMP_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": str(threads),
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(transport.profile()),
-    }
+def _of_emulator(name: str, default: int | float | str, description: str) -> Argument:
+    return Argument(name, default, description, of_emulator=True)
 
 
 RADAR_POSE_ARGUMENTS = (
@@ -259,12 +60,17 @@ RADAR_POSE_ARGUMENTS = (
     Argument("lifter", False, "Start the node that lifts poses to space."),
     Argument("lifter_weights", "wrapper", "Lifter: a preset's name or a path."),
     Argument("visualizer", True, "Start the node that draws markers and overlay images."),
-    Argument("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
-    Argument("split", "test", "Emulator: bodies and motions of train, validation or test."),
-    Argument("seed", 0, "Emulator: seed of body, motion and noise."),
-    Argument("prepare_s", 0.0, "Emulator: seconds of radar data to compute before it starts."),
-    Argument("loss", 0.0, "Emulator: share of the data packets to lose, 0 to 1."),
-    Argument("port_base", 4096, "Emulated boards: first UDP port; they take up to 104 from it."),
+    Argument("hri", False, "Tell poses to ROS4HRI, too (REP-155); needs hri_msgs."),
+    Argument("points", False, "Publish what each radar sees as a cloud of points, too."),
+    Argument("composed", False, "All but emulator and visualizer in one process: less memory."),
+    _of_emulator("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
+    _of_emulator("split", "test", "Emulator: bodies and motions of train, validation or test."),
+    _of_emulator("seed", 0, "Emulator: seed of body, motion and noise."),
+    _of_emulator("prepare_s", 0.0, "Emulator: seconds of radar data to compute before it starts."),
+    _of_emulator("loss", 0.0, "Emulator: share of the data packets to lose, 0 to 1."),
+    _of_emulator(
+        "port_base", 4096, "Emulated boards: first UDP port; they take up to 104 from it."
+    ),
     Argument("radar_h_host_ip", "192.168.33.30", "Real boards: this host's address for radar_h."),
     Argument("radar_h_card_ip", "192.168.33.180", "Real boards: address of radar_h's card."),
     Argument("radar_h_serial_port", "/dev/ttyACM0", "Real boards: radar_h's command port, or ''."),
@@ -321,31 +127,36 @@ def _radar_pose(**values: Any) -> list[NodeSpec]:
         else:
             names = ("host_ip", "card_ip", "serial_port")
             connections[radar] = {name: values[f"{radar}_{name}"] for name in names}
-    nodes = []
+    before, chain = [], []
     if emulated:
         parameters: dict[str, Any] = {"config_file": values["config_file"]}
         for name in ("motion", "split", "seed", "prepare_s", "loss"):
             parameters[name] = values[name]
         for radar, connection in connections.items():
             parameters.update({f"{radar}_{name}": v for name, v in connection.items()})
-        nodes.append(
+        before = [
             NodeSpec(
                 "radar_emulator", "radar_emulator", parameters=parameters, outlives_others=True
             )
-        )
+        ]
+    heatmap = heatmap_settings(values["weights"])
+    if values["points"]:
+        heatmap["publish_points"] = True
     for radar, connection in connections.items():
         driver = {"config_file": values["config_file"], "frame_id": f"{radar}_link", **connection}
-        nodes.append(NodeSpec("radar_driver", "radar_driver", radar, driver))
-        heatmap = heatmap_settings(values["weights"])
-        nodes.append(NodeSpec("radar_preprocessor", "radar_preprocessor", radar, heatmap))
+        chain.append(NodeSpec("radar_driver", "radar_driver", radar, driver))
+        chain.append(NodeSpec("radar_preprocessor", "radar_preprocessor", radar, heatmap))
     pose = _some(values, "weights", "device", "threads", "output_frame")
-    nodes.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
-    nodes += _after_poses(values)
-    return _with_environment(nodes, {"mamba_pose": values["threads"]})
+    chain.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
+    chain += _after_poses(values)
+    if values["composed"]:
+        chain = [NodeSpec("composition", "radar_chain", parts=tuple(chain))]
+    threads = {"mamba_pose": values["threads"], "composition": values["threads"]}
+    return _with_environment([*before, *chain, *_viewers(values)], threads)
 
 
 def _after_poses(values: Mapping[str, Any]) -> list[NodeSpec]:
-    """Return the nodes that read the poses of two radars, as far as they are asked for."""
+    """Return the nodes that make something of the poses of two radars, as far as asked for."""
     nodes = []
     if values["refiner"]:
         refiner = {"weights": values["refiner_weights"]}
@@ -357,8 +168,30 @@ def _after_poses(values: Mapping[str, Any]) -> list[NodeSpec]:
     if values["lifter"] and values["refiner"]:
         refiner = {"poses": "pose3d", "weights": values["refiner_3d_weights"]}
         nodes.append(NodeSpec("pose_refiner", "pose_refiner_3d", parameters=refiner))
+    return nodes
+
+
+def _viewers(
+    values: Mapping[str, Any],
+    views: str = "",
+    refined: Sequence[str] = ("pose2d", "pose3d"),
+    frame: str = "",
+) -> list[NodeSpec]:
+    """Return the nodes that show people to others, as far as they are asked for.
+
+    `refined` is which topics `hri_bridge` reads refined, if there is a refiner; `frame` is where
+    heart rates are written, if not in that of the camera.
+    """
+    nodes = []
     if values["visualizer"]:
-        nodes.append(NodeSpec("visualizer", "visualizer"))
+        drawn = {"views": views} if views else {}
+        if frame:
+            drawn["heart_rate_frame"] = frame
+        nodes.append(NodeSpec("visualizer", "visualizer", parameters=drawn))
+    if values["hri"]:
+        names = refined if values.get("refiner") else ()
+        read = tuple((name, f"refined/{name}") for name in names)
+        nodes.append(NodeSpec("hri_bridge", "hri_bridge", remappings=read))
     return nodes
 
 
@@ -374,6 +207,7 @@ MULTIVIEW_ARGUMENTS = (
     Argument("emulated", False, "Emulate cameras and a detector instead of using real ones."),
     Argument("views", "camera_0 camera_1 camera_2 camera_3", "Names of the views, with spaces."),
     Argument("detector", "", "Detector's file: find keypoints in `<view>/image` of each view."),
+    Argument("transport", "raw", "Its images: on `<view>/image` (raw) or `.../compressed`."),
     Argument("method", "aligned", "aligned, linear, hold_last or densewarper; see docs/nodes.md."),
     Argument("weights", "light", "Network of the method densewarper: a preset or a path."),
     Argument("threads", 2, "Instants that the network computes at once, if several wait."),
@@ -385,12 +219,15 @@ MULTIVIEW_ARGUMENTS = (
     Argument("refiner", False, "Make smooth poses of 30 Hz of them."),
     Argument("refiner_weights", "pose_3d", "Refiner: a preset, a path, or '': straight lines."),
     Argument("visualizer", True, "Start the node that draws markers."),
-    Argument("rate_hz", 15.0, "Emulator: shots per second of each camera."),
-    Argument("shutters", "interleaved", "Emulator: synchronous, interleaved or random."),
-    Argument("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
-    Argument("split", "test", "Emulator: bodies and motions of train, validation or test."),
-    Argument("seed", 0, "Emulator: seed of cameras, body, motion and errors."),
-    Argument("recording", "", "Emulator: Pose2Sim's trial to play; `views` may name its cameras."),
+    Argument("hri", False, "Tell poses to ROS4HRI, too (REP-155); needs hri_msgs."),
+    _of_emulator("rate_hz", 15.0, "Emulator: shots per second of each camera."),
+    _of_emulator("shutters", "interleaved", "Emulator: synchronous, interleaved or random."),
+    _of_emulator("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
+    _of_emulator("split", "test", "Emulator: bodies and motions of train, validation or test."),
+    _of_emulator("seed", 0, "Emulator: seed of cameras, body, motion and errors."),
+    _of_emulator(
+        "recording", "", "Emulator: Pose2Sim's trial to play; `views` may name its cameras."
+    ),
 )
 
 
@@ -403,7 +240,7 @@ def _multiview(**values: Any) -> list[NodeSpec]:
     if values["detector"]:
         if values["emulated"]:
             raise BringupError("detector wants images, and emulated cameras give poses at once")
-        model = {"model": values["detector"]}
+        model = {"model": values["detector"], "transport": values["transport"]}
         nodes += [
             NodeSpec("keypoint_detector", "keypoint_detector", view, model)
             for view in values["views"].split()
@@ -414,9 +251,7 @@ def _multiview(**values: Any) -> list[NodeSpec]:
     if values["refiner"]:
         refiner = {"poses": "pose3d", "weights": values["refiner_weights"]}
         nodes.append(NodeSpec("pose_refiner", "pose_refiner", parameters=refiner))
-    if values["visualizer"]:
-        nodes.append(NodeSpec("visualizer", "visualizer"))
-    return _with_environment(nodes, {})
+    return _with_environment([*nodes, *_viewers(values, values["views"])], {})
 
 
 HEART_RATE_ARGUMENTS = (
@@ -429,6 +264,7 @@ HEART_RATE_ARGUMENTS = (
     Argument("yunet", "", "File of a YuNet model to find faces with; '': OpenCV's cascade."),
     Argument("threads", 1, "CPU threads of the node that measures."),
     Argument("transport", "raw", "Images on `image` (raw) or on `image/compressed` (compressed)."),
+    Argument("visualizer", True, "Start the node that draws markers."),
 )
 
 
@@ -439,6 +275,7 @@ def _heart_rate(**values: Any) -> list[NodeSpec]:
         nodes.append(NodeSpec("camera_source", "camera_source", parameters=camera))
     meter = _some(values, "method", "weights", "region", "yunet", "threads", "transport")
     nodes.append(NodeSpec("rppg", "rppg", parameters=meter))
+    nodes += _viewers({**values, "hri": False})
     return _with_environment(nodes, {"rppg": values["threads"]})
 
 
@@ -454,23 +291,28 @@ POINTS_POSE_ARGUMENTS = (
     Argument("output_frame", "latest", "Frame of the window to publish: center or latest."),
     Argument("most_people", 4, "No more people are told, those who show the most points."),
     Argument("visualizer", True, "Start the node that draws markers."),
-    Argument("record", "", "Folder to make and record all topics to; '': none is recorded."),
-    Argument("recording", "", "Emulator: a file mars_subject<number>.npz; '': simulated people."),
-    Argument("movement", 0, "Emulator: the only movement of the recording to play; 0: all."),
-    Argument("motion", "random", "Emulator: what simulated people do; see docs/nodes.md."),
-    Argument("seed", 0, "Emulator: seed of simulated people and faults."),
-    Argument("loss", 0.0, "Emulator: share of the packets to lose, 0 to 1."),
+    Argument("hri", False, "Tell poses to ROS4HRI, too (REP-155); needs hri_msgs."),
+    _of_emulator(
+        "recording", "", "Emulator: a file mars_subject<number>.npz; '': simulated people."
+    ),
+    _of_emulator("movement", 0, "Emulator: the only movement of the recording to play; 0: all."),
+    _of_emulator("motion", "random", "Emulator: what simulated people do; see docs/nodes.md."),
+    _of_emulator("seed", 0, "Emulator: seed of simulated people and faults."),
+    _of_emulator("loss", 0.0, "Emulator: share of the packets to lose, 0 to 1."),
 )
 
 
 def _points_pose(**values: Any) -> list[NodeSpec]:
     if not values["config_file"]:
         values["serial_port"] = ""
+    if values["movement"] and not values["recording"]:
+        raise BringupError("movement is one of a recording: name its file with recording:=FILE")
     nodes = []
     if values["emulated"]:
         for name in ("serial_port", "points_port"):
             if values[name] == "auto":
-                values[name] = str(_runtime_directory() / f"radar_pose_points_{name}")
+                link = f"radar_pose_points_{os.getpid()}_{name}"  # other graphs have theirs
+                values[name] = str(_runtime_directory() / link)
         names = ("points_port", "recording", "movement", "motion", "seed", "loss")
         emulator = {"command_port": values["serial_port"], "device": values["board"]}
         emulator |= _some(values, *names)
@@ -483,82 +325,227 @@ def _points_pose(**values: Any) -> list[NodeSpec]:
     pose = {"input": "points"}
     pose |= _some(values, "weights", "device", "threads", "output_frame", "most_people")
     nodes.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
-    if values["visualizer"]:
-        nodes.append(NodeSpec("visualizer", "visualizer"))
-    if values["record"]:
-        nodes.append(NodeSpec("recorder", "recorder", parameters={"bag": values["record"]}))
-    return _with_environment(nodes, {"mamba_pose": values["threads"]})
+    return _with_environment([*nodes, *_viewers(values)], {"mamba_pose": values["threads"]})
+
+
+# Arguments that all parts of `everything` share; the others have the part's name in front.
+_SHARED = ("emulated", "device", "visualizer", "hri", "motion", "split", "seed")
+_PARTS = {
+    "radar": ("Radars", RADAR_POSE_ARGUMENTS),
+    "camera": ("Cameras", MULTIVIEW_ARGUMENTS),
+    "face": ("Face", HEART_RATE_ARGUMENTS),
+}
+# The radars' poses are not lifted where cameras see people in space.
+_NOT_IN_EVERYTHING = ("lifter", "lifter_weights", "refiner_3d_weights")
+
+
+def _name_in_everything(part: str, name: str) -> str:
+    return name if name in _SHARED or name.startswith(f"{part}_") else f"{part}_{name}"
+
+
+def _arguments_of_parts() -> dict[str, Argument]:
+    """Return the arguments of all parts by their names in `everything`."""
+    arguments: dict[str, Argument] = {}
+    for part, (title, of_part) in _PARTS.items():
+        for argument in of_part:
+            if argument.name in _SHARED:
+                arguments.setdefault(argument.name, argument)
+            elif argument.name not in _NOT_IN_EVERYTHING:
+                name = _name_in_everything(part, argument.name)
+                description = f"{title}: {argument.description}"
+                arguments[name] = replace(argument, name=name, description=description)
+    emulated, source = arguments["emulated"], arguments["face_source"]
+    return {
+        **arguments,
+        "emulated": replace(emulated, description="Emulate radars and cameras; faces are not."),
+        "face_source": replace(
+            source,
+            default="",
+            description="Face: a video file, a folder of images, or a camera; '': the first "
+            "camera, and if all else is emulated none.",
+        ),
+    }
+
+
+EVERYTHING_ARGUMENTS = (
+    Argument("radars", True, "Two radars and what they see."),
+    Argument("cameras", True, "A rig of cameras and people in space."),
+    Argument("face", True, "A camera for a face and its heart rate."),
+    *_arguments_of_parts().values(),
+)
+
+
+def _values_of_part(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values for the graph of a part, which shares the nodes that show people."""
+    own = {
+        a.name: values.get(_name_in_everything(part, a.name), a.default) for a in _PARTS[part][1]
+    }
+    return {**own, "visualizer": False, "hri": False}
+
+
+def _everything(**values: Any) -> list[NodeSpec]:
+    nodes = []
+    if values["radars"]:
+        nodes += _radar_pose(**_values_of_part("radar", values))
+    if values["cameras"]:
+        nodes += [
+            _beside_radars(node) if values["radars"] else node
+            for node in _multiview(**_values_of_part("camera", values))
+        ]
+    face = _values_of_part("face", values)
+    face["source"] = face["source"] or ("" if values["emulated"] else "/dev/video0")
+    if values["face"] and (face["source"] or not face["camera"]):
+        nodes += _heart_rate(**face)
+    if not nodes:
+        raise BringupError("nothing to start: all of radars, cameras and face are off")
+    refined = [
+        name for name, of in (("pose2d", "radar"), ("pose3d", "camera")) if values[f"{of}_refiner"]
+    ]
+    shown = {**values, "refiner": bool(refined)}
+    # Nobody says where the camera for the face hangs.
+    frame = values["camera_world_frame"] if values["radars"] or values["cameras"] else ""
+    views = values["camera_views"] if values["cameras"] else ""
+    viewers = _viewers(shown, views, refined, frame)
+    return [*nodes, *_with_environment(viewers, {})]
+
+
+def _beside_radars(node: NodeSpec) -> NodeSpec:
+    """Return a node of the cameras' graph with names that the radars' graph does not have."""
+    if node.executable == "rig_emulator":
+        return replace(node, remappings=(("ground_truth", "cameras/ground_truth"),))
+    return replace(node, name="pose_refiner_3d") if node.name == "pose_refiner" else node
+
+
+_COMPUTING = (
+    *("weights", "device", "threads", "output_frame"),
+    *("refiner", "refiner_weights", "refiner_3d_weights", "lifter", "lifter_weights"),
+    *("visualizer", "hri", "points", "most_people"),
+    *("views", "detector", "method", "every", "max_age_s"),
+    *("world_frame", "calibration_file", "unit_m", "region", "yunet", "transport"),
+)
+
+
+def _arguments_of_replayed() -> list[Argument]:
+    """Return the arguments of all nodes that compute again; text, where graphs may differ."""
+    tables = (
+        RADAR_POSE_ARGUMENTS,
+        POINTS_POSE_ARGUMENTS,
+        MULTIVIEW_ARGUMENTS,
+        HEART_RATE_ARGUMENTS,
+    )
+    first = {argument.name: argument for table in reversed(tables) for argument in table}
+    return [
+        first[name]
+        if isinstance(first[name].default, bool)
+        else replace(first[name], default=DEFAULT)
+        for name in _COMPUTING
+    ]
 
 
 REPLAY_ARGUMENTS = (
-    Argument("bag", "", "Bag of two radars to play. Needed."),
-    Argument("from_level", "heatmap", "Compute again from adc, heatmap or pose on; all: nothing."),
+    Argument("bag", "", "Bag to play. Needed."),
+    Argument(
+        "of",
+        "radar_pose",
+        "The graph whose nodes compute again: radar_pose, points_pose, multiview or heart_rate. "
+        "What is `default` below is as it is there.",
+        tuple(FROM_LEVEL),
+    ),
+    Argument(
+        "from_level",
+        DEFAULT,
+        "Compute again from sensor, adc, heatmap or pose on; all: nothing. default: heatmap of "
+        "radar_pose, else sensor.",
+        (DEFAULT, "sensor", "adc", "heatmap", "pose", "all"),
+    ),
     Argument("rate", 1.0, "So many times as fast as it was recorded."),
     Argument("loop", False, "Begin anew after the end; else all nodes end with the bag."),
     Argument("from_s", 0.0, "Where to begin, seconds after the first message."),
     Argument("to_s", 0.0, "Where to end, likewise; 0 is the end of the bag."),
-    *(
-        argument
-        for argument in RADAR_POSE_ARGUMENTS
-        if argument.name in ("weights", "device", "threads", "output_frame", "visualizer")
-        or argument.name.startswith(("refiner", "lifter"))
-    ),
-    Argument("record", "", "Folder to make and record all poses to; '': none are recorded."),
+    *_arguments_of_replayed(),
 )
 LONGEST_IN_QUEUE = 16  # of mamba_pose: of what is replayed no frame is to be lost
 STARTS_WITHIN_S = 120.0
 
 
 def _replay(**values: Any) -> list[NodeSpec]:
-    level = values["from_level"]
-    nodes = []
-    if level == "adc":
-        heatmap = heatmap_settings(values["weights"])
-        nodes += [
-            NodeSpec("radar_preprocessor", "radar_preprocessor", radar, heatmap)
-            for radar in RADARS
-        ]
-    if level in ("adc", "heatmap"):
-        pose = _some(values, "weights", "device", "threads", "output_frame")
-        pose["queue_size"] = LONGEST_IN_QUEUE
-        nodes.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
-    computed = values if level != "all" else {**values, "refiner": False, "lifter": False}
-    nodes += _after_poses(computed)
-    if values["record"]:
-        recorder = {"bag": values["record"], "level": "pose"}
-        nodes.append(NodeSpec("recorder", "recorder", parameters=recorder))
-    player = _some(values, "bag", "from_level", "rate", "loop", "from_s", "to_s")
-    player["wait_s"] = STARTS_WITHIN_S
-    player["wait_for"] = " ".join(node.label for node in nodes)
-    nodes.append(NodeSpec("replayer", "replayer", parameters=player, ends_graph=True))
-    return _with_environment(nodes, {"mamba_pose": values["threads"]})
+    of = values["of"]
+    levels = FROM_LEVEL[of]
+    level = next(iter(levels)) if values["from_level"] == DEFAULT else values["from_level"]
+    if level not in levels:
+        raise BringupError(f"from_level: {of} computes from {', '.join(levels)}, got {level!r}")
+    own = _values_of_replayed(values)
+    nodes = [
+        _patient(node)
+        for node in graph(of).build(**own)
+        if node.executable not in (*SENSORS, *levels[level])
+    ]
+    player = _some(values, "bag", "rate", "loop", "from_s", "to_s")
+    player |= {"from_level": level, "wait_s": STARTS_WITHIN_S}
+    player["topics"] = " ".join(topics_to_play(values["bag"], of, level, own))
+    replayer = NodeSpec(
+        "replayer", "replayer", parameters=player, ends_graph=True, others_in="wait_for"
+    )
+    return [*nodes, *_with_environment([replayer], {})]
+
+
+def _values_of_replayed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the own arguments of the graph that computes again."""
+    of = graph(values["of"])
+    own = {argument.name: argument.default for argument in of.own_arguments}
+    usual = {argument.name: argument.default for argument in REPLAY_ARGUMENTS}
+    given = {name: values[name] for name in _COMPUTING if values[name] != usual[name]}
+    for name in given:
+        if name not in own:
+            raise BringupError(f"{name}: {values['of']} has no such argument")
+    known = of.values(given)
+    return {name: known[name] for name in own}
+
+
+def _patient(node: NodeSpec) -> NodeSpec:
+    if node.executable != "mamba_pose":
+        return node
+    return replace(node, parameters={**node.parameters, "queue_size": LONGEST_IN_QUEUE})
+
+
+def _recorded_in_replay(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return what to record of a replay: what was computed."""
+    if values["of"] == "heart_rate":
+        return {"topics": "heart_rate pulse_wave"}
+    return {"level": "pose"}
 
 
 GRAPHS: dict[str, Graph] = {
     "radar_pose": Graph(
-        description="Two radars, real or emulated, and the 2D pose that milliMamba sees in them.",
-        arguments=RADAR_POSE_ARGUMENTS,
-        build=_radar_pose,
+        "Two radars, real or emulated, and the 2D pose that milliMamba sees in them.",
+        RADAR_POSE_ARGUMENTS,
+        _radar_pose,
     ),
     "points_pose": Graph(
-        description="A radar that sends points, real or emulated, and a person in space.",
-        arguments=POINTS_POSE_ARGUMENTS,
-        build=_points_pose,
+        "A radar that sends points, and people in space.",
+        POINTS_POSE_ARGUMENTS,
+        _points_pose,
     ),
     "multiview": Graph(
-        description="Cameras that fire when they like, real or emulated, and a person in space.",
-        arguments=MULTIVIEW_ARGUMENTS,
-        build=_multiview,
+        "Cameras that fire when they like, and a person in space.",
+        MULTIVIEW_ARGUMENTS,
+        _multiview,
     ),
     "heart_rate": Graph(
-        description="A camera or a video file, and the heart rates of the faces in it.",
-        arguments=HEART_RATE_ARGUMENTS,
-        build=_heart_rate,
+        "A camera or a video file, and the heart rates of the faces in it.",
+        HEART_RATE_ARGUMENTS,
+        _heart_rate,
+    ),
+    "everything": Graph(
+        "Radars, cameras and a face camera in one graph.",
+        EVERYTHING_ARGUMENTS,
+        _everything,
     ),
     "replay": Graph(
-        description="A bag of two radars, and what is computed again from its messages.",
-        arguments=REPLAY_ARGUMENTS,
-        build=_replay,
+        "A bag in place of sensors, and what is computed again from it.",
+        REPLAY_ARGUMENTS,
+        _replay,
+        _recorded_in_replay,
     ),
 }
 
@@ -575,183 +562,22 @@ def graph(name: str) -> Graph:
     return GRAPHS[name]
 
 
-def command(node: NodeSpec, parameter_file: Path) -> list[str]:
-    """Return the command line of a node and write the file with its parameters."""
-    content = {"/**": {"ros__parameters": dict(node.parameters)}}
-    arguments = ["-r", f"__node:={node.name}", "-r", f"__ns:=/{node.namespace.strip('/')}"]
-    for before, after in node.remappings:
-        arguments += ["-r", f"{before}:={after}"]
-    if node.parameters:
-        parameter_file.write_text(yaml.safe_dump(content), encoding="utf-8")
-        arguments += ["--params-file", str(parameter_file)]
-    for path in node.parameter_files:
-        arguments += ["--params-file", str(path)]
-    program = [sys.executable, "-m", "radar_pose_ros.nodes", node.executable]
-    return [*program, "--ros-args", *arguments]
+def prepared(
+    graph_name: str, parameter_files: Sequence[str], arguments: Given
+) -> tuple[list[NodeSpec], list[str]]:
+    """Return a graph's nodes with these files of parameters, and what to note about the files.
 
-
-@dataclass
-class _Process:
-    node: NodeSpec
-    handle: subprocess.Popen[str] | None = None
-    reader: threading.Thread | None = None
-    started_s: float = 0.0
-    next_start_s: float = 0.0
-    backoff_s: float = BACKOFF_S[0]
-    restarts: int = 0
-
-
-class GraphRunner:
-    """Runs one process per node and starts those again that end.
-
-    Use it as a context manager, and call `poll` a few times per second.
-
-    Parameters
-    ----------
-    nodes : sequence of NodeSpec
-    output : callable
-        Gets each line that a node prints, with the node's label in front.
-    respawn : bool
-        Start nodes again that end by themselves.
-
-    Attributes
-    ----------
-    exit_code : int
-        0; or 2 as soon as a node said that it was called wrongly; or 1 if without `respawn` a node
-        ended, or one that ends the graph did not end with 0, or if one had to be killed.
-    failure : str
-        Which node said that it was called wrongly, and what it said; empty if none did.
+    Raises `BringupError` if graph, argument or file are no good.
     """
-
-    def __init__(
-        self,
-        nodes: Sequence[NodeSpec],
-        output: Callable[[str], None] = print,
-        respawn: bool = True,
-    ) -> None:
-        self.exit_code = 0
-        self.failure = ""
-        self._said: dict[str, str] = {}  # by label, a node's last error
-        self._output = output
-        self._respawn = respawn
-        self._processes = [_Process(node) for node in nodes]
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._environment: dict[str, str] = {}
-
-    def __enter__(self) -> GraphRunner:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def process_ids(self) -> dict[str, int]:
-        """Process id of each node that runs, by label."""
-        return {p.node.label: p.handle.pid for p in self._processes if p.handle is not None}
-
-    @property
-    def restarts(self) -> dict[str, int]:
-        """How often each node was started again, by label."""
-        return {p.node.label: p.restarts for p in self._processes}
-
-    def start(self) -> None:
-        """Start all nodes."""
-        self._folder = tempfile.TemporaryDirectory(prefix="radar_pose_")
-        base = dict(os.environ) if ros_is_ready() else local_environment(os.environ)
-        base["RADAR_POSE_EXIT_WITH_PARENT"] = "1"
-        base["PYTHONUNBUFFERED"] = "1"
-        if self._respawn:  # who does not, watches what the nodes say
-            base["RADAR_POSE_EXIT_UNCONFIGURED"] = "1"
-        self._environment = base
-        for process in self._processes:
-            self._start(process)
-
-    def _start(self, process: _Process) -> None:
-        assert self._folder is not None
-        node = process.node
-        file = Path(self._folder.name) / f"{node.label.replace('/', '_')}.yaml"
-        handle = subprocess.Popen(
-            command(node, file),
-            env={**self._environment, **node.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # Ctrl-C reaches the runner, and the runner ends the nodes
-        )
-        process.handle, process.started_s = handle, time.monotonic()
-        process.reader = threading.Thread(
-            target=self._forward, args=(node.label, handle), daemon=True
-        )
-        process.reader.start()
-
-    def _forward(self, label: str, handle: subprocess.Popen[str]) -> None:
-        assert handle.stdout is not None
-        for line in handle.stdout:
-            self._output(f"[{label}] {line.rstrip()}")
-            if line.startswith(ERROR):
-                self._said[label] = line.removeprefix(ERROR).strip()
-
-    def poll(self) -> bool:
-        """Look after the processes; return whether the graph should go on."""
-        now_s = time.monotonic()
-        for process in self._processes:
-            if process.handle is None:
-                if now_s >= process.next_start_s:
-                    process.restarts += 1
-                    self._start(process)
-                continue
-            code = process.handle.poll()
-            if code is None:
-                continue
-            process.handle = None
-            if code == EXIT_USAGE or process.node.ends_graph or not self._respawn:
-                label = process.node.label
-                self._output(f"[{label}] ended with code {code}: stopping the graph")
-                if code == EXIT_USAGE:
-                    assert process.reader is not None
-                    process.reader.join(1.0)  # its last words
-                    self.failure = f"{label}: {self._said.get(label, 'called wrongly')}"
-                done = process.node.ends_graph and code == 0
-                self.exit_code = EXIT_USAGE if code == EXIT_USAGE else int(not done)
-                return False
-            if now_s - process.started_s > STEADY_AFTER_S:
-                process.backoff_s = BACKOFF_S[0]
-            wait_s = process.backoff_s
-            process.next_start_s = now_s + wait_s
-            process.backoff_s = min(2 * wait_s, BACKOFF_S[1])
-            self._output(
-                f"[{process.node.label}] ended with code {code}: starts again in {wait_s:.0f} s"
-            )
-        return True
-
-    def stop(self) -> None:
-        """End all nodes: ask first, and kill what has not ended after `STOP_TIMEOUT_S`.
-
-        Nodes that outlive the others are asked when those have ended, and get as long.
-        """
-        for last in (False, True):
-            self._stop([p for p in self._processes if p.node.outlives_others is last])
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
-
-    def _stop(self, processes: Sequence[_Process]) -> None:
-        deadline_s = time.monotonic() + STOP_TIMEOUT_S
-        running = [(p, p.handle) for p in processes if p.handle is not None]
-        for _, handle in running:
-            handle.send_signal(signal.SIGINT)
-        for process, handle in running:
-            try:
-                handle.wait(max(0.0, deadline_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                self._output(f"[{process.node.label}] did not end in time and was killed")
-                handle.kill()
-                handle.wait()
-                self.exit_code = self.exit_code or 1
-            process.handle = None
+    of = graph(graph_name)
+    nodes = of.nodes(arguments)
+    own = str(arguments.get("params_file", ""))
+    notes = [
+        f"{path}: {name} is not started by these arguments"
+        for path in (*([own] if own else []), *parameter_files)
+        for name in check_parameter_file(path, of, arguments)
+    ]
+    return with_parameter_files(nodes, parameter_files), notes
 
 
 def up(
@@ -780,14 +606,17 @@ def up(
         Exit code: see `GraphRunner`; 2 with a sentence if graph, file or argument are no good.
     """
     try:
-        nodes = graph(graph_name).nodes(arguments)
-        for path in parameter_files:
-            for name in check_parameter_file(path, graph(graph_name), arguments):
-                print(f"note: {path}: {name} is not started by these arguments", file=sys.stderr)
+        if "rviz" in arguments:
+            raise BringupError(
+                "rviz is an argument of ROS's launch only; beside this run `rviz2 -d FILE` with "
+                f"{resources.share_directory() / 'rviz' / graph_name}.rviz"
+            )
+        nodes, notes = prepared(graph_name, parameter_files, arguments)
     except (BringupError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    nodes = [replace(node, parameter_files=tuple(parameter_files)) for node in nodes]
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     stopping = threading.Event()
     before = {
         number: signal.signal(number, lambda *_: stopping.set())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -42,13 +43,15 @@ EVALUATIONS = {
     "radhar": "training.activity_evaluation",
     "physmamba": "training.physmamba_evaluation",
     "gtrack": "tracking_evaluation",
+    "bag": "bag_evaluation",
 }
+IMPORT_FORMATS = ("dca1000", "pcap", "hupr", "mars", "videos")
 SPLITS = ("train", "validation", "test")
 PUBLIC_LAYOUTS = ("hupr", "transhupr")  # config/<name>.yaml
 DEFAULT_CONFIG = "iwr1843.cfg"
 CALIBRATION_FORMATS = ("pose2sim", "anipose", "opencv", "ros")
 MULTIVIEW_METHODS = ("densewarper", "linear", "hold_last", "slerp", "aligned", "synchronous")
-BAG_LEVELS = ("adc", "heatmap", "pose")
+BAG_LEVELS = ("sensor", "adc", "heatmap", "pose")
 PULSE_METHODS = ("auto", "physmamba", "combined", "green", "chrom", "pos")
 
 
@@ -122,7 +125,8 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
         "--level",
         default="all",
         choices=BAG_LEVELS,
-        help="record only what `replay --from-level` plays, raw samples for adc",
+        help="record only what `replay --from-level` plays: all that sensors gave, raw samples, "
+        "heatmaps, or poses",
     )
 
 
@@ -169,6 +173,44 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
         default=10.0,
         metavar="S",
         help="but wait no longer than that (default 10)",
+    )
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("format", choices=IMPORT_FORMATS)
+    parser.add_argument(
+        "options", nargs=argparse.REMAINDER, help="see: radar-pose import FORMAT -h"
+    )
+
+
+def _add_view(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "bag", nargs="?", default="", metavar="BAG", help="folder or file (default: what runs now)"
+    )
+    parser.add_argument("--web", action="store_true", help="for a browser, in place of a window")
+    parser.add_argument(
+        "--port",
+        type=_number(int, lambda value: 1024 <= value <= 65534, "1024 to 65534"),
+        default=9090,
+        metavar="N",
+        help="first of two ports, of 127.0.0.1 only: of the page, and of what it shows "
+        "(default 9090)",
+    )
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
+        "--save", default="", metavar="FILE.rrd", help="write a file, show nothing"
+    )
+    target.add_argument(
+        "--picture", default="", metavar="FILE.png", help="write a picture of the view of a BAG"
+    )
+    parser.add_argument(
+        "--at",
+        type=_instant,
+        metavar="S",
+        help="instant of the picture, s from the first measurement (default: the end)",
+    )
+    parser.add_argument(
+        "--namespace", default="", metavar="NAME", help="only topics below it (default: all)"
     )
 
 
@@ -376,6 +418,12 @@ def _add_video(parser: argparse.ArgumentParser) -> None:
     _add_json(parser)
 
 
+def _add_collect(parser: argparse.ArgumentParser) -> None:
+    from radar_pose_ros.collect import command
+
+    command.add_arguments(parser)
+
+
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write machine and numbers here")
 
@@ -490,16 +538,52 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _import(arguments: argparse.Namespace) -> int:
+    name = f"imports.{arguments.format}"
+    return _dispatch("import", arguments.format, arguments.options, name, "import_bag")
+
+
+def _view(arguments: argparse.Namespace) -> int:
+    if importlib.util.find_spec("rerun") is None:
+        raise ValueError(
+            "this needs Rerun, and it is not installed: `pip install rerun-sdk==0.41.0` does it, "
+            "for Python 3.11 and later"
+        )
+    if not arguments.bag:
+        _be_a_node()  # may begin this program anew, so nothing may run yet
+    from radar_pose_ros.view import command
+
+    def live() -> int:
+        from radar_pose_ros.nodes import viewer
+
+        where = {"file": arguments.save, "url": command.server_url(arguments.port)}
+        return viewer.main(_node_parameters(below=arguments.namespace, **where))
+
+    return command.run(
+        command.Options(
+            bag=arguments.bag,
+            web=arguments.web,
+            port=arguments.port,
+            save=arguments.save,
+            picture=arguments.picture,
+            at_s=arguments.at,
+            namespace=arguments.namespace,
+        ),
+        live,
+    )
+
+
 def _repair(arguments: argparse.Namespace) -> int:
     from radar_pose_ros import recording
 
-    cut = recording.repair(arguments.bag)
+    done = recording.repair(arguments.bag)
     with recording.BagReader(arguments.bag) as reader:
         total, topics = sum(reader.counts.values()), len(reader.counts)
         length_s = (reader.end_ns - reader.begin_ns) / 1e9
     print(
         f"{arguments.bag}: {total} messages of {topics} topics in {length_s:.1f} s; "
-        f"{cut} bytes of an unfinished one were cut off"
+        f"{done.cut_bytes} bytes of an unfinished one were cut off, "
+        f"{done.damaged_chunks} damaged chunks left out"
     )
     return 0
 
@@ -606,12 +690,17 @@ def _simulate_public_layout(arguments: argparse.Namespace, root: Path) -> int:
     return 0
 
 
-def _dispatch(command: str, what: str, options: Sequence[str], name: str) -> int:
-    """Let a module, by its name in this package, read its own options, then run it."""
+def _dispatch(
+    command: str, what: str, options: Sequence[str], name: str, function: str = ""
+) -> int:
+    """Let a module, by its name in this package, read its own options, then run it.
+
+    What is run is called like the command, where no other function is named.
+    """
     module: Any = importlib.import_module(f"radar_pose_ros.{name}")
     parser = argparse.ArgumentParser(prog=f"radar-pose {command} {what}")
     getattr(module, f"add_{command}_arguments")(parser)
-    return int(getattr(module, command)(parser.parse_args(options)) or 0)
+    return int(getattr(module, function or command)(parser.parse_args(options)) or 0)
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -753,6 +842,14 @@ def _video(arguments: argparse.Namespace) -> int:
     return 0 if outcome.known else 1
 
 
+def _collect(arguments: argparse.Namespace) -> int:
+    from radar_pose_ros.collect import command
+
+    if arguments.action == "record":
+        _be_a_node()
+    return command.run(arguments)
+
+
 def _use_ros() -> None:
     from radar_pose_ros.environment import ensure_ros_environment
 
@@ -767,6 +864,8 @@ COMMANDS: dict[str, Command] = {
     "up": ("start a graph of nodes, until Ctrl-C", _add_up, _up),
     "record": ("write topics to a bag, until Ctrl-C", _add_record, _record),
     "replay": ("publish what a bag holds", _add_replay, _replay),
+    "import": ("other people's recordings to a bag", _add_import, _import),
+    "view": ("a bag, or what runs now, in Rerun", _add_view, _view),
     "compare": ("two runs of a change side by side, by their bags", _add_compare, _compare),
     "repair": ("save a bag whose recorder was killed", _add_repair, _repair),
     "doctor": ("what would keep this from working here, and the cure", _add_doctor, _doctor),
@@ -774,6 +873,7 @@ COMMANDS: dict[str, Command] = {
     "calibrate": ("lenses and places of cameras, by a board", _add_calibrate, _calibrate),
     "multiview": ("poses in space from videos of several cameras", _add_multiview, _multiview),
     "video": ("heart rates from a video of faces, or why there are none", _add_video, _video),
+    "collect": ("own data: radars and a camera into a data set", _add_collect, _collect),
     "train": ("train a model", _add_train, _train),
     "evaluate": ("measure the accuracy of models and trackers", _add_evaluate, _evaluate),
     "reproduce": ("measure again the numbers this project states", _add_reproduce, _reproduce),
@@ -836,8 +936,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return parsed.function(parsed)
     except SystemExit as leaving:
         return int(leaving.code or 0)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt:  # which is how `up` is ended, at any time
+        return 0 if parsed.command == "up" else INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, `head` for instance, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

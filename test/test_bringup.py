@@ -13,14 +13,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
-import yaml
 
-from radar_pose_ros import bringup
+from radar_pose_ros import bringup, graph_runner
 from radar_pose_ros.bringup import Argument, BringupError, GraphRunner, NodeSpec
 from radar_pose_ros.models import weights
 from radar_pose_ros.nodes import parameters
@@ -122,7 +121,8 @@ def test_every_view_has_a_detector_if_one_is_named() -> None:
     }
     for view in ("left", "right"):
         node = nodes[f"{view}/keypoint_detector"]
-        assert (node.executable, node.parameters) == ("keypoint_detector", {"model": "mine.onnx"})
+        detector = {"model": "mine.onnx", "transport": "raw"}
+        assert (node.executable, node.parameters) == ("keypoint_detector", detector)
         assert tuple(node.remappings) == () and node.environment["OMP_NUM_THREADS"] == "1"
     with pytest.raises(BringupError, match="detector wants images, and emulated cameras give"):
         specs("multiview", detector="mine.onnx", emulated=True)
@@ -180,12 +180,13 @@ def test_a_manifest_that_the_preprocessor_would_refuse_is_refused(
 
 def test_a_face_is_watched_by_a_source_of_ours_or_by_a_driver() -> None:
     nodes = specs("heart_rate", source="face.mp4", at_end="loop", transport="compressed")
-    assert set(nodes) == {"camera_source", "rppg"}
+    assert set(nodes) == {"camera_source", "rppg", "visualizer"}
     camera = {"source": "face.mp4", "at_end": "loop", "transport": "compressed"}
     assert nodes["camera_source"].parameters == camera
     assert nodes["rppg"].parameters["transport"] == "compressed"  # one speaks as the other listens
     assert specs("heart_rate")["camera_source"].parameters["source"] == "/dev/video0"
-    nodes = specs("heart_rate", camera="false", method="pos", region="8 8 64 64", threads=2)
+    given = {"method": "pos", "region": "8 8 64 64", "threads": 2, "visualizer": False}
+    nodes = specs("heart_rate", camera="false", **given)
     assert set(nodes) == {"rppg"}
     assert nodes["rppg"].parameters["method"] == "pos"
     assert nodes["rppg"].parameters["region"] == "8 8 64 64"
@@ -203,14 +204,14 @@ def test_a_radar_that_sends_points_is_real_or_emulated() -> None:
     assert weights.load(pose["weights"], "points")
     assert real["mamba_pose"].environment["OMP_NUM_THREADS"] == "1"
 
-    nodes = specs("points_pose", emulated=True, record="bag", visualizer=False, board="IWR6843ISK")
-    assert set(nodes) == {"uart_emulator", "radar_driver", "mamba_pose", "recorder"}
+    nodes = specs("points_pose", emulated=True, visualizer=False, board="IWR6843ISK")
+    assert set(nodes) == {"uart_emulator", "radar_driver", "mamba_pose"}
     emulator, driver = nodes["uart_emulator"], nodes["radar_driver"].parameters
     assert emulator.outlives_others
     assert emulator.parameters["command_port"] == driver["serial_port"] != "auto"
     assert emulator.parameters["points_port"] == driver["points_port"] != "auto"
+    assert str(os.getpid()) in driver["points_port"]  # another graph has links of its own
     assert emulator.parameters["device"] == driver["device"] == "IWR6843ISK"
-    assert nodes["recorder"].parameters == {"bag": "bag"}
     # Without a configuration there is nothing to tell it: it is on already.
     nodes = specs("points_pose", emulated=True, config_file="", points_port="here")
     assert nodes["uart_emulator"].parameters["command_port"] == ""
@@ -266,19 +267,124 @@ def test_what_a_node_of_the_graph_would_refuse_is_refused(
     assert str(caught.value).startswith(sentence)
 
 
+ALL_OF = {  # arguments with which a graph has all its nodes
+    "radar_pose": {"refiner": True, "lifter": True, "points": True},
+    "multiview": {"refiner": True},
+    "everything": {"radar_refiner": True, "camera_refiner": True, "face_source": "face.mp4"},
+    "replay": {"from_level": "adc", "refiner": True, "lifter": True},
+}
+
+
+@pytest.mark.parametrize("name", sorted(bringup.GRAPHS))
 @pytest.mark.parametrize("emulated", [True, False])
-def test_every_parameter_is_declared_and_allowed(emulated: bool) -> None:
+def test_every_parameter_is_declared_and_allowed(name: str, emulated: bool) -> None:
     """The data names no parameter that its node does not have, nor a value it refuses."""
-    rig = specs("multiview", emulated=emulated, refiner=True)
-    nodes = [*specs(emulated=emulated, refiner=True, lifter=True).values(), *rig.values()]
-    points = specs("points_pose", emulated=emulated, record="bag")
-    replay = specs("replay", from_level="adc", record="bag")
-    for node in (*nodes, *points.values(), *replay.values(), *specs("heart_rate").values()):
+    of = bringup.graph(name)
+    switch = {"emulated": emulated} if "emulated" in {a.name for a in of.arguments} else {}
+    for node in of.nodes({**ALL_OF.get(name, {}), **switch, "record": "bag"}):
         declared = parameters.load(node.executable)
-        for name, value in node.parameters.items():
-            assert name in declared, f"{node.label} has no parameter {name}"
-            assert type(value) is parameters.TYPES[declared[name].type], f"{node.label}: {name}"
-            declared[name].check(value)
+        for parameter, value in node.parameters.items():
+            assert parameter in declared, f"{node.label} has no parameter {parameter}"
+            kind = parameters.TYPES[declared[parameter].type]
+            assert type(value) is kind, f"{node.label}: {parameter}"
+            declared[parameter].check(value)
+
+
+@pytest.mark.parametrize("name", sorted(bringup.GRAPHS))
+def test_what_every_graph_can_be_asked_for(name: str, tmp_path: Path) -> None:
+    """One namespace before all, simulated time, a file of parameters, a level of logs, a bag."""
+    of = bringup.graph(name)
+    plain = of.nodes({})
+    file = file_of(tmp_path, "{}")
+    asked: dict[str, Any] = {"namespace": "/lab/left/", "use_sim_time": True, "record": "bag"}
+    recorder, *nodes = of.nodes({**asked, "params_file": file, "log_level": "debug"})
+    assert recorder.label == "lab/left/recorder" and recorder.parameters["bag"] == "bag"
+    assert [node.label for node in nodes] == [f"lab/left/{node.label}" for node in plain]
+    for node, usual in zip(nodes, plain, strict=True):
+        assert node.parameters["use_sim_time"] is True and "use_sim_time" not in usual.parameters
+        assert (node.parameter_files, usual.parameter_files) == ((file,), ())
+        words = ["--log-level", f"{node.label.replace('/', '.')}:=debug"]
+        assert node.words[-2:] == words and "--log-level" not in usual.words
+        frames = [value for key, value in node.parameters.items() if "frame" in key]
+        assert frames == [value for key, value in usual.parameters.items() if "frame" in key]
+    with pytest.raises(BringupError, match="namespace: want names of letters"):
+        of.nodes({"namespace": "my robot"})
+    with pytest.raises(BringupError, match="log_level: want debug, info, warn, error or fatal"):
+        of.nodes({"log_level": "loud"})
+
+
+def test_what_is_recorded() -> None:
+    """All but raw samples, or a level; of a replay, what was computed again."""
+
+    def recorded(name: str, /, **arguments: Any) -> dict[str, Any]:
+        return dict(specs(name, record="bag", **arguments)["recorder"].parameters)
+
+    assert recorded("radar_pose") == {"bag": "bag", "level": "all"}
+    assert recorded("radar_pose", record_level="adc") == {"bag": "bag", "level": "adc"}
+    assert recorded("replay") == {"bag": "bag", "level": "pose"}
+    assert recorded("replay", record_level="all") == {"bag": "bag", "level": "all"}
+    hearts = {"bag": "bag", "topics": "heart_rate pulse_wave"}
+    assert recorded("replay", of="heart_rate") == hearts
+
+
+def test_parameters_of_nodes_in_a_namespace_are_checked(tmp_path: Path) -> None:
+    of = bringup.graph("radar_pose")
+    path = file_of(tmp_path, "/lab/radar_h/radar_driver: {ros__parameters: {autostart: true}}")
+    given = {"namespace": "lab", "emulated": True}
+    assert bringup.check_parameter_file(path, of, given) == []
+    assert bringup.check_parameter_file(path, of, {**given, "composed": True}) == []
+    with pytest.raises(BringupError, match="there is no node /lab/radar_h/radar_driver: did you"):
+        bringup.check_parameter_file(path, of)
+    nodes, notes = bringup.prepared("radar_pose", (), {**given, "params_file": path})
+    assert notes == [] and all(node.parameter_files == (path,) for node in nodes)
+
+
+def test_the_radars_nodes_can_share_a_process() -> None:
+    """With the parameters that they have as processes of their own."""
+    given = {"emulated": True, "refiner": True, "threads": 3, "namespace": "lab"}
+    apart = specs("radar_pose", **given)
+    emulator, chain, visualizer = bringup.graph("radar_pose").nodes({**given, "composed": True})
+    assert emulator == apart["lab/radar_emulator"] and visualizer == apart["lab/visualizer"]
+    assert (chain.executable, chain.environment["OMP_NUM_THREADS"]) == ("composition", "3")
+    assert [part.label for part in chain.parts] == [
+        *("lab/radar_h/radar_driver", "lab/radar_h/radar_preprocessor"),
+        *("lab/radar_v/radar_driver", "lab/radar_v/radar_preprocessor"),
+        *("lab/mamba_pose", "lab/pose_refiner"),
+    ]
+    words = ["--ros-args", "--"]
+    for part in chain.parts:
+        words += [part.executable, *apart[part.label].words, "--"]
+    assert chain.words == words
+    with pytest.raises(BringupError, match="mamba_pose: parameter threads is 0"):
+        specs("radar_pose", composed=True, threads=0)
+
+
+def test_everything_has_the_nodes_of_its_parts() -> None:
+    """With the names and parameters that they have in graphs of their own, and one visualizer."""
+    whole = specs("everything", emulated=True, face_source="face.mp4", radar_loss=0.1)
+    radars = specs("radar_pose", emulated=True, loss=0.1)
+    rig, face = specs("multiview", emulated=True), specs("heart_rate", source="face.mp4")
+    assert set(whole) == {*radars, *rig, *face}
+    for label, node in whole.items():
+        single = {**face, **radars, **rig}[label]
+        frame = {"heart_rate_frame": "map"} if label == "visualizer" else {}
+        assert node.parameters == {**single.parameters, **frame}
+        assert node.environment == single.environment
+    assert whole["rig_emulator"].remappings == (("ground_truth", "cameras/ground_truth"),)
+    assert not {"camera_source", "rppg"} & {*specs("everything", emulated=True)}  # none to look at
+    assert specs("everything")["camera_source"].parameters["source"] == "/dev/video0"
+    assert set(specs("everything", radars=False, cameras=False)) == {*face}
+    alone = specs("everything", radars=False, emulated=True)
+    assert set(alone) == {*rig} and alone["rig_emulator"].remappings == ()
+    with pytest.raises(BringupError, match="nothing to start"):
+        specs("everything", radars=False, cameras=False, face=False)
+
+
+def test_the_refiners_of_everything_have_different_names() -> None:
+    given = {"radar_refiner": True, "camera_refiner": True, "emulated": True}
+    nodes = specs("everything", **given)
+    assert nodes["pose_refiner"].parameters == {"weights": "radar_2d"}
+    assert nodes["pose_refiner_3d"].parameters == {"poses": "pose3d", "weights": "pose_3d"}
 
 
 def test_every_process_waits_passively_and_takes_large_messages() -> None:
@@ -305,12 +411,33 @@ def test_wrong_arguments_are_named(arguments: dict[str, str], sentence: str) -> 
     assert str(caught.value).startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [
+        (
+            "points_pose",
+            {"recording": "a.npz"},
+            "recording is of the emulator: say emulated:=true",
+        ),
+        ("radar_pose", {"loss": 0.1}, "loss is of the emulator: say emulated:=true too"),
+        ("multiview", {"rate_hz": 20.0}, "rate_hz is of the emulator: say emulated:=true too"),
+        ("everything", {"radar_port_base": 5000}, "radar_port_base is of the emulator: say"),
+        ("points_pose", {"emulated": True, "movement": 3}, "movement is one of a recording: name"),
+    ],
+)
+def test_what_an_emulator_would_do_is_not_ignored(
+    name: str, arguments: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(BringupError) as caught:
+        specs(name, **arguments)
+    assert str(caught.value).startswith(sentence)
+
+
 def test_unknown_graph_names_the_known_ones() -> None:
-    with pytest.raises(
-        BringupError,
-        match="there is no graph 'x', only heart_rate, multiview, points_pose, radar_pose, replay",
-    ):
+    with pytest.raises(BringupError) as caught:
         bringup.graph("x")
+    names = "everything, heart_rate, multiview, points_pose, radar_pose, replay"
+    assert str(caught.value) == f"there is no graph 'x', only {names}"
 
 
 def test_up_answers_a_mistake_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -388,23 +515,23 @@ def test_arguments_have_the_type_of_their_default() -> None:
     assert Argument("a", False, "").parse("True") is True
 
 
-def test_command_line_of_a_node(tmp_path: Path) -> None:
+def test_command_line_of_a_node() -> None:
     node = NodeSpec(
         "radar_driver",
         "driver",
         "radar_h",
-        parameters={"host_ip": "127.0.0.1", "serial_port": "", "silence_timeout_s": 2.0},
+        parameters={"host_ip": "127.0.0.1", "serial_port": "", "timeout_s": 2.0, "on": True},
         remappings=[("adc", "raw")],
         parameter_files=["extra.yaml"],
+        log_level="warn",
     )
-    file = tmp_path / "p.yaml"
-    arguments = bringup.command(node, file)
+    arguments = graph_runner.command(node)
     text = " ".join(arguments)
     assert arguments[1:4] == ["-m", "radar_pose_ros.nodes", "radar_driver"]
     assert "-r __node:=driver -r __ns:=/radar_h -r adc:=raw" in text
-    # Later files win.
-    assert text.endswith(f"--params-file {file} --params-file extra.yaml")
-    assert yaml.safe_load(file.read_text())["/**"]["ros__parameters"] == dict(node.parameters)
+    assert '-p host_ip:="127.0.0.1" -p serial_port:="" -p timeout_s:=2.0 -p on:=true' in text
+    # What comes later wins.
+    assert text.endswith("--params-file extra.yaml --log-level radar_h.driver:=warn")
 
 
 @pytest.mark.parametrize("module", ["rclpy", "launch", "launch_ros"])
@@ -425,40 +552,113 @@ class Recorded:
         return context[self.values[0]]
 
 
-@pytest.mark.parametrize("name", sorted(bringup.GRAPHS))
-def test_every_graph_has_a_launch_file(
-    name: str, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It declares every argument, starts the graph's nodes, and RViz with a file that exists."""
+@pytest.fixture
+def describe(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Any]]:
+    """Run a launch file with stand-ins for ROS's launch; return what is in its description."""
     for module, names in {
         "launch": ("LaunchContext", "LaunchDescription", "LaunchDescriptionEntity"),
-        "launch.actions": ("DeclareLaunchArgument", "OpaqueFunction", "Shutdown"),
-        "launch.conditions": ("IfCondition",),
+        "launch.actions": ("DeclareLaunchArgument", "LogInfo", "OpaqueFunction", "Shutdown"),
+        "launch.events": (),
+        "launch.events.process": ("ProcessExited",),
         "launch.substitutions": ("LaunchConfiguration",),
         "launch_ros": (),
         "launch_ros.actions": ("Node",),
+        "launch_ros.parameter_descriptions": ("ParameterValue",),
     }.items():
         stand_in = ModuleType(module)
         vars(stand_in).update({kind: type(kind, (Recorded,), {}) for kind in names})
         monkeypatch.setitem(sys.modules, module, stand_in)
-    monkeypatch.delitem(sys.modules, "radar_pose_ros.nodes.launching", raising=False)
-    path = root / "launch" / f"{name}.launch.py"
-    described = runpy.run_path(str(path))["generate_launch_description"]()
-    monkeypatch.delitem(sys.modules, "radar_pose_ros.nodes.launching")
-    *declared, nodes, rviz = described.values[0]
+    # Imported anew, and taken away again afterwards.
+    monkeypatch.setitem(sys.modules, "radar_pose_ros.nodes.launching", ModuleType("launching"))
+    del sys.modules["radar_pose_ros.nodes.launching"]
+
+    def run(name: str) -> list[Any]:
+        path = root / "launch" / f"{name}.launch.py"
+        assert len(path.read_text("utf-8").splitlines()) < 120
+        return runpy.run_path(str(path))["generate_launch_description"]().values[0]
+
+    return run
+
+
+def plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters as launch reads them, of which texts are told to be texts."""
+    assert not any(isinstance(value, str) for value in parameters.values())
+    texts = {name: v for name, v in parameters.items() if isinstance(v, Recorded)}
+    assert all(value.named == {"value_type": str} for value in texts.values())
+    return parameters | {name: value.values[0] for name, value in texts.items()}
+
+
+@pytest.mark.parametrize("name", sorted(bringup.GRAPHS))
+def test_every_graph_has_a_launch_file(
+    name: str, describe: Callable[[str], list[Any]], tmp_path: Path
+) -> None:
+    """It declares every argument, starts the graph's nodes, and RViz with a file that exists."""
+    *declared, start = describe(name)
     graph = bringup.graph(name)
     defaults = {entry.values[0]: entry.named["default_value"] for entry in declared}
     assert list(defaults) == [*(argument.name for argument in graph.arguments), "rviz"]
     assert all(entry.named["description"].endswith(".") for entry in declared)
-    emulated = {"emulated": "true"} if "emulated" in defaults else {}
-    started = nodes.named["function"]({**defaults, **emulated}, *nodes.named["args"])
-    expected = graph.nodes(emulated)
-    assert [node.named["executable"] for node in started] == [n.executable for n in expected]
-    assert [node.named["parameters"] for node in started] == [
-        [dict(n.parameters)] if n.parameters else [] for n in expected
-    ]
+    file = file_of(tmp_path, "{}")
+    given = {"emulated": "true"} if "emulated" in defaults else {}
+    given |= {"namespace": "lab", "params_file": file, "log_level": "debug"}
+
+    def started(**arguments: str) -> list[Any]:
+        return start.named["function"]({**defaults, **given, **arguments}, *start.named["args"])
+
+    *nodes, rviz = started(rviz="true")
+    expected = graph.nodes(given)
+    assert len(nodes) == len(started()) == len(expected)
+    for node, spec in zip(nodes, expected, strict=True):
+        assert node.named["executable"] == spec.executable
+        assert (node.named["name"], node.named["namespace"]) == (spec.name, spec.namespace)
+        *parameters, last = node.named["parameters"]
+        assert last == file
+        assert [plain(some) for some in parameters] == [spec.parameters] * bool(spec.parameters)
+        assert node.named["ros_arguments"] == spec.words[-2:]  # its level of logs
+        assert node.named["respawn"] is not spec.ends_graph
+        seconds = float(node.named["sigterm_timeout"]) + float(node.named["sigkill_timeout"])
+        assert seconds == pytest.approx(graph_runner.STOP_TIMEOUT_S)
+    assert Path(rviz.named["arguments"][1]).name == f"{name}.rviz"
     assert Path(rviz.named["arguments"][1]).is_file()
-    assert len(path.read_text("utf-8").splitlines()) < 30
+    assert rviz.named["namespace"] == "lab"
+
+
+def test_a_launch_file_starts_several_nodes_in_one_process(
+    describe: Callable[[str], list[Any]],
+) -> None:
+    *declared, start = describe("radar_pose")
+    defaults = {entry.values[0]: entry.named["default_value"] for entry in declared}
+    chain, _ = start.named["function"]({**defaults, "composed": "true"}, *start.named["args"])
+    spec, _ = bringup.graph("radar_pose").nodes({"composed": True})
+    assert (chain.named["executable"], chain.named["arguments"]) == ("composition", spec.words)
+    assert "parameters" not in chain.named and chain.named["respawn"]
+
+
+def test_a_launch_ends_as_the_runner_does(describe: Callable[[str], list[Any]]) -> None:
+    """With a node that was called wrongly, which is an error, and with the one that ends it."""
+    *declared, start = describe("replay")
+    defaults = {entry.values[0]: entry.named["default_value"] for entry in declared}
+    *_, visualizer, replayer = start.named["function"](defaults, *start.named["args"])
+
+    def after(node: Any, code: int, is_shutdown: bool = False) -> list[Any]:
+        context = SimpleNamespace(is_shutdown=is_shutdown)
+        return node.named["on_exit"](SimpleNamespace(returncode=code), context)
+
+    assert after(visualizer, 1) == after(visualizer, -9) == []  # it is started again
+    assert [type(action).__name__ for action in after(replayer, 0)] == ["Shutdown"]
+    assert after(replayer, 1, is_shutdown=True) == []
+    for node, code in ((visualizer, 2), (replayer, 1), (replayer, 2)):
+        with pytest.raises(BringupError, match=rf"^\w+ ended with code {code}$"):
+            after(node, code)
+
+
+def test_what_is_replayed_is_seen_as_its_graph_is(describe: Callable[[str], list[Any]]) -> None:
+    *declared, start = describe("replay")
+    defaults = {entry.values[0]: entry.named["default_value"] for entry in declared}
+    for of, file in (("radar_pose", "replay"), ("multiview", "multiview")):
+        given = {**defaults, "rviz": "true", "of": of}
+        *_, rviz = start.named["function"](given, *start.named["args"])
+        assert Path(rviz.named["arguments"][1]).name == f"{file}.rviz"
 
 
 # -- live ------------------------------------------------------------------------------------
@@ -572,3 +772,14 @@ def test_nodes_end_with_a_runner_that_was_killed(ros_environment: dict[str, str]
     runner.kill()
     runner.wait()
     wait(lambda: not any(child.is_running() for child in children), 6.0)
+
+
+@pytest.mark.ros
+def test_a_node_whose_starter_ended_before_it_began_ends(
+    ros_environment: dict[str, str],
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    environment = {**ros_environment, "RADAR_POSE_EXIT_WITH_PARENT": str(ended.pid)}
+    command = graph_runner.command(PREPROCESSOR)
+    assert subprocess.run(command, env=environment, timeout=60.0, check=False).returncode == 0

@@ -53,6 +53,7 @@ RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 SENSOR_DATA = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 DIAGNOSTICS_PERIOD_S = 1.0
+STOP_TIMEOUT_S = 2.0  # for all threads of a node together; a mute board takes 1.7 of it
 REVIVAL_S = (1.0, 30.0)  # first and longest pause between two attempts to get active again
 # Exceptions that speak of the world (files, sockets, values, devices) rather than of a bug here.
 EXPECTED = (OSError, ValueError, RuntimeError)
@@ -80,6 +81,7 @@ class ManagedNode(LifecycleNode):
         self._broken = threading.Event()
         self._wants_to_be_active = False
         self.gave_up = False  # whether it could not configure itself: it does not try again
+        self.is_configuring = False  # itself
         self._revival_s = REVIVAL_S[0]
         self._next_revival_s = 0.0
         self._specs = parameters.load(name)
@@ -260,9 +262,16 @@ class ManagedNode(LifecycleNode):
         self._stop()
         self.cleanup()
 
+    def ask_workers_to_end(self) -> None:
+        """Tell all threads that they will be stopped; `deactivate` and the like wait for them."""
+        for worker in self._workers:
+            worker.ask()
+
     def _stop(self) -> None:
+        self.ask_workers_to_end()
         workers, self._workers = self._workers, []
-        late = [worker.name for worker in workers if not worker.stop()]
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        late = [w.name for w in workers if not w.stop(max(0.0, deadline_s - time.monotonic()))]
         subscriptions, self._active_subscriptions = self._active_subscriptions, []
         for subscription in subscriptions:
             self.destroy_subscription(subscription)
@@ -293,10 +302,13 @@ class ManagedNode(LifecycleNode):
 
     def _start(self) -> None:
         self._start_timer.cancel()
-        if self.trigger_configure() is SUCCESS:
+        self.is_configuring = True
+        try:
+            self.gave_up = self.trigger_configure() is not SUCCESS
+        finally:
+            self.is_configuring = False
+        if not self.gave_up:
             self.trigger_activate()
-        else:
-            self.gave_up = True
 
     # -- diagnostics and watchdog ------------------------------------------------------------
 
@@ -330,49 +342,96 @@ class ManagedNode(LifecycleNode):
         self._diagnostics.publish(report)
 
 
+class _Asked(BaseException):
+    """SIGINT or SIGTERM came while a node was made or configured."""
+
+
 def run(node_class: Callable[[], ManagedNode], arguments: Sequence[str] | None = None) -> int:
-    """Run one node until SIGINT or SIGTERM.
+    """Run one node until SIGINT or SIGTERM; see `run_together`."""
+    return run_together([node_class], arguments)
+
+
+def run_together(
+    makers: Sequence[Callable[[], ManagedNode]], arguments: Sequence[str] | None = None
+) -> int:
+    """Run nodes in this process, until SIGINT or SIGTERM.
 
     Returns
     -------
     int
         Exit code: 0; or 2 for a bad parameter, and where ``RADAR_POSE_EXIT_UNCONFIGURED`` is set
-        if the node could not configure itself, because of its weights for instance.
+        if a node could not configure itself, because of its weights for instance.
     """
-    # Started by `radar-pose up`, a node ends when that does, even if it was killed.
-    parent = os.getppid() if os.environ.get("RADAR_POSE_EXIT_WITH_PARENT") else None
-    only_configured = bool(os.environ.get("RADAR_POSE_EXIT_UNCONFIGURED"))
-    code = 0
     stopping = threading.Event()
+    nodes: list[ManagedNode] = []
+
+    def ask(*_: Any) -> None:
+        at_first = not stopping.is_set()
+        stopping.set()
+        # Loading a network takes seconds, and who is not active yet need not wait for it.
+        if at_first and (len(nodes) < len(makers) or any(n.is_configuring for n in nodes)):
+            raise _Asked
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    # With rclpy's own handlers the context is gone before a node can say goodbye to its hardware.
+        signal.signal(number, ask)
     try:
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # what rcl makes of arguments and variables that it cannot read
-        # Where in rcl's sources it noticed is of no use to anybody here.
-        print("error: " + re.sub(r", at \S+:\d+", "", sentence(error)), file=sys.stderr)
-        return EXIT_USAGE
-    try:
-        node = node_class()
-    except (ParameterError, FileNotFoundError) as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        try:
+            _init(arguments)
+            executor = SingleThreadedExecutor()
+            for make in makers:
+                node = make()
+                executor.add_node(node)
+                nodes.append(node)
+        except (ParameterError, FileNotFoundError) as error:
+            print(f"error: {sentence(error)}", file=sys.stderr)
+            return EXIT_USAGE
+        return _spin(executor, nodes, stopping)
+    except (_Asked, ExternalShutdownException):
+        return 0
+    finally:
+        stopping.set()
+        for node in nodes:
+            node.ask_workers_to_end()
+        for node in nodes:
+            node.on_shutdown(LifecycleState("", 0))
+            node.destroy_node()
+        nodes.clear()  # `ask` knows them for as long as the process lives
         rclpy.try_shutdown()
-        return EXIT_USAGE
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
+
+
+def _init(arguments: Sequence[str] | None) -> None:
+    """Begin with ROS; `ParameterError` if it cannot read its arguments or variables."""
     try:
-        while not stopping.is_set() and parent in (None, os.getppid()):
-            executor.spin_once(timeout_sec=0.2)
+        # With rclpy's own handlers the context is gone before a node can say goodbye to its
+        # hardware.
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:
+        # Where in rcl's sources it noticed is of no use to anybody here.
+        raise ParameterError(re.sub(r", at \S+:\d+", "", sentence(error))) from error
+
+
+def _spin(
+    executor: SingleThreadedExecutor, nodes: Sequence[ManagedNode], stopping: threading.Event
+) -> int:
+    """Run until asked to stop; return the exit code."""
+    # Who was started by `radar-pose up` or ROS's launch ends with that, even if it was killed.
+    starter = os.environ.get("RADAR_POSE_EXIT_WITH_PARENT")
+    if starter and not _exists(int(starter)):
+        return 0  # while this was being imported
+    parent = os.getppid() if starter else None
+    only_configured = bool(os.environ.get("RADAR_POSE_EXIT_UNCONFIGURED"))
+    while not stopping.is_set() and parent in (None, os.getppid()):
+        executor.spin_once(timeout_sec=0.2)
+        for node in nodes:
             if only_configured and node.gave_up:
                 print(f"error: {node.health.failure}", file=sys.stderr)
-                code = EXIT_USAGE
-                break
-    except ExternalShutdownException:
-        pass
-    finally:
-        node.on_shutdown(LifecycleState("", 0))
-        executor.remove_node(node)
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return code
+                return EXIT_USAGE
+    return 0
+
+
+def _exists(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # others are somebody else's
+    return True

@@ -2,37 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
-from launch.conditions import IfCondition
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from radar_pose_ros import resources
-from radar_pose_ros.bringup import BACKOFF_S, Graph, NodeSpec, graph
+from radar_pose_ros.bringup import graph, prepared
+from radar_pose_ros.graph_runner import BACKOFF_S, EXIT_USAGE, STOP_TIMEOUT_S, supervised
+from radar_pose_ros.graphs import BringupError, NodeSpec
+
+SIGTERM_AFTER_S = STOP_TIMEOUT_S - 0.8  # after SIGINT, for whoever was not told
 
 
 def node_action(node: NodeSpec) -> Node:
-    """Return the launch action that starts a node."""
+    """Return the launch action that starts a process."""
     return Node(
         package="radar_pose_ros",
         executable=node.executable,
-        name=node.name,
-        namespace=node.namespace,
-        parameters=[dict(node.parameters)] if node.parameters else [],
-        remappings=list(node.remappings),
-        additional_env=dict(node.environment),
+        additional_env={**node.environment, **supervised()},
         output="screen",
         respawn=not node.ends_graph,
         respawn_delay=BACKOFF_S[0],
-        on_exit=[Shutdown(reason=f"{node.label} has ended")] if node.ends_graph else [],
+        sigterm_timeout=str(SIGTERM_AFTER_S),
+        sigkill_timeout=str(STOP_TIMEOUT_S - SIGTERM_AFTER_S),
+        on_exit=_after(node),
+        **({"arguments": node.words} if node.parts else _of_one_node(node)),
     )
 
 
-def node_actions(context: LaunchContext, of: Graph) -> list[LaunchDescriptionEntity]:
-    """Return a graph's nodes for the arguments that were given."""
-    given = {a.name: LaunchConfiguration(a.name).perform(context) for a in of.arguments}
-    return [node_action(node) for node in of.nodes(given)]
+def _of_one_node(node: NodeSpec) -> dict[str, Any]:
+    """Return how launch is told what a node is given; it makes numbers of texts that look so."""
+    parameters = {
+        name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
+        for name, value in node.parameters.items()
+    }
+    return {
+        "name": node.name,
+        "namespace": node.namespace,
+        "parameters": [*([parameters] if parameters else []), *node.parameter_files],
+        "remappings": list(node.remappings),
+        "ros_arguments": node.log_words,
+    }
+
+
+def _after(
+    node: NodeSpec,
+) -> Callable[[ProcessExited, LaunchContext], list[LaunchDescriptionEntity]]:
+    """Return what happens when a process has ended: as `GraphRunner` does it."""
+
+    def react(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        code = event.returncode
+        if context.is_shutdown or not (node.ends_graph or code == EXIT_USAGE):
+            return []
+        if code:  # that is how launch itself ends with an exit code
+            raise BringupError(f"{node.label} ended with code {code}")
+        return [Shutdown(reason=f"{node.label} has ended")]
+
+    return react
+
+
+def actions(context: LaunchContext, name: str) -> list[LaunchDescriptionEntity]:
+    """Return a graph's nodes for the arguments that were given, and RViz if that was asked for."""
+    names = [argument.name for argument in graph(name).arguments]
+    given = {name: LaunchConfiguration(name).perform(context) for name in names}
+    nodes, notes = prepared(name, (), given)
+    rviz = LaunchConfiguration("rviz").perform(context).lower() == "true"
+    # What is computed again from a bag looks as it did, but for the clock.
+    shown = name if given.get("of", "radar_pose") == "radar_pose" else given["of"]
+    return [
+        *(LogInfo(msg=note) for note in notes),
+        *(node_action(node) for node in nodes),
+        *([rviz_action(shown, given)] if rviz else []),
+    ]
+
+
+def rviz_action(name: str, given: Mapping[str, str]) -> Node:
+    """Return the action that starts RViz with a graph's file, whose topics are relative."""
+    path = resources.share_directory() / "rviz" / f"{name}.rviz"
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=given["namespace"],
+        parameters=[{"use_sim_time": given["use_sim_time"].lower() == "true"}],
+        arguments=["-d", str(path)],
+    )
 
 
 def text(value: bool | int | float | str) -> str:
@@ -42,22 +101,14 @@ def text(value: bool | int | float | str) -> str:
 
 def describe(name: str) -> LaunchDescription:
     """Return a graph's arguments, its nodes, and RViz with the file of its name if asked for."""
-    of = graph(name)
     arguments = [
-        DeclareLaunchArgument(a.name, default_value=text(a.default), description=a.description)
-        for a in of.arguments
+        DeclareLaunchArgument(
+            a.name,
+            default_value=text(a.default),
+            description=a.description,
+            choices=a.choices or None,
+        )
+        for a in graph(name).arguments
     ]
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", str(resources.share_directory() / "rviz" / f"{name}.rviz")],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-    )
-    return LaunchDescription(
-        [
-            *arguments,
-            DeclareLaunchArgument("rviz", default_value="false", description="Start RViz too."),
-            OpaqueFunction(function=node_actions, args=[of]),
-            rviz,
-        ]
-    )
+    rviz = DeclareLaunchArgument("rviz", default_value="false", description="Start RViz too.")
+    return LaunchDescription([*arguments, rviz, OpaqueFunction(function=actions, args=[name])])

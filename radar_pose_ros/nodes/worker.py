@@ -46,9 +46,13 @@ class Worker:
         """Name of the thread."""
         return self._thread.name
 
+    def ask(self) -> None:
+        """Ask the thread to end."""
+        self._stop.set()
+
     def stop(self, timeout_s: float = 2.0) -> bool:
         """Ask the thread to end and wait for it; return whether it ended in time."""
-        self._stop.set()
+        self.ask()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
