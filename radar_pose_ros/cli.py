@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -452,6 +453,16 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _up(arguments: argparse.Namespace) -> int:
+    # Ctrl-C is how it ends, also while it is imported. (Python itself ends with the signal, not
+    # with the exit code, if a KeyboardInterrupt went through generated code on its way.)
+    before = signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+    try:
+        return _start_graph(arguments)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _start_graph(arguments: argparse.Namespace) -> int:
     from radar_pose_ros import bringup
 
     if arguments.graph is None:
@@ -936,8 +947,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return parsed.function(parsed)
     except SystemExit as leaving:
         return int(leaving.code or 0)
-    except KeyboardInterrupt:  # which is how `up` is ended, at any time
-        return 0 if parsed.command == "up" else INTERRUPTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, `head` for instance, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
