@@ -11,9 +11,9 @@ import numpy as np
 
 from radar_pose_ros.recording import BagReader, RecordingError, Topic, stamp_ns
 from radar_pose_ros.resources import PACKAGE
-from radar_pose_ros.run_comparison import MAX_AGE_S
 
 POSES_2D, POSES_3D = (f"{PACKAGE}/msg/HumanPose{n}DArray" for n in (2, 3))
+MAX_AGE_S = 30.0  # poses that seem older were stamped by another clock: their age says nothing
 _NANOSECONDS = 1_000_000_000
 
 
@@ -99,15 +99,45 @@ class Poses:
 
     @property
     def age_ms(self) -> tuple[float, float]:
-        """Median and 95th percentile of the time from an instant until its pose was recorded.
+        """Median and 95th percentile, see `typical_age_ms`."""
+        return typical_age_ms(self.received_ns - self.stamps_ns)
 
-        NaN if the stamps are not by the recorder's clock, or are all that is known of the time.
-        """
-        ages_s = (self.received_ns - self.stamps_ns) / _NANOSECONDS
-        if not len(ages_s) or not 0 < np.median(ages_s) <= MAX_AGE_S:
-            return math.nan, math.nan
-        p50, p95 = 1e3 * np.percentile(ages_s, [50, 95])
-        return float(p50), float(p95)
+
+def typical_age_ms(late_ns: np.ndarray | Sequence[int]) -> tuple[float, float]:
+    """Return median and 95th percentile of the time from an instant until its pose was recorded.
+
+    Parameters
+    ----------
+    late_ns : int64 (n,)
+        By how much each message was received after its stamp.
+
+    Returns
+    -------
+    p50_ms, p95_ms : float
+        NaN if there is no message, the stamps are not by the recorder's clock, or they are all
+        that is known of the time: imported messages are stored at their own stamps.
+    """
+    if not len(late_ns) or not 0 < np.median(late_ns) <= MAX_AGE_S * _NANOSECONDS:
+        return math.nan, math.nan
+    p50, p95 = np.percentile(late_ns, [50, 95]) / 1e6
+    return float(p50), float(p95)
+
+
+def joints_of(message: Any, before: int) -> int | None:
+    """Return how many joints the people of a topic have, None if those of a message disagree.
+
+    Parameters
+    ----------
+    message : HumanPose2DArray or HumanPose3DArray
+    before : int
+        What the messages before it say; 0 if there was nobody in them.
+    """
+    counts = {len(person.keypoints) for person in message.poses}
+    if not counts:
+        return before
+    if len(counts) > 1 or 0 in counts or counts - {before or max(counts)}:
+        return None
+    return max(counts)
 
 
 def read_poses(reader: BagReader, topic: str) -> Poses | None:
@@ -125,16 +155,13 @@ def read_poses(reader: BagReader, topic: str) -> Poses | None:
     for item in reader.messages([topic]):
         message = item.message
         first = message if first is None else first
-        counts = {len(person.keypoints) for person in message.poses}
-        joints = joints or max(counts, default=0)
-        same = (message.skeleton, message.header.frame_id) == (
-            first.skeleton,
-            first.header.frame_id,
-        )
-        if same and not counts - {joints}:
-            kept.append((stamp_ns(message), item.received_ns, message))
-        else:
+        about = (message.skeleton, message.header.frame_id)
+        count = joints_of(message, joints)
+        if count is None or about != (first.skeleton, first.header.frame_id):
             left_out += 1
+            continue
+        joints = count
+        kept.append((stamp_ns(message), item.received_ns, message))
     if first is None:
         return None
     kept.sort(key=lambda entry: entry[0])

@@ -43,12 +43,11 @@ from radar_pose_ros.skeleton.projection import (
     IMAGE_SIZE_PX,
 )
 from radar_pose_ros.vision.camera import PinholeCamera
-from radar_pose_ros.vision.frames import FrameTree, Placement, placement
+from radar_pose_ros.vision.frames import FrameTree, Placement
 
 TRUTH = "ground_truth"
 _RIG_FRAME = "radar_rig"  # the frame in which `skeleton.projection` has its world
 _TRANSFORMS, _CAMERA = "tf2_msgs/msg/TFMessage", "sensor_msgs/msg/CameraInfo"
-_LENSES = ("", "plumb_bob", "rational_polynomial")
 _NANOSECONDS = 1_000_000_000
 _DATES_FROM_NS = 10**17  # stamps before are no dates but counted from a start [choice]
 
@@ -276,29 +275,18 @@ def _add_scene(scene: Scene, reader: BagReader) -> None:
     wanted = [t for t, kind in reader.topics.items() if kind in (_TRANSFORMS, _CAMERA)]
     known: set[str] = set()
     for item in reader.messages(wanted):
-        try:
-            if reader.topics[item.topic] == _TRANSFORMS:
-                for transform in item.message.transforms:
-                    _add_transform(scene.frames, transform)
-            elif item.topic not in known:
-                known.add(item.topic)  # a lens does not change
-                scene.lenses[item.message.header.frame_id] = _lens(item.message)
-        except ValueError as error:
-            scene.faults[f"{item.topic} of {reader.path} is not used: {error}"] = None
-
-
-def _add_transform(frames: FrameTree, message: Any) -> None:
-    shift, turn = message.transform.translation, message.transform.rotation
-    where = placement((shift.x, shift.y, shift.z), (turn.x, turn.y, turn.z, turn.w))
-    frames.put(message.header.frame_id, message.child_frame_id, where)
-
-
-def _lens(message: Any) -> PinholeCamera:
-    if message.distortion_model not in _LENSES:
-        raise ValueError(f"lens model {message.distortion_model!r}, known are {_LENSES[1:]}")
-    size_px = message.width, message.height
-    matrix = message.k.reshape(3, 3)
-    return PinholeCamera.from_matrix(matrix, np.eye(3), np.zeros(3), size_px, message.d)
+        where = f"{item.topic} of {reader.path}"
+        if reader.topics[item.topic] == _TRANSFORMS:
+            for child, fault in scene.frames.put_all(item.message.transforms).items():
+                scene.faults[f"{where}: {child!r} is not used: {fault}"] = None
+        elif item.topic not in known:
+            known.add(item.topic)  # a lens does not change
+            try:
+                lens = PinholeCamera.from_camera_info(item.message)
+            except ValueError as error:
+                scene.faults[f"{where} is not used: {error}"] = None
+            else:
+                scene.lenses[item.message.header.frame_id] = lens
 
 
 # -- comparing -------------------------------------------------------------------------------

@@ -453,13 +453,15 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    # Ctrl-C is how it ends, also while it is imported. (Python itself ends with the signal, not
-    # with the exit code, if a KeyboardInterrupt went through generated code on its way.)
-    before = signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+    # Ctrl-C or SIGTERM are how it ends, also while it is imported. (Python itself ends with the
+    # signal, not with the exit code, if a KeyboardInterrupt went through generated code.)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: sys.exit(0)) for number in numbers]
     try:
         return _start_graph(arguments)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _start_graph(arguments: argparse.Namespace) -> int:

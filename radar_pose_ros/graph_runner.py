@@ -17,6 +17,7 @@ from radar_pose_ros.graphs import NodeSpec
 EXIT_USAGE = 2  # what a node returns that was called wrongly: starting it again is no use
 STOP_TIMEOUT_S = 2.8  # for the whole graph
 LAST_S = 0.5  # of it for those who outlive the others, at least
+LAST_WORDS_S = 0.1  # for what a node that has ended said, at least
 BACKOFF_S = (1.0, 30.0)  # first and longest wait before a node is started again
 ERROR = "error: "  # begins the line in which a node says why it ends
 STEADY_AFTER_S = 30.0  # a node that lived this long starts its back-off anew
@@ -66,7 +67,8 @@ class GraphRunner:
     ----------
     exit_code : int
         0; or 2 as soon as a node said that it was called wrongly; or 1 if without `respawn` a node
-        ended, or one that ends the graph did not end with 0, or if one had to be killed.
+        ended, or one that ends the graph did not end with 0, or if one had to be killed or said
+        at the end that it failed, a recorder whose disk is full for instance.
     failure : str
         Which node said that it was called wrongly, and what it said; empty if none did.
     """
@@ -193,4 +195,10 @@ class GraphRunner:
                 handle.kill()
                 handle.wait()
                 self.exit_code = self.exit_code or 1
+            if handle.returncode > 0:  # negative: by the signal
+                self._output(f"[{process.node.label}] ended with code {handle.returncode}")
+                self.exit_code = self.exit_code or 1
             process.handle = None
+        for process, _ in running:
+            assert process.reader is not None
+            process.reader.join(max(LAST_WORDS_S, deadline_s - time.monotonic()))

@@ -48,7 +48,8 @@ class NodeSpec:
     remappings : sequence of (str, str)
         Names and what they become.
     parameter_files : sequence of str
-        ROS parameter files; what they set wins over `parameters`, later ones over earlier ones.
+        ROS parameter files; what they set wins over `parameters`. Of what they say under the same
+        name of a node, later ones win over earlier ones, and that name over patterns such as /**.
     environment : mapping
         Variables to set for the process.
     log_level : str
@@ -107,12 +108,15 @@ class NodeSpec:
         words += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
         for before, after in self.remappings:
             words += ["-r", f"{before}:={after}"]
-        for name, value in self.parameters.items():
-            # What JSON calls a string or a number YAML does, too.
-            words += ["-p", f"{name}:={json.dumps(value)}"]
-        for path in self.parameter_files:
-            words += ["--params-file", str(path)]
-        return words
+        return words + self.parameter_words
+
+    @property
+    def parameter_words(self) -> list[str]:
+        """Those of them that set parameters."""
+        # What JSON calls a string or a number YAML does, too.
+        given = [("-p", f"{name}:={json.dumps(value)}") for name, value in self.parameters.items()]
+        files = [("--params-file", str(path)) for path in self.parameter_files]
+        return [word for words in (*given, *files) for word in words]
 
 
 @dataclass(frozen=True)

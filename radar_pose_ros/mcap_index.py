@@ -22,6 +22,7 @@ CHECKSUM_PLACE = _HEADER_BYTES + 24  # in the record of a chunk
 _FOOTER_BYTES = _HEADER_BYTES + 20 + len(MAGIC)
 _HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 _MESSAGE_INDEX, _CHUNK_INDEX, _STATISTICS, _DATA_END = 0x07, 0x08, 0x0B, 0x0F
+_ATTACHMENT, _ATTACHMENT_INDEX, _METADATA, _METADATA_INDEX = 0x09, 0x0A, 0x0C, 0x0D
 _SKIPPED = 0x80  # an opcode that is nobody's, so that all readers skip the record
 _DATA_END_BYTES = _HEADER_BYTES + 4
 _MAX_RECORD_BYTES = 1 << 32
@@ -38,7 +39,6 @@ class _Chunk:
     compression: bytes
     compressed_bytes: int
     bytes: int
-    messages: dict[int, list[tuple[int, int]]]  # by channel, time and place in the chunk
     offsets: dict[int, int] = field(default_factory=dict)  # by channel, place of its index
     index_end: int = 0
 
@@ -53,10 +53,13 @@ class Repair:
         Cut off at its end: of a record that was not finished.
     damaged_chunks : int
         Left out, for they cannot be read.
+    changed : bool
+        Whether the file is another one than before, though nothing may be lost.
     """
 
     cut_bytes: int
     damaged_chunks: int
+    changed: bool
 
 
 class _Contents:
@@ -66,7 +69,12 @@ class _Contents:
         self.schemas: dict[int, bytes] = {}
         self.channels: dict[int, bytes] = {}
         self.chunks: list[_Chunk] = []
-        self.damaged: list[int] = []  # where chunks begin that cannot be read
+        # Of the last chunk, by channel: when messages were received, and where in it they are.
+        self.messages: dict[int, list[tuple[int, int]]] = {}
+        self.damaged = 0  # chunks that cannot be read
+        self.skipped: list[int] = []  # where what readers are to skip begins
+        self.attachments: list[bytes] = []  # what the index says of them
+        self.metadata: list[bytes] = []
         self.end = len(MAGIC)  # behind the last complete record of the data
         self.summary = 0  # behind the record that ends the data; 0 if there is none
         self.counts: dict[int, int] = {}
@@ -113,7 +121,7 @@ def repair(stream: BinaryIO) -> Repair:
     """Give a file an end and an index; what was closed, has both and is whole stays as it is.
 
     An unfinished record at the end is cut off. A chunk whose messages cannot be read stays where
-    it is, but readers skip it.
+    it is, with the indexes of its messages, but readers skip both.
 
     Raises
     ------
@@ -132,8 +140,8 @@ def repair(stream: BinaryIO) -> Repair:
     if lost:
         raise ValueError("damaged so that what comes after the damage cannot be found")
     if summary and not contents.damaged:
-        return Repair(0, 0)
-    for begin in contents.damaged:
+        return Repair(0, 0, changed=False)
+    for begin in contents.skipped:
         stream.seek(begin)
         stream.write(bytes([_SKIPPED]))
     stream.seek(contents.end)
@@ -141,19 +149,23 @@ def repair(stream: BinaryIO) -> Repair:
     if contents.end == len(MAGIC):
         _write(stream, _HEADER, struct.pack("<I4sI", 4, b"ros2", 0))
     last = contents.chunks[-1] if contents.chunks else None
-    if last and last.index_end == contents.end and {*last.offsets} != {*last.messages}:
-        _index_messages(stream, last)  # the writer was killed before it had done that
+    if last and last.index_end == contents.end and {*last.offsets} != {*contents.messages}:
+        # The writer was killed before it had done that.
+        _index_messages(stream, last, contents.messages)
     _write(stream, _DATA_END, struct.pack("<I", 0))  # no checksum
     _write_summary(stream, contents)
-    return Repair(0 if contents.summary else size - contents.end, len(contents.damaged))
+    cut_bytes = 0 if contents.summary else size - contents.end
+    return Repair(cut_bytes, contents.damaged, changed=True)
 
 
-def _index_messages(stream: BinaryIO, chunk: _Chunk) -> None:
+def _index_messages(
+    stream: BinaryIO, chunk: _Chunk, messages: dict[int, list[tuple[int, int]]]
+) -> None:
     """Write behind a chunk, the last of all, where its messages are."""
     stream.seek(chunk.end)
     stream.truncate()
     chunk.offsets.clear()
-    for channel, found in chunk.messages.items():
+    for channel, found in messages.items():
         chunk.offsets[channel] = stream.tell()
         entries = b"".join(struct.pack("<QQ", *entry) for entry in found)
         _write(stream, _MESSAGE_INDEX, struct.pack("<HI", channel, len(entries)) + entries)
@@ -174,9 +186,20 @@ def _scan(stream: BinaryIO, size: int, summary: int = 0) -> _Contents:
             break
         if opcode == _CHUNK:
             chunk = _read_chunk(_content(stream, position, end), position, end, contents)
+        elif opcode == _SKIPPED:
+            chunk = None
+        elif opcode == _MESSAGE_INDEX and chunk is None:
+            contents.skipped.append(position)
         elif opcode == _MESSAGE_INDEX and chunk is not None:
             chunk.offsets[_number(_content(stream, position, end))] = position
             chunk.index_end = end
+        elif opcode in (_METADATA, _ATTACHMENT):
+            place = struct.pack("<QQ", position, end - position)
+            entries = contents.metadata if opcode == _METADATA else contents.attachments
+            try:
+                entries.append(place + _about(opcode, _content(stream, position, end)))
+            except struct.error:
+                contents.skipped.append(position)
         elif opcode in (_SCHEMA, _CHANNEL, _MESSAGE):
             contents.add(opcode, _content(stream, position, end))
         contents.end = end
@@ -218,16 +241,18 @@ def _read_chunk(content: bytes, begin: int, end: int, contents: _Contents) -> _C
         if unknown := messages.keys() - contents.channels.keys() - announced:
             raise ReaderError(f"nobody says what the channels {unknown} are")
     except Exception:  # of a damaged chunk, libraries that unpack it raise what they like
-        contents.damaged.append(begin)
+        contents.damaged += 1
+        contents.skipped.append(begin)
         return None
     for opcode, _, record in records:
         contents.add(opcode, record)
     times_ns = [time_ns for found in messages.values() for time_ns, _ in found] or [0]
     chunk = _Chunk(
-        *(begin, end, min(times_ns), max(times_ns), compression, len(packed), bytes_, messages),
+        *(begin, end, min(times_ns), max(times_ns), compression, len(packed), bytes_),
         index_end=end,
     )
     contents.chunks.append(chunk)
+    contents.messages = messages
     return chunk
 
 
@@ -245,6 +270,22 @@ def _records(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 def _number(content: bytes) -> int:
     return int(struct.unpack_from("<H", content)[0])
+
+
+def _about(opcode: int, content: bytes) -> bytes:
+    """Return what the index says of metadata or an attachment beside its place."""
+    if opcode == _METADATA:
+        return _text(content, 0)
+    name = _text(content, 16)  # behind two times
+    kind = _text(content, 16 + len(name))
+    (size,) = struct.unpack_from("<8s", content, 16 + len(name) + len(kind))
+    return content[:16] + bytes(size) + name + kind
+
+
+def _text(content: bytes, place: int) -> bytes:
+    """Return the text there, as it is written: its length before it."""
+    (length,) = struct.unpack_from("<I", content, place)
+    return bytes(struct.unpack_from(f"{4 + length}s", content, place)[0])
 
 
 def _of_message(content: bytes) -> tuple[int, int]:
@@ -275,8 +316,13 @@ def _write_summary(stream: BinaryIO, contents: _Contents) -> None:
             + c.compression
             + struct.pack("<QQ", c.compressed_bytes, c.bytes),
         )
+    of_kind = {_ATTACHMENT_INDEX: contents.attachments, _METADATA_INDEX: contents.metadata}
+    for opcode, entries in of_kind.items():
+        for content in entries:
+            _write(stream, opcode, content)
     counts = b"".join(struct.pack("<HQ", *entry) for entry in sorted(contents.counts.items()))
-    kinds = len(contents.schemas), len(contents.channels), 0, 0, len(contents.chunks)
+    found = (contents.schemas, contents.channels, contents.attachments, contents.metadata)
+    kinds = [*map(len, found), len(contents.chunks)]
     total = sum(contents.counts.values())
     times_ns = contents.times_ns or [0, 0]
     numbers = struct.pack("<QHIIIIQQI", total, *kinds, *times_ns, len(counts))

@@ -50,6 +50,8 @@ from radar_pose_ros.resources import PACKAGE, share_directory
 # Version 8 of the metadata is what ROS 2 Iron wrote first; every later release reads it.
 _METADATA_VERSION: Literal[8] = 8
 _ABOUT = "rosbag2_bagfile_information"  # the one key of ``metadata.yaml``
+# What of it is from those who recorded the bag, and not found in its files.
+_NOT_IN_THE_FILE = ("custom_data", "compression_format", "compression_mode", "ros_distro")
 _ENDLESS = QosTime(0x7FFFFFFF, 0xFFFFFFFF)
 _DEPTH = 10  # of the queue of a topic that does not say
 HELD_NS = 200_000_000
@@ -80,6 +82,11 @@ _FACTS_OF_LEVEL = {
 }
 _DRAWN = ("heatmap/preview", "overlay")  # images that this package draws
 _TRUTH, _SIMULATED = "ground_truth", "simulation"  # name and model of poses that are the truth
+MADE_OF = " of "
+"""In `model`, between what made poses and the model of the poses that they were made of.
+
+So the model of refined or lifted poses is ``refiner of estimator``; no other model has it.
+"""
 _RADAR_MODEL = "millimamba/"  # so begin the models of poses in an image that are a radar's
 
 
@@ -637,7 +644,7 @@ def _sources(reader: BagReader, models: Mapping[str, str]) -> dict[str, list[str
     def of(*kinds: str) -> list[str]:
         return [topic for topic, kind in types.items() if kind in kinds]
 
-    estimated = [topic for topic, model in models.items() if " of " not in model]
+    estimated = [topic for topic, model in models.items() if MADE_OF not in model]
     flat = [topic for topic in estimated if types[topic] == _POSES_2D]
     detected = [topic for topic in flat if not models[topic].startswith(_RADAR_MODEL)]
     samples = of(_ADC)
@@ -680,8 +687,9 @@ def repair(path: str | Path) -> mcap_index.Repair:
     """Make a bag readable whose recorder was killed, or which was damaged, in place.
 
     The mcap file is cut after its last complete record, chunks that cannot be read are left out,
-    and it gets an index; a folder gets its ``metadata.yaml``, for others' readers. A bag that was
-    closed properly and is whole is left as it is.
+    and it gets an index; a folder gets its ``metadata.yaml``, for others' readers, also if the one
+    that it has says another number of messages. A bag that was closed properly and is whole is
+    left as it is.
 
     Parameters
     ----------
@@ -704,14 +712,30 @@ def repair(path: str | Path) -> mcap_index.Repair:
             done = mcap_index.repair(stream)
         except ValueError as error:
             raise RecordingError(f"{file} is {error}") from None
-    metadata = Path(path) / "metadata.yaml"
-    if Path(path).is_dir() and (done.damaged_chunks or not metadata.exists()):
-        about = _metadata(file)
-        if metadata.exists():
-            before = yaml.safe_load(metadata.read_text(encoding="utf-8"))
-            about["custom_data"] = before[_ABOUT].get("custom_data")
-        metadata.write_text(yaml.safe_dump({_ABOUT: about}), encoding="utf-8")
+    if Path(path).is_dir():
+        metadata = Path(path) / "metadata.yaml"
+        before, about = _said(metadata), _metadata(file)
+        if done.changed or before.get("message_count") != about["message_count"]:
+            about |= {key: before[key] for key in _NOT_IN_THE_FILE if key in before}
+            metadata.write_text(yaml.safe_dump({_ABOUT: about}), encoding="utf-8")
     return done
+
+
+def _said(metadata: Path) -> dict[str, Any]:
+    """Return what a ``metadata.yaml`` says; nothing if it is not there or was cut off.
+
+    Half a text may be YAML too: it is whole if its last line is, and if it has what comes last,
+    the version if keys are sorted as here, and the files as rosbag2 writes them.
+    """
+    try:
+        text = metadata.read_text(encoding="utf-8")
+        said = yaml.safe_load(text)[_ABOUT]
+        whole = text.endswith("\n") and {"version", "relative_file_paths"} <= said.keys()
+    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    except (TypeError, KeyError, AttributeError):  # it is YAML, but of something else
+        return {}
+    return dict(said) if whole else {}
 
 
 def _metadata(file: Path) -> dict[str, Any]:
@@ -725,7 +749,7 @@ def _metadata(file: Path) -> dict[str, Any]:
                     "type": c.msgtype,
                     "serialization_format": "cdr",
                     "offered_qos_profiles": dump_qos_v8(list(_qos_of(c))),
-                    "type_description_hash": _hash(c.msgtype),
+                    "type_description_hash": _hash(c),
                 },
                 "message_count": c.msgcount,
             }
@@ -755,10 +779,10 @@ def _qos_of(connection: Connection) -> Iterable[Qos]:
     return tuple(written.offered_qos_profiles)
 
 
-def _hash(type_name: str) -> str:
-    """Return the hash of a type's definition, "" if it is not known."""
-    store = type_store()
-    return store.hash_rihs01(type_name) if type_name in store.types else ""
+def _hash(connection: Connection) -> str:
+    """Return the hash of a topic's type as it was when it was recorded, "" if it is not known."""
+    store, name = _store_of(connection), connection.msgtype
+    return store.hash_rihs01(name) if name in store.types else ""
 
 
 def stamp_s(message: Any) -> float:

@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
-from radar_pose_ros import measurements
+from radar_pose_ros import bag_contents, measurements
 from radar_pose_ros.drawing import (
     BACKGROUND,
     FRAME_COLOUR,
@@ -34,7 +34,6 @@ from radar_pose_ros.resources import PACKAGE
 from radar_pose_ros.skeleton import definitions
 
 UNITS = {f"{PACKAGE}/msg/HumanPose2DArray": "px", f"{PACKAGE}/msg/HumanPose3DArray": "m"}
-MAX_AGE_S = 30.0  # poses that seem older were stamped by another clock: their age says nothing
 _FAR = 1e9  # stands for the distance of people who have no known joint in common
 _DPI = 100
 
@@ -76,8 +75,7 @@ class Run:
     rate_hz : float
         From the stamps; NaN with fewer than two.
     age_ms : (float, float)
-        Median and 95th percentile of the time from the instant that a pose describes until it was
-        recorded; NaN if the stamps are not by the recorder's clock.
+        Median and 95th percentile, see `bag_contents.typical_age_ms`.
     left_out : int
         Messages that have another skeleton than the first one, or other joints.
     repeated : int
@@ -294,21 +292,21 @@ def _read(reader: BagReader, topic: str, unit: str) -> tuple[str, Run]:
     """Return skeleton and poses of a topic; people of other joints than the first are left out."""
     instants: dict[int, Instant] = {}
     models: dict[str, None] = {}
-    ages_s = []
+    late_ns = []
     skeleton, count = "", 0
     left_out = repeated = 0
     for recorded in reader.messages([topic]):
         message = recorded.message
         skeleton = skeleton or str(message.skeleton)
-        counts = {len(pose.keypoints) for pose in message.poses}
-        count = count or min(counts, default=0)
-        if message.skeleton != skeleton or counts - {count}:
+        joints = bag_contents.joints_of(message, count)
+        if joints is None or message.skeleton != skeleton:
             left_out += 1
             continue
+        count = joints
         models[str(message.model)] = None
         stamp = stamp_ns(message)
         repeated += stamp in instants
-        ages_s.append((recorded.received_ns - stamp) / 1e9)
+        late_ns.append(recorded.received_ns - stamp)
         instants[stamp] = _instant(message, unit)
     names = _joint_names(skeleton, count)
     for stamp, instant in instants.items():
@@ -321,18 +319,10 @@ def _read(reader: BagReader, topic: str, unit: str) -> tuple[str, Run]:
         tuple(models),
         names,
         rate_hz=(len(instants) - 1) / span_s if span_s else math.nan,
-        age_ms=_ages_ms(ages_s),
+        age_ms=bag_contents.typical_age_ms(late_ns),
         left_out=left_out,
         repeated=repeated,
     )
-
-
-def _ages_ms(ages_s: Sequence[float]) -> tuple[float, float]:
-    """Return median and 95th percentile, NaN if they cannot be ages."""
-    if not ages_s or not 0 <= np.median(ages_s) <= MAX_AGE_S:
-        return math.nan, math.nan
-    p50, p95 = 1e3 * np.percentile(ages_s, [50, 95])
-    return float(p50), float(p95)
 
 
 def _instant(message: Any, unit: str) -> Instant:

@@ -9,6 +9,7 @@ import re
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from radar_pose_ros.recording import BagReader, BagWriter, RecordingError
 
 HEATMAP = "radar_pose_ros/msg/RadarHeatmap"
 ADC = "radar_pose_ros/msg/RadarAdcFrame"
-NOTHING = mcap_index.Repair(cut_bytes=0, damaged_chunks=0)  # is lost
+NOTHING = mcap_index.Repair(cut_bytes=0, damaged_chunks=0, changed=False)
 
 
 def header(nanoseconds: int, frame_id: str):
@@ -114,6 +115,13 @@ def test_a_message_with_every_kind_of_field(tmp_path):
     assert back.keypoints[13].origin == 2
 
 
+def hashes(metadata: Path) -> dict[str, str]:
+    """The hash of each topic's type."""
+    about = yaml.safe_load(metadata.read_text())[recording._ABOUT]
+    topics = [entry["topic_metadata"] for entry in about["topics_with_message_count"]]
+    return {topic["name"]: topic["type_description_hash"] for topic in topics}
+
+
 def test_a_bag_of_an_older_version_is_read_as_it_was_then(tmp_path, monkeypatch):
     """Before keypoints had an origin: its bytes would be taken for those of the next keypoint."""
     older = tmp_path / "msg"
@@ -142,6 +150,13 @@ def test_a_bag_of_an_older_version_is_read_as_it_was_then(tmp_path, monkeypatch)
     assert "origin" in recording.message_class("radar_pose_ros/msg/Keypoint2D").__annotations__
     with BagReader(tmp_path / "bag") as reader:
         pose, adc = (recorded.message for recorded in reader.messages())
+    metadata = tmp_path / "bag" / "metadata.yaml"
+    written = hashes(metadata)
+    metadata.unlink()
+    recording.repair(tmp_path / "bag")
+    assert hashes(metadata) == written
+    today = recording.type_store().hash_rihs01("radar_pose_ros/msg/HumanPose2DArray")
+    assert written["/pose2d"] != today
     assert [k.x for k in pose.poses[0].keypoints] == [1.0 + k for k in range(14)]
     assert adc.frame_index == 3
 
@@ -303,6 +318,93 @@ def test_a_damaged_chunk_is_left_out(tmp_path, capsys, closed, number):
     assert recording.repair(path) == NOTHING
 
 
+@pytest.mark.parametrize("behind", [0, 5, None])
+@pytest.mark.parametrize("metadata_too", [False, True])
+def test_metadata_of_a_file_that_was_cut_says_what_is_left(tmp_path, behind, metadata_too):
+    """A copy that was interrupted, behind a record, within one, or after the file was repaired."""
+    path = tmp_path / "bag"
+    with BagWriter(path) as writer:
+        writer.describe("source", "a test")
+        for k in range(10):
+            writer.write_message("/radar_h/adc", k, adc_frame(k, np.full(64, k, np.int16)))
+            writer.flush()
+    [file] = path.glob("*.mcap")
+    _, end = places_of_chunks(file)[4]
+    file.write_bytes(file.read_bytes()[: end + (behind or 0)])
+    metadata = path / "metadata.yaml"
+    if metadata_too:
+        metadata.write_text(metadata.read_text()[:100])
+    if behind is None:
+        recording.repair(file)
+    done = recording.repair(path)
+    assert (done.cut_bytes, done.changed) == (behind or 0, behind is not None)
+    about = yaml.safe_load(metadata.read_text())[recording._ABOUT]
+    assert about["message_count"] == about["files"][0]["message_count"] == 5
+    assert [entry["message_count"] for entry in about["topics_with_message_count"]] == [5]
+    assert about["duration"] == {"nanoseconds": 4}
+    assert about["custom_data"] == (None if metadata_too else {"source": "a test"})
+    with BagReader(path) as ours, Reader(path) as theirs:
+        assert sum(ours.counts.values()) == theirs.message_count == 5
+        assert len(list(theirs.messages())) == 5
+    assert recording.repair(path) == NOTHING
+
+
+def records(file: Path) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]:
+    """Opcodes and contents of the data and of the summary."""
+    whole = file.read_bytes()
+    summary = int.from_bytes(whole[-28:-20], "little")
+    with file.open("rb") as stream:
+        data, told = (
+            [
+                (opcode, mcap_index._content(stream, begin, end))
+                for opcode, begin, end in mcap_index._places(stream, first, last)
+            ]
+            for first, last in ((8, summary), (summary, len(whole)))
+        )
+    return data, told
+
+
+def text(said: str) -> bytes:
+    return len(said).to_bytes(4, "little") + said.encode()
+
+
+def test_a_new_index_says_what_the_file_holds(tmp_path):
+    """Metadata, an attachment, and nothing of a chunk that readers are to skip."""
+    path = tmp_path / "bag"
+    with BagWriter(path) as writer:
+        for k in range(4):
+            writer.write_message("/radar_h/adc", k, adc_frame(k, np.full(64, k, np.int16)))
+            writer.flush()
+    [file] = path.glob("*.mcap")
+    _, end = places_of_chunks(file)[2]
+    whole = bytearray(file.read_bytes())
+    whole[end - 1] ^= 0x10
+    data = whole[: int.from_bytes(whole[-28:-20], "little") - 13]  # without its end
+    times, size = (3).to_bytes(8, "little") + (4).to_bytes(8, "little"), (5).to_bytes(8, "little")
+    attached = times + text("a.txt") + text("text/plain") + size + b"hello" + bytes(4)
+    begin = len(data)
+    data += b"\x09" + len(attached).to_bytes(8, "little") + attached
+    file.write_bytes(data)
+    assert recording.repair(path).damaged_chunks == 1
+    data, summary = records(file)
+    opcodes = [opcode for opcode, _ in data]
+    assert opcodes.count(mcap_index._MESSAGE_INDEX) == opcodes.count(mcap_index._CHUNK) == 3
+    assert opcodes.count(mcap_index._SKIPPED) == 2
+    told = {opcode: content for opcode, content in summary}
+    place = begin.to_bytes(8, "little") + (9 + len(attached)).to_bytes(8, "little")
+    assert told[mcap_index._ATTACHMENT_INDEX] == place + times + size + text("a.txt") + text(
+        "text/plain"
+    )
+    at = int.from_bytes(told[mcap_index._METADATA_INDEX][:8], "little")
+    assert file.read_bytes()[at] == mcap_index._METADATA
+    assert told[mcap_index._METADATA_INDEX][16:] == text("rosbag2")
+    # Messages; schemas, channels; attachments, metadata; chunks.
+    counts = struct.unpack_from("<QHIIII", told[mcap_index._STATISTICS])
+    assert counts == (3, 1, 1, 1, 1, 3)
+    with BagReader(path) as reader:
+        assert [item.message.frame_index for item in reader.messages()] == [0, 1, 3]
+
+
 def test_what_cannot_be_found_is_not_cut_off(tmp_path):
     """Each bit is wrong in turn of where a chunk says what it is, and how long; or at the end.
 
@@ -397,13 +499,14 @@ def test_messages_are_written_in_order_of_time(tmp_path, rng):
     with file.open("rb") as stream:
         chunks = mcap_index._scan(stream, file.stat().st_size).chunks
     assert len(chunks) > 4
-    placed = [
-        (chunk.begin + place, at_ns)
+    whole = file.read_bytes()
+    placed_ns = [
+        mcap_index._of_message(record)[1]
         for chunk in chunks
-        for entries in chunk.messages.values()
-        for at_ns, place in entries
+        for opcode, _, record in mcap_index._records(whole[chunk.end - chunk.bytes : chunk.end])
+        if opcode == mcap_index._MESSAGE
     ]
-    assert [at_ns for _, at_ns in sorted(placed)] == received_ns.tolist()
+    assert placed_ns == received_ns.tolist()
 
 
 def test_a_full_disk_ends_the_bag_with_a_sentence(tmp_path):
@@ -439,7 +542,7 @@ def test_an_end_without_an_index_gets_one(tmp_path):
     file.write_bytes(file.read_bytes() + end + footer)
     with BagReader(path) as reader, pytest.raises(RecordingError, match="order"):
         list(reader.messages())
-    assert recording.repair(path) == NOTHING
+    assert recording.repair(path) == mcap_index.Repair(0, 0, changed=True)
     with BagReader(path) as reader:
         assert len(list(reader.messages())) == 60
 

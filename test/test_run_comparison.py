@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from radar_pose_ros import cli, recording, run_comparison
-from radar_pose_ros.recording import BagWriter, RecordingError
+from radar_pose_ros import bag_contents, cli, recording, run_comparison
+from radar_pose_ros.recording import BagReader, BagWriter, RecordingError
 
 BEGIN_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 100_000_000
@@ -144,6 +144,39 @@ def test_a_message_with_two_kinds_of_people_is_no_traceback(tmp_path, walk):
     a = write(tmp_path / "a", {"/pose2d": map(flat, stamps(20), walk)})
     with pytest.raises(RecordingError, match=r"/pose2d in .*/b holds people of different joints"):
         run_comparison.compare(a, write(tmp_path / "b", {"/pose2d": [mixed]}))
+
+
+def test_the_age_of_what_is_stored_at_its_own_stamp_is_not_known(tmp_path, walk):
+    """As imports are; to `compare` and to `evaluate` alike."""
+    for late_ns, age_ms in ((0, math.nan), (50_000_000, 50.0), (-1, math.nan)):
+        messages = {"/pose2d": map(flat, stamps(20), walk)}
+        path = write(tmp_path / str(late_ns), messages, late_ns=late_ns)
+        [topic] = run_comparison.compare(path, path).topics
+        with BagReader(path) as reader:
+            poses = bag_contents.read_poses(reader, "/pose2d")
+        for told in (*topic.runs, poses):
+            assert told.age_ms == pytest.approx((age_ms, age_ms), nan_ok=True)
+
+
+def test_joints_are_those_of_the_first_people_who_agree(tmp_path, walk):
+    """To `compare` and to `evaluate` alike, whoever comes before them."""
+    at = stamps(20)
+    mixed = flat(at[1], walk[1])
+    mixed.poses += flat(at[1], walk[1][:, :10]).poses
+    first = [
+        flat(at[0], walk[0][:0]),  # nobody
+        mixed,
+        flat(at[2], walk[2][:, :10], skeleton="coco17"),
+        flat(at[3], walk[3][:, :0]),  # somebody without joints
+    ]
+    path = write(tmp_path / "a", {"/pose2d": [*first, *map(flat, at[4:], walk[4:])]})
+    [topic] = run_comparison.compare(path, path).topics
+    with BagReader(path) as reader:
+        poses = bag_contents.read_poses(reader, "/pose2d")
+    assert [run.left_out for run in topic.runs] == [3, 3] and poses.left_out == 3
+    assert topic.matched == len(poses.people) == 17
+    assert len(topic.joints) == 14
+    assert [people.shape for people in poses.people] == [(0, 14, 2), *[(1, 14, 2)] * 16]
 
 
 def test_people_are_matched_whatever_their_order(tmp_path, rng):

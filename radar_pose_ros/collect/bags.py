@@ -6,7 +6,8 @@ a radar are its first chirp's, those of keypoints their image's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,16 +16,17 @@ import numpy as np
 
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.waveform import Waveform
-from radar_pose_ros.recording import BagReader, RecordingError, stamp_s, topic_named
+from radar_pose_ros.recording import BagReader, Recorded, RecordingError, stamp_s, topic_named
 from radar_pose_ros.resources import PACKAGE
 from radar_pose_ros.simulation.radar import default_placements
 from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.vision.camera import PinholeCamera
-from radar_pose_ros.vision.frames import FrameTree, Placement, placement
+from radar_pose_ros.vision.frames import FrameTree, Placement
 
 RADARS = ("radar_h", "radar_v")
 CAMERA = "camera"
 RIG_FRAME = "radar_rig"
+LARGEST_JUMP_S = 10.0  # of stamps against the recorder's clock; beyond it one is wrong [choice]
 _TIMES = (
     "start_frequency_hz",
     "slope_hz_per_s",
@@ -115,6 +117,8 @@ class Collected:
         Where the radars are in the rig's frame.
     placed : bool
         Whether the bag says so; else they are where the rig has them by default.
+    notes : list of str
+        What in the bag is no good and was left out, a sentence each.
 
     Raises
     ------
@@ -129,11 +133,12 @@ class Collected:
         try:
             self._adc = [self._topic(f"{radar}/adc", "RadarAdcFrame") for radar in RADARS]
             found = [self._config(f"{radar}/radar_config") for radar in RADARS]
-        except RecordingError:
+            self.configs = found[0][0], found[1][0]
+            tree, self.notes = self._tree()
+        except BaseException:
             self._reader.close()
             raise
-        self.configs = found[0][0], found[1][0]
-        self.placements, self.placed = self._places([frame_id for _, frame_id in found])
+        self.placements, self.placed = _places(tree, [frame_id for _, frame_id in found])
 
     def __enter__(self) -> Collected:
         return self
@@ -169,23 +174,17 @@ class Collected:
             raise RecordingError(f"{self.path}: {topic}: {error}") from None
         return config, str(message.header.frame_id)
 
-    def _places(self, frame_ids: list[str]) -> tuple[tuple[Placement, Placement], bool]:
-        tree = FrameTree()
+    def _tree(self) -> tuple[FrameTree, list[str]]:
+        """Return where frames are, and what of this is no good."""
+        tree, faults = FrameTree(), dict[tuple[str, str], str]()
         topics = [t for t, kind in self._reader.topics.items() if kind.endswith("TFMessage")]
         for recorded in self._reader.messages(topics) if topics else ():
-            for transform in recorded.message.transforms:
-                shift, turn = transform.transform.translation, transform.transform.rotation
-                where = placement((shift.x, shift.y, shift.z), (turn.x, turn.y, turn.z, turn.w))
-                tree.put(transform.header.frame_id, transform.child_frame_id, where)
-        try:
-            first, second = (tree.where(frame_id, RIG_FRAME) for frame_id in frame_ids)
-            return (first, second), True
-        except ValueError:
-            first, second = (
-                Placement(place.rotation, np.array(place.position_m))
-                for place in default_placements()
-            )
-            return (first, second), False
+            for child, fault in tree.put_all(recorded.message.transforms).items():
+                faults.setdefault((recorded.topic, child), fault)
+        return tree, [
+            f"{self.path}: {topic}: a transform of {child!r} is not used: {fault}"
+            for (topic, child), fault in faults.items()
+        ]
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames of both radars as they were received.
@@ -193,8 +192,10 @@ class Collected:
         Raises
         ------
         RecordingError
-            If a frame is not of the shape that the radar's configuration has.
+            If a frame is not of the shape that the radar's configuration has, or its stamp is
+            none.
         """
+        before_s: dict[str, float] = {}
         for recorded in self._reader.messages(self._adc):
             radar, message = self._adc.index(recorded.topic), recorded.message
             loops, transmitters, receivers, samples = self.configs[radar].adc_shape
@@ -208,18 +209,35 @@ class Collected:
                     f"{self.path}: {recorded.topic}: a frame of shape {shape}, but its "
                     f"configuration has {self.configs[radar].adc_shape}"
                 )
+            ahead_s = self._ahead_s(recorded)
+            self._check_jump(recorded.topic, ahead_s - before_s.get(recorded.topic, ahead_s))
+            before_s[recorded.topic] = ahead_s
             yield Frame(
                 radar, stamp_s(message), message.data, np.asarray(message.chirp_valid, bool)
             )
 
     def clock_s(self) -> float:
         """Return by how much radar stamps are ahead of the recorder's clock at arrival."""
-        ahead = []
-        for recorded in self._reader.messages(self._adc[:1]):
-            ahead.append(stamp_s(recorded.message) - recorded.received_ns / 1e9)
-            if len(ahead) == 50:
-                break
-        return float(np.median(ahead))
+        first = itertools.islice(self._reader.messages(self._adc[:1]), 50)
+        return float(np.median([self._ahead_s(recorded) for recorded in first]))
+
+    def _ahead_s(self, recorded: Recorded) -> float:
+        """Return by how much a message's stamp is ahead of the recorder's clock."""
+        stamp = stamp_s(recorded.message)
+        if stamp <= 0:
+            raise RecordingError(
+                f"{self.path}: {recorded.topic}: a message has the stamp {stamp:g} s, want the "
+                "time at which it was measured"
+            )
+        return stamp - recorded.received_ns / 1e9
+
+    def _check_jump(self, topic: str, jump_s: float) -> None:
+        if abs(jump_s) > LARGEST_JUMP_S:
+            raise RecordingError(
+                f"{self.path}: {topic}: from one message to the next stamps jump by {jump_s:+.1f} "
+                f"s against the recorder's clock, want {LARGEST_JUMP_S:g} s or less: record anew, "
+                "with a clock that is not set meanwhile"
+            )
 
     def camera_track(self) -> CameraTrack:
         """Return the keypoints of the camera.
@@ -227,7 +245,8 @@ class Collected:
         Raises
         ------
         RecordingError
-            If there are none, or they change skeleton or number of joints.
+            If there are less than two images, they change skeleton or number of joints, or stamps
+            are none.
         """
         topic = self._topic(self._pose_topic, "HumanPose2DArray")
         messages = list(self._reader.messages([topic]))
@@ -253,9 +272,16 @@ class Collected:
                 given = np.isfinite(keypoints[row]).all(-1)
                 confidence[row] = np.where(given, np.where(np.isnan(stated), 1.0, stated), 0.0)
         stamps = np.array([stamp_s(recorded.message) for recorded in messages])
-        ahead = stamps - np.array([recorded.received_ns / 1e9 for recorded in messages])
+        ahead = np.array([self._ahead_s(recorded) for recorded in messages])
+        for jump_s in np.diff(ahead).tolist():
+            self._check_jump(topic, jump_s)
         people = np.array([len(recorded.message.poses) for recorded in messages])
         order = np.unique(stamps, return_index=True)[1]
+        if len(order) < 2:
+            raise RecordingError(
+                f"{self.path}: {topic}: all {len(messages)} messages are of one image by their "
+                "stamps, want two images or more"
+            )
         return CameraTrack(
             topic=topic,
             frame_id=str(first.header.frame_id),
@@ -269,16 +295,34 @@ class Collected:
             clock_s=float(np.median(ahead)),
         )
 
+    def _camera_topics(self) -> tuple[str, str]:
+        """Return the names of the keypoints and of the CameraInfo, there or not."""
+        poses = self._full_name(self._pose_topic)
+        return poses, self._full_name(f"{poses.rpartition('/')[0]}/camera_info")
+
+    def _full_name(self, name: str) -> str:
+        try:
+            return topic_named(self._reader.topics, name.strip("/"))
+        except RecordingError:
+            return name
+
+    def camera_frame(self) -> str:
+        """Return the camera's frame by its keypoints or CameraInfo; "" if there are neither."""
+        for topic in self._camera_topics():
+            if self._reader.counts.get(topic):
+                return str(next(iter(self._reader.messages([topic]))).message.header.frame_id)
+        return ""
+
     def lens(self) -> PinholeCamera:
         """Return the camera's lens by its CameraInfo, placed at its own origin.
 
         Raises
         ------
         RecordingError
-            If there is no CameraInfo beside the keypoints, or it is not calibrated.
+            If there is no CameraInfo beside the keypoints, it is not calibrated, or the lens or
+            the image is of a kind that is not known here.
         """
-        namespace = self._topic(self._pose_topic, "HumanPose2DArray").rpartition("/")[0]
-        topic = f"{namespace}/camera_info"
+        topic = self._camera_topics()[1]
         if not self._reader.counts.get(topic):
             raise RecordingError(
                 f"{self.path} has no {topic}: name a file with the lens, --camera; "
@@ -286,15 +330,21 @@ class Collected:
             )
         info = next(iter(self._reader.messages([topic]))).message
         try:
-            return PinholeCamera.from_matrix(
-                np.reshape(info.k, (3, 3)),
-                np.eye(3),
-                np.zeros(3),
-                (int(info.width), int(info.height)),
-                tuple(info.d),
-            )
+            return PinholeCamera.from_camera_info(info)
         except ValueError as error:
             raise RecordingError(f"{self.path}: {topic}: {error}") from None
+
+
+def _places(tree: FrameTree, frame_ids: Sequence[str]) -> tuple[tuple[Placement, Placement], bool]:
+    """Return where the radars are, and whether the tree knows."""
+    try:
+        first, second = (tree.where(frame_id, RIG_FRAME) for frame_id in frame_ids)
+        return (first, second), True
+    except ValueError:
+        first, second = (
+            Placement(place.rotation, np.array(place.position_m)) for place in default_placements()
+        )
+        return (first, second), False
 
 
 def _settings(message: Any) -> tuple[Any, ...]:

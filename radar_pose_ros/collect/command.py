@@ -262,7 +262,7 @@ def _camera_nodes(detector: str, source: str) -> Iterator[None]:
 class _Recording:
     """A recording, with what the actions need of it; the radars' frames are read once."""
 
-    def __init__(self, path: str, arguments: argparse.Namespace) -> None:
+    def __init__(self, path: str, arguments: argparse.Namespace, *, maps: bool = True) -> None:
         from radar_pose_ros.collect.bags import Collected
         from radar_pose_ros.collect.motion import radar_motions
 
@@ -274,10 +274,9 @@ class _Recording:
             self.configs = collected.configs
             self.placements = collected.placements
             self.radars: tuple[RadarMotion, RadarMotion] = radar_motions(
-                collected.frames(), collected.configs, _progress(path)
+                collected.frames(), collected.configs, _progress(path), maps=maps
             )
-            if not collected.placed:
-                print(f"{path}: where the radars are is not in it: taken to be the rig's places")
+            _print_notes(collected)
 
     @property
     def period_s(self) -> float:
@@ -311,6 +310,13 @@ class _Recording:
         return person_track(self.radars, self.placements[0], self.period_s)
 
 
+def _print_notes(collected: Collected) -> None:
+    for note in collected.notes:
+        print(note)
+    if not collected.placed:
+        print(f"{collected.path}: where the radars are is not in it: taken to be the rig's places")
+
+
 def _progress(path: str) -> Callable[[int], None]:
     def report(number: int) -> None:
         if number % 200 == 0 and sys.stderr.isatty():
@@ -325,7 +331,7 @@ def _align(arguments: argparse.Namespace) -> int:
     found: list[offset.Offset] = []
     drawn = []
     for path in arguments.bags:
-        recording = _Recording(path, arguments)
+        recording = _Recording(path, arguments, maps=False)
         told, curves = None, None
         try:
             curves = recording.curves(arguments.search)
@@ -365,7 +371,8 @@ def _extrinsics(arguments: argparse.Namespace) -> int:
     with Collected(arguments.bag, arguments.poses) as collected:
         lens = _one_camera(arguments.camera, False) if arguments.camera else collected.lens()
         if arguments.reflector:
-            frame_id = collected.camera_track().frame_id
+            _print_notes(collected)
+            frame_id = collected.camera_frame() or "CAMERA_FRAME"
             spots = extrinsics.read_spots(arguments.reflector)
             placed = extrinsics.by_reflector(collected, spots, lens, arguments.position)
     if not arguments.reflector:
@@ -438,7 +445,7 @@ def _write(arguments: argparse.Namespace) -> int:
                 camera,
                 arguments.least_confidence,
             )
-            sources.append(dataset.Source(Path(path), split, labelled))
+            sources.append(dataset.Source(Path(path), split, recording.configs, labelled))
             drawn.append((Path(path).name, labelled, person))
             print(f"{split}: {path}: {dataset.told(labelled)}", flush=True)
     for source in sources:

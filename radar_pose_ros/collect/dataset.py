@@ -10,6 +10,7 @@ the radars. A frame has a label only if everything about it is known.
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from radar_pose_ros.collect.bags import CameraTrack, Collected
-from radar_pose_ros.collect.motion import RadarMotion, interpolate
+from radar_pose_ros.collect.bags import RADARS, CameraTrack, Collected
+from radar_pose_ros.collect.motion import LONGEST_GAP_S, RadarMotion, interpolate
 from radar_pose_ros.collect.person import PersonTrack, partners
 from radar_pose_ros.datasets import hupr_files
+from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.skeleton import mapping, projection
 from radar_pose_ros.skeleton.definitions import HUPR14
 from radar_pose_ros.vision.camera import PinholeCamera
@@ -37,7 +39,7 @@ NO_PARTNER = "the other radar has no frame"
 LOST_PACKETS = "packets were lost"
 LOST_FRAME = "frames are missing here"
 NO_IMAGE = "no image within 0.1 s, or a joint is not known"
-NOBODY = "not one person in the image"
+NOBODY = "not one person in the images before and after"
 NO_RANGE = "the radars do not tell how far the person is"
 OUTSIDE = "outside of the rig's image"
 
@@ -92,6 +94,9 @@ def label(
 ) -> Labelled:
     """Find the label of each frame.
 
+    There is none unless there is exactly one person in the image before and in that after it: who
+    of two people moves before the radars is not known.
+
     Parameters
     ----------
     radars : (RadarMotion, RadarMotion)
@@ -115,12 +120,11 @@ def label(
         stamps[there, radar] = motion.stamps_s[numbers[there, radar]]
     ours = mapping.convert(track.sure(least_confidence), track.skeleton, HUPR14.name)
     seen = np.full((len(stamps), len(HUPR14.joints), 2), np.nan)
-    people = np.zeros(len(stamps), int)
+    alone = np.ones(len(stamps), bool)
     real = np.isfinite(stamps[:, 0])
     wanted_s = stamps[real, 0] + offset_s
     seen[real] = interpolate(track.stamps_s, ours, wanted_s)
-    nearest = np.clip(np.searchsorted(track.stamps_s, wanted_s), 0, len(track.stamps_s) - 1)
-    people[real] = track.people[nearest]
+    alone[real] = _alone(track, wanted_s)
     floor_m = np.full((len(stamps), 2), np.nan)
     floor_m[real] = person.at(stamps[real, 0])
     keypoints_px = to_rig_image(seen, camera, floor_m[:, 0])
@@ -135,7 +139,7 @@ def label(
             outcomes.append(NO_PARTNER)
         elif not (horizontal.complete[first] and vertical.complete[second]):
             outcomes.append(LOST_PACKETS)
-        elif people[row] != 1:
+        elif not alone[row]:
             outcomes.append(NOBODY)
         elif not np.isfinite(seen[row]).all():
             outcomes.append(NO_IMAGE)
@@ -152,6 +156,15 @@ def label(
         farther = to_rig_image(seen[kept], camera, floor_m[kept, 0] + DEPTH_SPREAD_M)
         parallax_px = float(np.median(np.linalg.norm(farther - keypoints_px[kept], axis=-1)))
     return Labelled(stamps, keypoints_px, outcomes, parallax_px)
+
+
+def _alone(track: CameraTrack, times_s: np.ndarray) -> np.ndarray:
+    """Return whether images around instants show one person each; true where there are none."""
+    after = np.clip(np.searchsorted(track.stamps_s, times_s), 1, len(track.stamps_s) - 1)
+    before_s, after_s = track.stamps_s[after - 1], track.stamps_s[after]
+    between = (times_s >= before_s) & (times_s <= after_s) & (after_s - before_s < LONGEST_GAP_S)
+    one = (track.people[after - 1] == 1) & (track.people[after] == 1)
+    return np.asarray(one | ~between)
 
 
 def _frames(horizontal: RadarMotion, vertical: RadarMotion, period_s: float) -> np.ndarray:
@@ -191,10 +204,11 @@ def to_rig_image(pixels: np.ndarray, camera: PinholeCamera, ahead_m: np.ndarray)
 
 @dataclass(frozen=True)
 class Source:
-    """A recording to write: where it is, its split, and its labels."""
+    """A recording to write: where it is, its split, its radars, and its labels."""
 
     path: Path
     split: str
+    configs: tuple[RadarConfig, RadarConfig]
     labelled: Labelled
 
 
@@ -208,7 +222,7 @@ def write(
     """Write a data set; see `radar_pose_ros.datasets.hupr_files`.
 
     Beside the raw samples of a recording stands ``frames.csv``: number and stamp of each frame,
-    and what became of it.
+    and what became of it. If writing fails, nothing stays in the folder.
 
     Parameters
     ----------
@@ -227,54 +241,68 @@ def write(
     """
     if root.exists() and any(root.iterdir()):
         raise ValueError(f"{root} is not empty: name a folder that is to be made")
+    first = sources[0].configs[0]
+    for source in sources:
+        for radar, config in zip(RADARS, source.configs, strict=True):
+            if _decoding(config) != _decoding(first):
+                raise ValueError(
+                    f"{source.path}: {radar} is set up otherwise than {RADARS[0]} of "
+                    f"{sources[0].path}; a data set has one configuration"
+                )
+    try:
+        _write_all(root, sources, open_bag, name, note)
+    except BaseException:
+        shutil.rmtree(root, ignore_errors=True)
+        raise
+
+
+def _decoding(config: RadarConfig) -> tuple[object, ...]:
+    """Return what decides how samples are read."""
+    antennas = config.tx_order, config.rx_antennas
+    return config.waveform, config.device, config.iq_order, antennas
+
+
+def _write_all(
+    root: Path,
+    sources: Sequence[Source],
+    open_bag: Callable[[Path], Collected],
+    name: str,
+    note: str,
+) -> None:
     splits: dict[str, list[int]] = {}
     for number, source in enumerate(sources, 1):
         splits.setdefault(source.split, []).append(number)
-    first = None
+    hupr_files.write_layout(root, name, sources[0].configs[0], splits, note)
     for number, source in enumerate(sources, 1):
         with open_bag(source.path) as collected:
-            config = collected.configs[0]
-            for other in collected.configs:
-                if first is None:
-                    hupr_files.write_layout(root, name, config, splits, note)
-                    first = config
-                if (other.waveform, other.device, other.iq_order, other.tx_order) != (
-                    first.waveform,
-                    first.device,
-                    first.iq_order,
-                    first.tx_order,
-                ):
-                    raise ValueError(
-                        f"{source.path}: a radar is set up otherwise than that of "
-                        f"{sources[0].path}; a data set has one configuration"
-                    )
             _write_samples(hupr_files.raw_folder(root, number), collected, source.labelled)
-        labelled = source.labelled
-        hupr_files.annotate(
+    for split in splits:
+        of_split = [source.labelled for source in sources if source.split == split]
+        hupr_files.annotate_all(
             root,
-            source.split,
-            splits[source.split],
-            number,
-            labelled.frames.tolist(),
-            labelled.keypoints_px[labelled.frames],
+            split,
+            [(one.frames.tolist(), one.keypoints_px[one.frames]) for one in of_split],
         )
 
 
 def _write_samples(folder: Path, collected: Collected, labelled: Labelled) -> None:
     """Write both radars' frames side by side; what is missing is zero, and has no label."""
     empty = np.zeros(collected.configs[0].bytes_per_frame // 2, np.int16)
-    waiting: tuple[dict[float, np.ndarray], dict[float, np.ndarray]] = ({}, {})
+    # By radar and stamp: only frames that are wanted wait, as one radar may be silent for long.
+    wanted = {key for stamps in labelled.stamps_s.tolist() for key in enumerate(stamps)}
+    waiting: dict[tuple[int, float], np.ndarray] = {}
     frames = collected.frames()
     with hupr_files.SampleWriter(folder) as writer:
         for stamps in labelled.stamps_s.tolist():
             pair = []
-            for held, stamp_s in zip(waiting, stamps, strict=True):
-                while np.isfinite(stamp_s) and stamp_s not in held:
+            for radar, stamp_s in enumerate(stamps):
+                while np.isfinite(stamp_s) and (radar, stamp_s) in wanted:
                     frame = next(frames)
-                    waiting[frame.radar][frame.stamp_s] = frame.samples
-                pair.append(held.pop(stamp_s, empty))
-                for older in [other for other in held if other < stamp_s]:
-                    del held[older]
+                    key = frame.radar, frame.stamp_s
+                    if key in wanted:
+                        wanted.remove(key)
+                        waiting[key] = frame.samples
+                pair.append(waiting.pop((radar, stamp_s), empty))
             writer.add(pair)
     with (folder / "frames.csv").open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream)

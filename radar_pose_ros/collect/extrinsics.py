@@ -22,7 +22,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from radar_pose_ros.collect.bags import CameraTrack, Collected
-from radar_pose_ros.collect.motion import FARTHEST_M, NEAREST_M, interpolate
+from radar_pose_ros.collect.motion import FARTHEST_M, NEAREST_M, blocks, interpolate
 from radar_pose_ros.collect.person import PersonTrack
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor, angle_transform
 from radar_pose_ros.radar.waveform import sine_axis
@@ -172,13 +172,13 @@ def _place(
     values = np.linalg.svd(solved.jac, compute_uv=False)
     condition = float(values[0] / values[-1]) if values[-1] > 0 else np.inf
     found = []
-    blocks = np.unique(problem.blocks)
-    for block in blocks:
+    numbers = np.unique(problem.blocks)
+    for block in numbers:
         part = _solve(problem.without(block), lens, given, solved.x)
         other = _camera(part.x, lens, given)
         found.append([*other.position_m, *_turn(camera, other)])
     spread = np.array(found) - np.mean(found, axis=0)
-    sd = np.sqrt((len(blocks) - 1) / len(blocks) * (spread**2).sum(axis=0))
+    sd = np.sqrt((len(numbers) - 1) / len(numbers) * (spread**2).sum(axis=0))
     unsure = [
         f"{name}: {1e3 * value:.0f} mm"
         if name in "xyz"
@@ -277,8 +277,8 @@ def by_person(
     points_m = np.stack(
         [np.column_stack([floor_m, zeros]), np.column_stack([floor_m, zeros + ANKLE_M])], axis=1
     )
-    blocks = ((middle[usable] - middle[usable][0]) // _BLOCK_S).astype(int)
-    problem = _Problem(points_m, pixels[usable], blocks, free_height=True)
+    numbers = blocks(middle[usable], _BLOCK_S)
+    problem = _Problem(points_m, pixels[usable], numbers, free_height=True)
     return _place(problem, lens, position, notes)
 
 

@@ -20,6 +20,7 @@ from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor, angle_
 
 NEAREST_M, FARTHEST_M = 0.5, 5.0  # where people are looked for [choice]
 LONGEST_GAP_S = 0.1  # over which a joint is interpolated
+MOST_BLOCKS = 40  # left out in turn for an uncertainty, which needs no more [choice]
 _ANGLES = 64
 _DOPPLER_BINS = 64
 _ABOVE_NOISE = 2.0  # times the median of a frame's power counts as noise [choice]
@@ -44,9 +45,11 @@ class RadarMotion:
     energy : ndarray, shape (frames,)
         Power times radial speed squared; NaN of frames that are not complete.
     maps : ndarray of float32, shape (frames, range, angle)
-        Power of what moves, by the antennas that are in one row.
+        Power of what moves, by the antennas that are in one row; of the vertical radar, whose
+        angles nothing is made of, their sum.
     ranges_m, sines : ndarray
-        Axes of the maps; a sine is that of the angle to the left of the radar's boresight.
+        Axes of the maps; a sine is that of the angle to the left of the radar's boresight, NaN of
+        a sum.
     """
 
     stamps_s: np.ndarray
@@ -105,6 +108,8 @@ def radar_motions(
     frames: Iterable[Frame],
     configs: tuple[RadarConfig, RadarConfig],
     report: Callable[[int], None] = lambda _: None,
+    *,
+    maps: bool = True,
 ) -> tuple[RadarMotion, RadarMotion]:
     """Measure the motion in all frames of both radars.
 
@@ -114,15 +119,22 @@ def radar_motions(
     configs : (RadarConfig, RadarConfig)
     report : callable
         Gets the number of frames so far, after each.
+    maps : bool
+        Whether they are kept; else theirs are without ranges and angles.
     """
     meters = [MotionMeter(config) for config in configs]
     seen: tuple[dict[float, tuple[bool, float, np.ndarray]], ...] = ({}, {})
     for number, frame in enumerate(frames, 1):
         energy, by_angle = meters[frame.radar](frame)
+        if not maps:
+            by_angle = np.empty((0, 0), np.float32)
+        elif frame.radar:
+            by_angle = by_angle.sum(axis=1, keepdims=True)
         seen[frame.radar][frame.stamp_s] = frame.complete, energy, by_angle
         report(number)
     made = []
-    for of_radar, meter, config in zip(seen, meters, configs, strict=True):
+    sines = meters[0].sines, np.array([np.nan])
+    for of_radar, meter, config, axis in zip(seen, meters, configs, sines, strict=True):
         stamps = sorted(of_radar)
         rows = [of_radar[stamp] for stamp in stamps]
         complete = np.array([row[0] for row in rows], bool)
@@ -135,10 +147,29 @@ def radar_motions(
                 energy=np.where(complete, energies, np.nan),
                 maps=np.stack([row[2] for row in rows]),
                 ranges_m=meter.ranges_m,
-                sines=meter.sines,
+                sines=axis,
             )
         )
     return made[0], made[1]
+
+
+def blocks(times_s: np.ndarray, length_s: float) -> np.ndarray:
+    """Return in which block of so many seconds each instant is, to leave one out at a time.
+
+    Parameters
+    ----------
+    times_s : ndarray, shape (instants,)
+        Rising.
+    length_s : float
+        Longer if there would be more than `MOST_BLOCKS`.
+
+    Returns
+    -------
+    ndarray of int, shape (instants,)
+    """
+    after_s = times_s - times_s[0]
+    length_s = max(length_s, after_s[-1] / MOST_BLOCKS)
+    return np.minimum(after_s // length_s, MOST_BLOCKS - 1).astype(int)
 
 
 def interpolate(stamps_s: np.ndarray, values: np.ndarray, times_s: np.ndarray) -> np.ndarray:

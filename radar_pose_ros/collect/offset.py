@@ -18,7 +18,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from radar_pose_ros.collect.bags import CameraTrack
-from radar_pose_ros.collect.motion import RadarMotion, joint_speeds, log_speed
+from radar_pose_ros.collect.motion import RadarMotion, blocks, joint_speeds, log_speed
 
 SEARCH_S = 2.0  # to both sides of what the recorder's clock says
 _STEP_S = 0.01
@@ -26,6 +26,7 @@ _LEAST_OVERLAP_S = 10.0
 _BLOCK_S = 4.0  # left out in turn, for the uncertainty: longer than a movement [choice]
 _PEAK_S = 0.4  # so near to the peak, correlations are its flanks [choice]
 _NEAR_S = 0.2  # from the sharp peak to the one that counts [choice]
+_GAP_PERIODS = 3.5  # of frames, beyond which the other radar's energy is not known [choice]
 _SLOW_S = 1.0  # standard deviation of the window whose mean is taken off [choice]
 # All of these are choices, made so that of 240 pairs of a radar and another person's camera
 # hardly any is taken.
@@ -138,10 +139,8 @@ def curves(
     radar_s = first.stamps_s + first.middle_s
     energies = [_scaled(first.log_energy)]
     for other in radars[1:]:
-        known = np.isfinite(other.log_energy)
-        stamps = (other.stamps_s + other.middle_s)[known]
         energies.append(
-            _scaled(np.interp(radar_s, stamps, other.log_energy[known], np.nan, np.nan))
+            _scaled(_over_gaps(other.stamps_s + other.middle_s, other.log_energy, radar_s))
         )
     radar_values = _scaled(np.mean(energies, axis=0))
     lags_s = near_s + np.arange(-search_s, search_s + _STEP_S / 2, _STEP_S)
@@ -217,9 +216,8 @@ def estimate(found: Curves) -> Offset:
             f"recording it moves, by a standard deviation of {1e3 * sd_s:.0f} ms, want "
             f"{1e3 * LARGEST_SD_S:.0f} ms or less; record longer, with faster movements"
         )
-    overlap_s = min(found.radar_s[-1], found.camera_s[-1]) - max(
-        found.radar_s[0], found.camera_s[0]
-    )
+    radar_s = found.radar_s + seconds
+    overlap_s = min(radar_s[-1], found.camera_s[-1]) - max(radar_s[0], found.camera_s[0])
     return Offset(seconds, float(np.hypot(sd_s, SYSTEMATIC_S)), peak, second, float(overlap_s))
 
 
@@ -234,12 +232,14 @@ def pooled(offsets: Sequence[Offset]) -> tuple[float, float, bool]:
         Whether they differ no more than these allow, by chi-squared at three standard deviations.
     """
     values = np.array([offset.seconds for offset in offsets])
-    weights = np.array([1 / offset.sd_s**2 for offset in offsets])
+    variances = np.array([offset.sd_s**2 for offset in offsets])
+    weights = 1 / variances
     mean = float(values @ weights / weights.sum())
     degrees = len(values) - 1
     excess = float(weights @ (values - mean) ** 2)
     agree = excess <= degrees + 3 * np.sqrt(2 * degrees)
-    return mean, float(np.hypot(weights.sum() ** -0.5, SYSTEMATIC_S)), bool(agree)
+    random = weights**2 @ (variances - SYSTEMATIC_S**2) / weights.sum() ** 2
+    return mean, float(np.sqrt(random + SYSTEMATIC_S**2)), bool(agree)
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
@@ -257,6 +257,19 @@ def _fast(times_s: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _at(times_s: np.ndarray, values: np.ndarray, wanted_s: np.ndarray) -> np.ndarray:
     return np.interp(wanted_s, times_s, values, np.nan, np.nan)
+
+
+def _over_gaps(times_s: np.ndarray, values: np.ndarray, wanted_s: np.ndarray) -> np.ndarray:
+    """Interpolate over what is not known, but for gaps of more than `_GAP_PERIODS`."""
+    known = np.isfinite(values)
+    if known.sum() < 2:
+        return np.full(len(wanted_s), np.nan)
+    longest_s = _GAP_PERIODS * float(np.median(np.diff(times_s)))
+    times_s, values = times_s[known], values[known]
+    after = np.clip(np.searchsorted(times_s, wanted_s), 1, len(times_s) - 1)
+    near = times_s[after] - times_s[after - 1] <= longest_s
+    near |= np.isin(wanted_s, times_s)
+    return np.where(near, _at(times_s, values, wanted_s), np.nan)
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
@@ -281,9 +294,9 @@ def _left_out(found: Curves, radar: np.ndarray, camera: np.ndarray, seconds: flo
     """Return the jackknife's standard deviation of the peak, leaving out a block at a time."""
     lags_s = seconds + np.arange(-_PEAK_S, _PEAK_S + _STEP_S / 2, _STEP_S)
     moved = [_at(found.camera_s, camera, found.radar_s + lag) for lag in lags_s]
-    numbers = ((found.radar_s - found.radar_s[0]) // _BLOCK_S).astype(int)
+    numbers = blocks(found.radar_s, _BLOCK_S)
     peaks = []
-    for number in range(numbers[-1] + 1):
+    for number in np.unique(numbers):
         kept = numbers != number
         correlation = [_correlation(radar[kept], values[kept]) for values in moved]
         peaks.append(_peak(lags_s, np.array(correlation)))

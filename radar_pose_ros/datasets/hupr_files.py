@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import yaml
@@ -89,11 +89,26 @@ def annotate(
     """
     path = root / "annotations" / ANNOTATIONS[split]
     lists = json.loads(path.read_text()) if path.exists() else [[] for _ in numbers]
+    lists[numbers.index(number)] = _entries(frames, keypoints_px)
+    _write(path, lists)
+
+
+def annotate_all(
+    root: Path, split: str, labels: Iterable[tuple[Iterable[int], np.ndarray]]
+) -> None:
+    """Set the labels of all recordings of a split at once, in their order, as `annotate` does."""
+    _write(root / "annotations" / ANNOTATIONS[split], [_entries(*one) for one in labels])
+
+
+def _entries(frames: Iterable[int], keypoints_px: np.ndarray) -> list[dict[str, Any]]:
     corners = np.concatenate([keypoints_px.min(axis=1), keypoints_px.max(axis=1)], axis=1)
-    lists[numbers.index(number)] = [
+    return [
         {"image": f"{frame:09d}.jpg", "joints": joints.tolist(), "bbox": box.tolist()}
         for frame, joints, box in zip(frames, keypoints_px, corners, strict=True)
     ]
+
+
+def _write(path: Path, lists: list[list[dict[str, Any]]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(lists))

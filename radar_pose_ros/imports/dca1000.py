@@ -13,6 +13,7 @@ from pathlib import Path
 
 from radar_pose_ros.imports import samples, writing
 from radar_pose_ros.imports.writing import NANOSECONDS, Timed
+from radar_pose_ros.radar.assembler import AssembledFrame
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.ports import FileFrameSource
 
@@ -94,11 +95,11 @@ def frames(path: str | Path, radar: str, config: RadarConfig, start_ns: int) -> 
         If the file cannot be read or does not hold a frame.
     """
     period_ns = config.waveform.frame_period_s * NANOSECONDS
+
+    def times(frame: AssembledFrame) -> tuple[int, int]:
+        stamp_ns = start_ns + round(frame.index * period_ns)
+        return stamp_ns, stamp_ns  # when it was received is not known
+
     with FileFrameSource(path, config) as source:  # logs how much of a last frame is left out
         source.start()
-        yield from samples.frames_of(
-            radar,
-            config,
-            source.frames(),
-            lambda frame: 2 * (start_ns + round(frame.index * period_ns),),
-        )
+        yield from samples.frames_of(radar, config, source.frames(), times)

@@ -25,6 +25,7 @@ from radar_pose_ros.imports.writing import NANOSECONDS, Timed
 from radar_pose_ros.multiview import inputs
 from radar_pose_ros.multiview.inputs import Footage
 from radar_pose_ros.multiview.times import instants
+from radar_pose_ros.recording import MADE_OF
 from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.vision import calibration_files
 from radar_pose_ros.vision.camera import PinholeCamera
@@ -81,6 +82,7 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
         "--rate", type=float, metavar="HZ", help="frames per second (default: the videos')"
     )
     writing.add_start_argument(parser)
+    parser.set_defaults(start_ns=None)  # to know whether it is given
     writing.add_out_argument(parser)
 
 
@@ -160,12 +162,13 @@ def read(folder: Path, arguments: argparse.Namespace) -> tuple[list[View], str, 
             arguments.rate,
             unit_m=arguments.unit_m,
         )
-        stamps, said = _dated([v.stamps_s for v in footage.recording.views], arguments)
+        seconds = {view.name: view.stamps_s for view in footage.recording.views}
+        stamps, said = _dated(folder, seconds, arguments)
         views = [
             _view(view, at, footage, everybody.get(view.name))
             for view, at in zip(footage.recording.views, stamps, strict=True)
         ]
-        model = f"keypoints ({tracks.source.replace(' of ', ', ')})"
+        model = f"keypoints ({tracks.source.replace(MADE_OF, ', ')})"
         skeleton, notes = tracks.skeleton, [*footage.notes, said]
     else:
         views, said = _without_keypoints(folder, videos, calibration, arguments)
@@ -212,13 +215,14 @@ def _without_keypoints(
     cameras = calibration_files.read(calibration, unit_m=arguments.unit_m)
     paired = pair(list(videos), cameras, str(calibration))
     late_s = inputs.read_offsets(arguments.offsets, list(videos))
-    numbers, seconds = [], []
+    numbers: list[np.ndarray] = []
+    seconds: dict[str, np.ndarray] = {}
     for name, path in videos.items():
         count = sum(1 for _ in inputs.images(path))
         stamps_s, _ = instants(folder, name, np.arange(count), path, arguments.rate)
         numbers.append(np.flatnonzero(np.isfinite(stamps_s)))
-        seconds.append(stamps_s[numbers[-1]] + late_s[name])
-    stamps, said = _dated(seconds, arguments)
+        seconds[name] = stamps_s[numbers[-1]] + late_s[name]
+    stamps, said = _dated(folder, seconds, arguments)
     return [
         View(topic(name), cameras[paired[name]], at, frames, videos[name])
         for name, at, frames in zip(videos, stamps, numbers, strict=True)
@@ -226,18 +230,39 @@ def _without_keypoints(
 
 
 def _dated(
-    seconds: list[np.ndarray], arguments: argparse.Namespace
+    folder: Path, seconds: dict[str, np.ndarray], arguments: argparse.Namespace
 ) -> tuple[list[np.ndarray], str]:
-    """Return all cameras' times in ns since 1970, and how they were found."""
-    first_s, start_ns = min(float(times[0]) for times in seconds), arguments.start_ns
-    if first_s > _DATES_FROM_S:
+    """Return all cameras' times in ns since 1970, and how they were found.
+
+    Raises
+    ------
+    ValueError
+        If only some cameras have dates, or a start is given though there are dates.
+    """
+    dated = [name for name, times in seconds.items() if times[0] > _DATES_FROM_S]
+    if 0 < len(dated) < len(seconds):
+        others = ", ".join(name for name in seconds if name not in dated)
+        raise ValueError(
+            f"{folder}: the times of {', '.join(dated)} are since 1970, those of {others} since a "
+            "beginning that nobody dates: want files of times since 1970 for all cameras, or none"
+        )
+    if dated:
+        if arguments.start_ns is not None:
+            raise ValueError(
+                f"--start: the files beside the videos in {folder} say when frames were taken; it "
+                "is for videos without dates"
+            )
         start_ns, said = 0, "times are those of the files beside the videos, since 1970"
     else:
+        start_ns = arguments.start_ns
+        if start_ns is None:
+            start_ns = writing.DEFAULT_START_S * NANOSECONDS
         rate = "as the videos or the files beside them say"
         if arguments.rate is not None:
             rate = f"{arguments.rate:g} frames per second where no file says when"
         said = writing.start_note(start_ns, rate)
-    return [start_ns + np.round(times * NANOSECONDS).astype(np.int64) for times in seconds], said
+    counted = [np.round(times * NANOSECONDS).astype(np.int64) for times in seconds.values()]
+    return [start_ns + times for times in counted], said
 
 
 def topic(name: str) -> str:

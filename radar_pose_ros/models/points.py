@@ -19,8 +19,9 @@ it is mounted, and its points tell the height of a body badly.
 A cloud has no order, but a scan needs one, and its short convolution sees neighbours only: so
 neighbours in the sequence should be neighbours in time, and at one time in space. Frames are
 slowest, as time is what windows add; within a frame the order is by height, along which a standing
-body is longest. It is worth little, in one training on one person and validation on another 1 to
-3 % of the error beside points as they come (``order``: "given").
+body is longest. It is worth little: of people who were left out, MARS's three in turn, networks
+were 14.9 and 14.7 cm off in two trainings each, with points as they come (``order``: "given")
+15.1 cm in one.
 
 The layers are those of `millimamba`. Everything here is our own choice.
 """

@@ -416,9 +416,9 @@ def _spin(
     """Run until asked to stop; return the exit code."""
     # Who was started by `radar-pose up` or ROS's launch ends with that, even if it was killed.
     starter = os.environ.get("RADAR_POSE_EXIT_WITH_PARENT")
+    parent = os.getppid() if starter else None
     if starter and not _exists(int(starter)):
         return 0  # while this was being imported
-    parent = os.getppid() if starter else None
     only_configured = bool(os.environ.get("RADAR_POSE_EXIT_UNCONFIGURED"))
     while not stopping.is_set() and parent in (None, os.getppid()):
         executor.spin_once(timeout_sec=0.2)

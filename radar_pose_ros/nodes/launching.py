@@ -10,7 +10,6 @@ from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutd
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 
 from radar_pose_ros import resources
 from radar_pose_ros.bringup import graph, prepared
@@ -37,17 +36,16 @@ def node_action(node: NodeSpec) -> Node:
 
 
 def _of_one_node(node: NodeSpec) -> dict[str, Any]:
-    """Return how launch is told what a node is given; it makes numbers of texts that look so."""
-    parameters = {
-        name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
-        for name, value in node.parameters.items()
-    }
+    """Return how launch is told of a node; a namespace that was pushed comes before its own.
+
+    Parameters go the way they go under `GraphRunner`: from those that launch itself writes to a
+    file, ROS would take another value where a file of the user has one for all nodes.
+    """
     return {
         "name": node.name,
         "namespace": node.namespace,
-        "parameters": [*([parameters] if parameters else []), *node.parameter_files],
         "remappings": list(node.remappings),
-        "ros_arguments": node.log_words,
+        "ros_arguments": [*node.parameter_words, *node.log_words],
     }
 
 
@@ -88,7 +86,7 @@ def rviz_action(name: str, given: Mapping[str, str]) -> Node:
     return Node(
         package="rviz2",
         executable="rviz2",
-        namespace=given["namespace"],
+        namespace=given["namespace"].strip("/"),
         parameters=[{"use_sim_time": given["use_sim_time"].lower() == "true"}],
         arguments=["-d", str(path)],
     )
@@ -110,5 +108,7 @@ def describe(name: str) -> LaunchDescription:
         )
         for a in graph(name).arguments
     ]
-    rviz = DeclareLaunchArgument("rviz", default_value="false", description="Start RViz too.")
+    rviz = DeclareLaunchArgument(
+        "rviz", default_value="false", description="Start RViz too.", choices=["true", "false"]
+    )
     return LaunchDescription([*arguments, rviz, OpaqueFunction(function=actions, args=[name])])

@@ -102,6 +102,8 @@ class Viewer(ManagedNode):
                     news_s = time.monotonic()
                 drawer.take(topic, type_name, message, received_ns)
                 self.health.tick("messages")
+                if stop.is_set():
+                    break
             new = drawer.refused.total() - refused
             if new:
                 refused += new

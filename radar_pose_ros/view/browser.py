@@ -36,10 +36,13 @@ _OPTIONS = (
 )
 
 
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be
+_SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
+
+
 def end_with_parent() -> None:
     """In a new process: ask Linux to end it when its parent ends, in whatever way that does."""
-    set_parent_death_signal = 1  # of prctl(2)
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
 class BrowserError(RuntimeError):
@@ -102,6 +105,13 @@ class Browser:
         self._count = 0
         self._received = b""
         self._session = ""
+        try:
+            self._open_page(width_px, height_px)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_page(self, width_px: int, height_px: int) -> None:
         target = self._ask("Target.createTarget", START_TIMEOUT_S, url="about:blank")["targetId"]
         attached = self._ask("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]

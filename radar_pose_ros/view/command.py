@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 import numpy as np
@@ -263,9 +264,7 @@ def viewer(
             deadline_s = time.monotonic() + START_TIMEOUT_S
             while is_free(port + 1) or (web and is_free(port)):
                 if process.poll() is not None or time.monotonic() > deadline_s:
-                    log.seek(0)
-                    lines = log.read().decode(errors="replace").strip().splitlines()
-                    raise ViewError(f"Rerun's viewer did not start: {lines[-1] if lines else ''}")
+                    raise ViewError(f"Rerun's viewer did not start: {_last_line(log)}")
                 time.sleep(0.05)
             if web and not files:
                 if not has_display():
@@ -277,6 +276,10 @@ def viewer(
                     "same address there"
                 )
             yield process
+            if process.poll():
+                raise ViewError(
+                    f"Rerun's viewer ended with code {process.returncode}: {_last_line(log)}"
+                )
         finally:
             process.terminate()
             try:
@@ -284,6 +287,12 @@ def viewer(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _last_line(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def is_free(port: int) -> bool:

@@ -61,6 +61,7 @@ AXES_M, IMAGE_PLANE_M = 0.2, 0.6
 MOST_SIDE_PX = 640  # of an image's longer side: larger ones are made smaller
 MOST_IMAGES_HZ = 10.0  # per camera, and per radar
 JPEG_QUALITY = 75
+MOST_REASONS = 100  # why messages were not drawn, that are told apart
 ANOTHER_CLOCK_S = 30.0  # what seems older was stamped by another clock: its age says nothing
 FARTHEST_M = 10.0  # of a heatmap's picture
 HOT = 0.5  # of a heatmap's span: what is weaker is not drawn in space, it would hide the people
@@ -182,7 +183,9 @@ class Drawer:
             if type_name in TIMED and not is_truth(name, type_name, message):
                 self._show_latency(name, stamp_ns(message), received_ns)
         except ValueError as error:
-            self.refused[f"{topic}: {' '.join(str(error).split())}"] += 1
+            reason = f"{topic}: {' '.join(str(error).split())}"
+            known = reason in self.refused or len(self.refused) < MOST_REASONS
+            self.refused[reason if known else f"{topic}: more reasons"] += 1
 
     def _set_time(self, time_ns: int) -> None:
         self._recording.set_time(TIMELINE, timestamp=np.datetime64(time_ns, "ns"))

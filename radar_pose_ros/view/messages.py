@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from radar_pose_ros.skeleton.definitions import Skeleton
-from radar_pose_ros.vision.frames import Placement, placement
+from radar_pose_ros.vision.frames import placed as placed
 
 MOST_KEYPOINTS = 1024
 MOST_PIXELS = 64 * 1024 * 1024
@@ -149,10 +149,3 @@ def image_bgr(message: Any) -> np.ndarray:
         raise ValueError(f"image of {data.size} bytes that calls itself {width} x {height}")
     pixels = data.reshape(height, step)[:, : width * channels].reshape(height, width, channels)
     return pixels if conversion is None else np.asarray(cv2.cvtColor(pixels, conversion))
-
-
-def placed(transform: Any) -> tuple[str, str, Placement]:
-    """Return parent, child, and where the child is in its parent, of a TransformStamped."""
-    shift, turn = transform.transform.translation, transform.transform.rotation
-    where = placement((shift.x, shift.y, shift.z), (turn.x, turn.y, turn.z, turn.w))
-    return frame_of(transform), transform.child_frame_id.lstrip("/"), where

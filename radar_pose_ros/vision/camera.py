@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 DISTORTIONS = (0, 4, 5, 8)  # numbers of coefficients that are understood
+LENS_MODELS = ("plumb_bob", "rational_polynomial")  # of ROS; "" counts as the first
 LARGEST_ERROR_PX = 1e-6  # of a pixel that was undistorted and distorted again
 _STEPS = 30  # of Newton; a usual lens needs four
 
@@ -137,6 +139,32 @@ class PinholeCamera:
             position_m=-turn.T @ shift,
             distortion=tuple(np.asarray(distortion, np.float64).ravel().tolist()),
         )
+
+    @classmethod
+    def from_camera_info(cls, message: Any) -> PinholeCamera:
+        """Return the camera of a CameraInfo, at the origin; rectification is not looked at.
+
+        Parameters
+        ----------
+        message : object
+            With the fields of sensor_msgs/CameraInfo as attributes.
+
+        Raises
+        ------
+        ValueError
+            If the lens model is another one, such as that of a fisheye, whose coefficients mean
+            something else; if the image is binned or a part of the sensor's; or as `from_matrix`.
+        """
+        if message.distortion_model not in ("", *LENS_MODELS):
+            raise ValueError(
+                f"lens model {message.distortion_model!r}, known are {', '.join(LENS_MODELS)}"
+            )
+        size_px = int(message.width), int(message.height)
+        part_px = int(message.roi.width), int(message.roi.height)
+        if max(message.binning_x, message.binning_y) > 1 or part_px not in ((0, 0), size_px):
+            raise ValueError("image with binning or of a part only, want the whole sensor's")
+        matrix = np.reshape(message.k, (3, 3))
+        return cls.from_matrix(matrix, np.eye(3), np.zeros(3), size_px, message.d)
 
     @classmethod
     def looking_at(

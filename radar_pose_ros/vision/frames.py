@@ -6,8 +6,8 @@ other. The newest transform counts, whatever its stamp: what is asked here stand
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -70,6 +70,22 @@ def placement(translation_m: Sequence[float], quaternion: Sequence[float]) -> Pl
     return Placement(Rotation.from_quat(values[3:]).as_matrix(), values[:3])
 
 
+def placed(transform: Any) -> tuple[str, str, Placement]:
+    """Return parent, child, and where the child is in its parent, of a TransformStamped.
+
+    Names are without the slash that they began with in ROS 1.
+
+    Raises
+    ------
+    ValueError
+        If it is no transform, as `placement` has it.
+    """
+    shift, turn = transform.transform.translation, transform.transform.rotation
+    where = placement((shift.x, shift.y, shift.z), (turn.x, turn.y, turn.z, turn.w))
+    parent, child = transform.header.frame_id, transform.child_frame_id
+    return parent.lstrip("/"), child.lstrip("/"), where
+
+
 class FrameTree:
     """Frames and their parents."""
 
@@ -93,6 +109,22 @@ class FrameTree:
         if child not in self._parents and len(self._parents) >= MOST_FRAMES:
             raise ValueError(f"more than {MOST_FRAMES} frames")
         self._parents[child] = parent, where
+
+    def put_all(self, transforms: Iterable[Any]) -> dict[str, str]:
+        """Place the children of TransformStamped messages, but for those that are no good.
+
+        Returns
+        -------
+        dict of str to str
+            Of each child that was left out, what is wrong with it.
+        """
+        faults = {}
+        for transform in transforms:
+            try:
+                self.put(*placed(transform))
+            except ValueError as error:
+                faults[str(transform.child_frame_id)] = str(error)
+        return faults
 
     def where(self, frame: str, other: str) -> Placement:
         """Return where a frame is in another one.

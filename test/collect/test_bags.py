@@ -67,6 +67,45 @@ def test_places_are_those_of_the_recording(bag, tmp_path):
             )
 
 
+def test_a_bad_transform_is_left_out_and_named(bag, tmp_path):
+    places = {
+        place.frame_id: PinholeCamera(
+            (1, 1), (1, 1), (1, 1), place.rotation.T, np.array(place.position_m)
+        )
+        for place in default_placements()
+    }
+    good = messages.static_transforms("radar_rig", places, 10**9)
+    bad = messages.static_transforms("base", {"arm": next(iter(places.values()))}, 10**9)
+    turn = bad.transforms[0].transform.rotation
+    turn.x = turn.y = turn.z = turn.w = 0.0
+    bad.transforms.extend(good.transforms)  # what comes after it in the message counts
+    copy(bag, tmp_path / "bad", more=[("/tf", bad), ("/tf", bad)])
+    with Collected(tmp_path / "bad") as collected:
+        assert collected.placed
+        (note,) = collected.notes
+    assert note.startswith(f"{tmp_path / 'bad'}: /tf: a transform of 'arm' is not used: want")
+
+
+def test_a_bag_that_cannot_be_used_is_closed(bag, monkeypatch):
+    closed = []
+    close = BagReader.close
+    monkeypatch.setattr(BagReader, "close", lambda reader: closed.append(close(reader)))
+    monkeypatch.setattr(Collected, "_tree", lambda _: pytest.fail("damaged"))
+    with pytest.raises(pytest.fail.Exception, match="damaged"):
+        Collected(bag)
+    assert len(closed) == 1
+
+
+def test_a_recording_without_keypoints_has_a_camera(bag, tmp_path):
+    copy(bag, tmp_path / "none", lambda t, m: None if t.endswith("pose2d") else m)
+    with Collected(tmp_path / "none") as collected:
+        assert collected.camera_frame() == "camera_optical_frame"
+        assert collected.lens().size_px == (640, 480)
+    copy(bag, tmp_path / "less", lambda t, m: None if t.startswith("/camera/") else m)
+    with Collected(tmp_path / "less") as collected:
+        assert collected.camera_frame() == ""
+
+
 def test_two_people_are_nobody(bag, tmp_path):
     def double(topic, message):
         if topic == "/camera/pose2d":
@@ -93,6 +132,38 @@ def fewer_samples(topic, message):
     return message
 
 
+def fisheye(topic, message):
+    if topic.endswith("info"):
+        message.distortion_model, message.d = "equidistant", message.d[:4]
+    return message
+
+
+def binned(topic, message):
+    if topic.endswith("info"):
+        message.binning_x = 2
+    return message
+
+
+def half_of_the_image(topic, message):
+    if topic.endswith("info"):
+        message.roi.width, message.roi.height = 640, 240
+    return message
+
+
+def stamped(end, sec, which):
+    """Give messages of a topic another stamp: "all", or one in the middle of the recording."""
+    usual = 1_700_000_000
+
+    def change(topic, message):
+        if topic.endswith(end):
+            stamp = message.header.stamp
+            if which == "all" or stamp.nanosec // 100_000_000 == 4:
+                stamp.sec, stamp.nanosec = usual + sec if sec else 0, 0
+        return message
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -101,6 +172,18 @@ def fewer_samples(topic, message):
         (lambda t, m: None if t.endswith("pose2d") else m, "topics of HumanPose2DArray: none"),
         (lambda t, m: None if t.endswith("info") else m, "has no /camera/camera_info: name a"),
         (fewer_samples, "a frame of shape .* but its configuration has"),
+        (fisheye, "/camera/camera_info: lens model 'equidistant', known are plumb_bob"),
+        (binned, "/camera/camera_info: image with binning or of a part only"),
+        (half_of_the_image, "/camera/camera_info: image with binning or of a part only"),
+        (stamped("pose2d", 0, "all"), "/camera/pose2d: a message has the stamp 0 s"),
+        (stamped("pose2d", 0, "one"), "/camera/pose2d: a message has the stamp 0 s"),
+        (stamped("pose2d", 1, "all"), "all .* messages are of one image by their stamps"),
+        (stamped("pose2d", 3600, "one"), "pose2d: .* stamps jump by [+]3599[.]. s against"),
+        (stamped("radar_v/adc", 0, "one"), "/radar_v/adc: a message has the stamp 0 s"),
+        (
+            stamped("radar_h/adc", 3600, "one"),
+            "/radar_h/adc: .* stamps jump by [+]3599[.]. s against",
+        ),
     ],
 )
 def test_what_is_missing_is_named(bag, tmp_path, change, words):

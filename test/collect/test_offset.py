@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from radar_pose_ros.collect import offset
 from radar_pose_ros.collect.bags import CameraTrack
-from radar_pose_ros.collect.motion import RadarMotion, interpolate, joint_speeds
+from radar_pose_ros.collect.motion import RadarMotion, blocks, interpolate, joint_speeds
 from radar_pose_ros.collect.offset import OffsetError
 
 MIDDLE_S = 0.0138
@@ -91,6 +93,29 @@ def test_clocks_hours_apart_need_a_hint():
         offset.curves([radar(speed)], track, 0.3)
     found = offset.estimate(offset.curves([radar(speed)], track, 0.3, near_s=3600.0))
     assert found.seconds == pytest.approx(3600.2, abs=0.005)
+    assert found.overlap_s == pytest.approx(60, abs=0.6)
+
+
+def test_where_the_other_radar_pauses_nothing_is_compared():
+    speed = irregular(3)
+    whole, pausing = radar(speed), radar(speed, seed=1)
+    times_s = whole.stamps_s - whole.stamps_s[0]
+    kept = (times_s < 19.95) | (times_s > 29.95)
+    kept[100:102] = False  # so few are interpolated
+    part = replace(
+        pausing,
+        **{name: getattr(pausing, name)[kept] for name in ("stamps_s", "complete", "energy")},
+    )
+    found = offset.curves([whole, part], camera(0.137, speed), 0.3)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found.radar)), np.arange(200, 300))
+    assert offset.estimate(found).seconds == pytest.approx(0.137, abs=0.005)
+
+
+def test_there_are_forty_blocks_at_most():
+    for seconds, count in ((60, 15), (160, 40), (3600, 40)):
+        numbers = blocks(1e9 + np.arange(0, seconds, 0.1), 4.0)
+        np.testing.assert_array_equal(np.unique(numbers), np.arange(count))
+        assert np.ptp(np.bincount(numbers)) <= 1
 
 
 def periodic(t):
@@ -138,8 +163,10 @@ def made(seconds, sd_s):
 def test_recordings_are_pooled_by_their_uncertainty():
     seconds, sd_s, agree = offset.pooled([made(0.130, 0.01), made(0.142, 0.02)])
     assert seconds == pytest.approx((0.130 * 4 + 0.142) / 5)
-    random_s = 1 / np.sqrt(1 / 0.01**2 + 1 / 0.02**2)
-    assert sd_s == pytest.approx(np.hypot(random_s, offset.SYSTEMATIC_S))
+    systematic = offset.SYSTEMATIC_S**2
+    random = 0.8**2 * (0.01**2 - systematic) + 0.2**2 * (0.02**2 - systematic)
+    assert sd_s == pytest.approx(np.sqrt(random + systematic))
+    assert offset.pooled([made(0.130, 0.01)])[1] == pytest.approx(0.01)
     assert agree
     assert not offset.pooled([made(0.130, 0.01), made(0.230, 0.01)])[2]
 

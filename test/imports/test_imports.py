@@ -317,6 +317,30 @@ def test_videos_without_keypoints_and_with_times(tmp_path, capsys):
     assert "no keypoints, so images only" in printed and "since 1970" in printed
 
 
+@pytest.mark.parametrize("keypoints_too", [False, True])
+def test_dates_are_of_all_cameras_and_leave_no_choice_of_a_start(tmp_path, capsys, keypoints_too):
+    folder, bag = tmp_path / "videos", tmp_path / "bag"
+    write_videos(folder)
+    times = "\n".join(f"{1_700_000_000 + 0.05 * k:.3f}" for k in range(5))
+    for name in ("left-1", "right-2"):
+        if not keypoints_too:
+            (folder / f"{name}.npz").unlink()
+    (folder / "left-1.csv").write_text(times)
+    assert run("videos", folder, "--out", bag) == cli.USAGE_ERROR
+    said = capsys.readouterr().err
+    assert "the times of left-1 are since 1970, those of right-2 since a beginning" in said
+    (folder / "right-2.csv").write_text(times)
+    assert run("videos", folder, "--start", 1000, "--out", bag) == cli.USAGE_ERROR
+    assert "--start: the files beside the videos in" in capsys.readouterr().err
+    assert not bag.exists()
+    assert run("videos", folder, "--out", bag) == 0
+    (folder / "left-1.csv").unlink()
+    (folder / "right-2.csv").unlink()
+    assert run("videos", folder, "--start", 5, "--out", tmp_path / "counted") == 0
+    infos = by_topic(tmp_path / "counted")["/left_1/camera_info"]
+    assert stamp_ns(infos[0].message) == 5 * 10**9
+
+
 def test_all_people_of_an_image_come_as_pose2sim_has_them(tmp_path):
     """Two people in two cameras, the second of whom was not found in one frame."""
     folder, bag = tmp_path / "trial", tmp_path / "bag"

@@ -380,7 +380,7 @@ def test_arguments_that_rcl_cannot_read_are_one_sentence(
 def test_a_node_that_still_imports_ends_quietly(
     number: int, ros_environment: dict[str, str]
 ) -> None:
-    """Nothing is open yet, so there is nothing to say."""
+    """By the signal, at once: nothing is open yet, so there is nothing to say."""
     script = (
         "import builtins, os, runpy, sys\n"
         "sys.argv = ['nodes', 'mamba_pose']\n"
@@ -399,7 +399,7 @@ def test_a_node_that_still_imports_ends_quietly(
         check=False,
         timeout=60,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (-number, "", "")
 
 
 @pytest.mark.parametrize(
