@@ -122,8 +122,8 @@ def run(options: Options, live: Callable[[], int], say: Callable[[str], None] = 
         recording = new_recording()
         recording.connect_grpc(server_url(options.port))
         show(recording, options.bag, options.namespace, say=say)
-        say("Ctrl-C ends")
         with contextlib.suppress(KeyboardInterrupt):
+            say("Ctrl-C ends")
             process.wait()
     return 0
 
