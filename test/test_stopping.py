@@ -112,14 +112,17 @@ def test_a_busy_node_ends_in_order(
         text=True,
     )
     assert process.stdout is not None
-    while process.stdout.readline().strip() != said:
-        assert process.poll() is None
-    made = segments(process.pid)
-    assert made
-    begin_s = time.monotonic()
-    process.send_signal(number)
-    rest = process.stdout.read()
-    assert process.wait(20.0) == 0, rest
+    try:
+        while process.stdout.readline().strip() != said:
+            assert process.poll() is None
+        made = segments(process.pid)
+        assert made
+        begin_s = time.monotonic()
+        process.send_signal(number)
+        rest = process.stdout.read()
+        assert process.wait(20.0) == 0, rest
+    finally:
+        process.kill()
     assert time.monotonic() - begin_s < 2 * WITHIN_S  # other tests may run beside this one
     assert ("released" in rest) is (doing != "computes")
     assert ("threads that did not end in time: thread" in rest) is (doing == "computes")
@@ -180,10 +183,13 @@ def stop_after(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    time.sleep(delay_s)
-    begin_s = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30.0)
+    try:
+        time.sleep(delay_s)
+        begin_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=30.0)
+    finally:
+        process.kill()
     took_s = time.monotonic() - begin_s
     left = left_over(mark)
     assert process.returncode == 0, said
@@ -210,12 +216,13 @@ def test_graphs_without_their_boards_end(
     name: str, ros_environment: dict[str, str], tmp_path: Path
 ) -> None:
     """A card that does not answer, and serial ports at which nobody is, hold nothing up."""
+    (tmp_path / "points").symlink_to("/dev/ptmx")
     arguments = {
         "radar_pose": [
             *("radar_h_host_ip:=127.0.0.1", "radar_h_card_ip:=127.0.0.9"),
             *("radar_v_host_ip:=127.0.0.1", "radar_v_card_ip:=127.0.0.8"),
             *("radar_h_serial_port:=/dev/ptmx", "radar_v_serial_port:=/dev/ptmx"),
         ],
-        "points_pose": ["serial_port:=/dev/ptmx", "points_port:=/dev/ptmx"],
+        "points_pose": ["serial_port:=/dev/ptmx", f"points_port:={tmp_path / 'points'}"],
     }
     stop_after(8.0, name, arguments[name], ros_environment)

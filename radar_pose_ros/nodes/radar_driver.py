@@ -17,6 +17,7 @@ from radar_pose_ros.radar.config import ConfigError, RadarConfig
 from radar_pose_ros.radar.ports import PortError
 from radar_pose_ros.radar.ti_config import Output, load_cfg, load_mmwave_studio
 
+POINTS_CFG = "iwr1843_points.cfg"
 FIRST_RETRY_S = 1.0
 REPORT_PERIOD_S = 0.5
 
@@ -46,7 +47,7 @@ class RadarDriver(ManagedNode):
         self._config: RadarConfig | None = None
         if values.source == "uart":
             if values.config_file:
-                self._config = load_config(values.config_file, values.device, "auto", "points")
+                self._config = self._load_points_config()
             self._output = Points(self._config, values)
         else:
             if not values.config_file:
@@ -65,6 +66,13 @@ class RadarDriver(ManagedNode):
         output = self._output
         self._frames = self.create_publisher(output.message_type, output.topic, RELIABLE)
         self._configs = self.create_publisher(msg.RadarConfig, "radar_config", LATCHED)
+
+    def _load_points_config(self) -> RadarConfig:
+        try:
+            return load_config(self.values.config_file, self.values.device, "auto", "points")
+        except ConfigError as error:
+            ours = "" if self.values.config_file == POINTS_CFG else f"; {POINTS_CFG} sends points"
+            raise ConfigError(f"{error}{ours}") from error
 
     def activate(self) -> None:
         """Start the thread that talks to card and radar."""

@@ -164,6 +164,8 @@ class UartPointSource:
     ) -> None:
         if commands and not command_port:
             raise ValueError("commands need a command_port")
+        if command_port == data_port != AUTO:
+            raise ValueError(f"{data_port} cannot be both: commands and data have a port each")
         self._wanted = data_port, command_port
         self._data_port = self._command_port = ""
         self._commands = tuple(commands)
@@ -315,6 +317,8 @@ class UartPointSource:
 def _reason(port: str, error: BaseException) -> str:
     """Why a port cannot be opened, and what may help."""
     number = getattr(error, "errno", None)
+    if number is None and isinstance(error.__context__, termios.error):
+        number = error.__context__.args[0]
     if number == errno.ENOENT:
         return "there is no such port, is the radar connected and powered?"
     if number == errno.EACCES:
@@ -325,4 +329,6 @@ def _reason(port: str, error: BaseException) -> str:
         return f"no permission; sudo usermod -aG {group} $USER, then log in again"
     if number in (errno.EBUSY, errno.EAGAIN):
         return "is in use by another program"
+    if number in (errno.ENOTTY, errno.EINVAL):
+        return "is no serial port"
     return str(error)

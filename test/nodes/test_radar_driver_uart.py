@@ -355,6 +355,8 @@ def test_faults_of_the_emulator_can_be_changed(live: LiveGraph, tmp_path: Path) 
     ("parameters", "sentence"),
     [
         ({"config_file": "iwr1843.cfg"}, "line 27: guiMonitor wants 1"),
+        ({"config_file": "iwr1843.cfg"}, "; iwr1843_points.cfg sends points"),
+        ({"config_file": CFG, "serial_port": "/dev/x", "points_port": "/dev/x"}, "cannot be both"),
         ({"config_file": "", "serial_port": "/dev/null"}, "serial_port wants a config_file"),
     ],
 )

@@ -113,6 +113,13 @@ def test_there_is_no_such_port():
         UartPointSource("/dev/no_radar").open()
 
 
+def test_what_is_no_serial_port():
+    with pytest.raises(PortError, match=r"^/dev/null: is no serial port$"):
+        UartPointSource("/dev/null").open()
+    with pytest.raises(ValueError, match="/dev/x cannot be both: commands and data have a port"):
+        UartPointSource("/dev/x", "/dev/x")
+
+
 @pytest.fixture
 def terminal():
     """Both ends of a pseudo-terminal: descriptor of the board's, path of the host's."""
