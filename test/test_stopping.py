@@ -131,6 +131,32 @@ def test_a_busy_node_ends_in_order(
         assert not any(path.exists() for path in made)
 
 
+@pytest.mark.parametrize("module", ["recorder", "replayer", "camera_source"])
+def test_a_node_leaves_nothing_in_shared_memory(
+    module: str, ros_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Those, too, whose program looks at the node again at the end."""
+    words = ["--ros-args", "-p", f"bag:={tmp_path / 'bag'}", "-p", "autostart:=false"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "radar_pose_ros.nodes", module, *words],
+        env=ros_environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline_s = time.monotonic() + 20.0
+        while not segments(process.pid):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        time.sleep(1.0)  # until it has all of them, and listens to signals
+        made = segments(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20.0) == 0
+    finally:
+        process.kill()
+    assert not any(path.exists() for path in made)
+
+
 # -- whole graphs ----------------------------------------------------------------------------
 
 

@@ -395,7 +395,8 @@ def run_together(
         for node in nodes:
             node.on_shutdown(LifecycleState("", 0))
             node.destroy_node()
-        nodes.clear()  # `ask` knows them for as long as the process lives
+        nodes.clear()  # `ask` knows them, and who makes them, for as long as the process lives:
+        makers = ()  # what they hold in shared memory would stay behind
         rclpy.try_shutdown()
 
 

@@ -146,9 +146,10 @@ def test_mars_imported_replayed_and_evaluated(
     about = {"input": "points", "output_frame": "latest", "threads": 1, "queue_size": 16}
     live.start("mamba_pose", **about)
     recorder = live.start("recorder", bag=str(run), level="pose")
+    live.wait(lambda: live.node.count_subscribers("/pose3d"), 60.0, "a recorder of poses")
     player = live.start(
         "replayer",
-        **{"bag": str(bag), "from_level": "sensor", "rate": 2.0},
+        **{"bag": str(bag), "from_level": "sensor", "rate": 1.0},
         **{"wait_for": "mamba_pose recorder", "wait_s": 120.0},
     )
     live.wait(lambda: player.poll() is not None, 180.0, "the end of the bag")
