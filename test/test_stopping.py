@@ -123,7 +123,8 @@ def test_a_busy_node_ends_in_order(
         assert process.wait(20.0) == 0, rest
     finally:
         process.kill()
-    assert time.monotonic() - begin_s < 2 * WITHIN_S  # other tests may run beside this one
+    if doing != "computes":  # such a thread leaves hardly any time to others
+        assert time.monotonic() - begin_s < 2 * WITHIN_S  # other tests may run beside this one
     assert ("released" in rest) is (doing != "computes")
     assert ("threads that did not end in time: thread" in rest) is (doing == "computes")
     assert "Traceback" not in rest
