@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from radar_pose_ros import resources
-from radar_pose_ros.graph_runner import ERROR, EXIT_USAGE, GraphRunner
+from radar_pose_ros.graph_runner import ERROR, GraphRunner
 from radar_pose_ros.graphs import (
     DEFAULT,
     Argument,
@@ -33,6 +33,7 @@ from radar_pose_ros.graphs import (
     process_environment,
     with_parameter_files,
 )
+from radar_pose_ros.leaving import EXIT_USAGE
 from radar_pose_ros.replaying import FROM_LEVEL, SENSORS, topics_to_play
 
 RADARS = ("radar_h", "radar_v")

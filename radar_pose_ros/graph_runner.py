@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from radar_pose_ros.environment import local_environment, ros_is_ready
 from radar_pose_ros.graphs import NodeSpec
+from radar_pose_ros.leaving import EXIT_USAGE
 
-EXIT_USAGE = 2  # what a node returns that was called wrongly: starting it again is no use
 STOP_TIMEOUT_S = 2.8  # for the whole graph
 LAST_S = 0.5  # of it for those who outlive the others, at least
 LAST_WORDS_S = 0.1  # for what a node that has ended said, at least

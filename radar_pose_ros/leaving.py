@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+EXIT_USAGE = 2  # the exit code of a program that was called wrongly: starting it again is no use
+
 
 def die_when_asked() -> None:
     """Let SIGINT and SIGTERM end this process at once: as yet it has nothing to say goodbye to."""

@@ -28,6 +28,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
+from radar_pose_ros.leaving import EXIT_USAGE
 from radar_pose_ros.nodes import parameters
 from radar_pose_ros.nodes.convert import InvalidMessageError
 from radar_pose_ros.nodes.health import Health
@@ -38,7 +39,6 @@ from radar_pose_ros.nodes.worker import Worker
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 ERROR = TransitionCallbackReturn.ERROR
-EXIT_USAGE = 2  # the exit code of a program that was called wrongly: starting it again is no use
 
 # Facts that do not change: late readers get the last one.
 LATCHED = QoSProfile(

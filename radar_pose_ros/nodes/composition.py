@@ -13,7 +13,8 @@ from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 
-from radar_pose_ros.nodes.base import EXIT_USAGE, ManagedNode, run_together
+from radar_pose_ros.leaving import EXIT_USAGE
+from radar_pose_ros.nodes.base import ManagedNode, run_together
 
 
 def node_class(executable: str) -> Callable[..., ManagedNode]:

@@ -13,8 +13,9 @@ from launch_ros.actions import Node
 
 from radar_pose_ros import resources
 from radar_pose_ros.bringup import graph, prepared
-from radar_pose_ros.graph_runner import BACKOFF_S, EXIT_USAGE, STOP_TIMEOUT_S, supervised
+from radar_pose_ros.graph_runner import BACKOFF_S, STOP_TIMEOUT_S, supervised
 from radar_pose_ros.graphs import BringupError, NodeSpec
+from radar_pose_ros.leaving import EXIT_USAGE
 
 SIGTERM_AFTER_S = STOP_TIMEOUT_S - 0.8  # after SIGINT, for whoever was not told
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from radar_pose_ros.graph_runner import EXIT_USAGE, GraphRunner
+from radar_pose_ros.graph_runner import GraphRunner
 from radar_pose_ros.graphs import NodeSpec
+from radar_pose_ros.leaving import EXIT_USAGE
 
 if TYPE_CHECKING:
     from conftest import LiveGraph
