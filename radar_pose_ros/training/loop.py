@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from radar_pose_ros.training import processes
 
 CHECKPOINT = "last.pt"  # in a training's folder
+PACE_STEPS = 5  # after so many it is said how long the training will take
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,10 @@ def fit(
             running[name] = 0.98 * running.get(name, value) + 0.02 * value
 
         done = step + 1
+        if done == first_step + 1:  # the first one also warms up
+            warm_s = time.monotonic()
+        if writes and done == first_step + PACE_STEPS:
+            report(pace(done, (time.monotonic() - warm_s) / (PACE_STEPS - 1), config))
         if done % config.validate_every and done != config.steps:
             continue
         averaged.eval()
@@ -297,6 +302,23 @@ def fit(
         )
         partial_path.replace(checkpoint_path)
     return best
+
+
+def pace(done: int, step_s: float, config: LoopConfig) -> str:
+    """Return how long a training will take that needs ``step_s`` for a step, as a line."""
+    next_line = min(config.steps, config.validate_every * (done // config.validate_every + 1))
+    return (
+        f"{step_s:.2g} s per step: about {_duration((config.steps - done) * step_s)} for "
+        f"{config.steps - done} more, {_duration((next_line - done) * step_s)} to the next line"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def _load_checkpoint(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from radar_pose_ros.training.loop import LoopConfig, fit, optimisers_for
+from radar_pose_ros.training.loop import LoopConfig, fit, optimisers_for, pace
 
 
 def regression_batch(step):
@@ -87,6 +87,19 @@ def test_batches_reach_the_losses_as_they_are(tmp_path):
     torch.testing.assert_close(named.inputs, torch.zeros(1, 2))
 
 
+def test_how_long_it_will_take_is_said_early(tmp_path):
+    """After some steps, each time it begins; and rightly."""
+    _, _, lines = run(tmp_path, steps=100)
+    assert lines[0].endswith("to the next line") and "for 95 more" in lines[0]
+    config = LoopConfig(steps=5000, learning_rate=0.1, validate_every=500)
+    assert pace(5, 6.0, config) == (
+        "6 s per step: about 8.3 h for 4995 more, 50 min to the next line"
+    )
+    assert pace(4600, 0.1, config) == (
+        "0.1 s per step: about 40 s for 400 more, 40 s to the next line"
+    )
+
+
 def test_dropout_is_the_same_for_the_same_step(tmp_path):
     """Resumed or not, what is random in the network depends on seed and step alone."""
     drops = []
@@ -137,7 +150,7 @@ def test_finds_the_weights_of_a_linear_law(tmp_path):
     rows = list(csv.DictReader((tmp_path / "curves.csv").open()))
     assert [int(row["step"]) for row in rows] == [50, 100, 150, 200]
     assert result.scores["score"] == pytest.approx(max(float(row["score"]) for row in rows))
-    assert len(lines) == 4
+    assert len(lines) == 1 + 4  # how long it will take, then one per validation
 
 
 def test_learning_rate_rises_then_follows_a_cosine():
