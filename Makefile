@@ -18,7 +18,8 @@ WITH_ROS := . .ws/install/setup.bash && export PYTHONPATH="$(CURDIR):$$PYTHONPAT
 # Arguments of pytest, as in `make test ARGS="test/radar -k heatmap"`.
 ARGS ?=
 
-.PHONY: help setup build demo test test-slow lint format docs pictures bench clean distclean
+.PHONY: help setup build demo test test-slow lint audit format docs pictures fuzz bench clean distclean
+.PHONY: campaign campaign-page
 
 help:
 	@echo 'make setup      create .venv with ROS 2, torch and the rest (PYTHON=... chooses the Python)'
@@ -26,11 +27,14 @@ help:
 	@echo 'make demo       emulated radars to a live skeleton; pictures and numbers in demo_out'
 	@echo 'make test       run the tests, those of the running nodes too (ARGS="test/radar -x")'
 	@echo 'make test-slow  run the tests that take long'
-	@echo 'make lint       ruff, mypy, codespell, the documentation'
+	@echo 'make fuzz       search the parsers for faults (ARGS="calibration uart --seconds 60")'
+	@echo 'make lint       ruff, mypy, bandit, codespell, the documentation'
+	@echo 'make audit      known weaknesses of what is pinned, as far as a service can be asked'
 	@echo 'make format     let ruff format the sources'
 	@echo 'make docs       the documentation as a site, in out/site/index.html'
 	@echo 'make pictures   draw docs/view_*.png: records emulated graphs, needs Chromium'
 	@echo 'make bench      time the parts against named peers; numbers in out/bench.json'
+	@echo 'make campaign   try every fault at its whole volume, for hours (ARGS="W1 R2 --seed 7" chooses)'
 	@echo 'make clean      remove the build; make distclean removes .venv too'
 
 # Setup ------------------------------------------------------------------------------------------
@@ -78,15 +82,34 @@ test: build
 test-slow: build
 	@$(WITH_ROS) python -m pytest -m slow $(ARGS)
 
+# Only what fuzzing needs beyond the tests; where there is no wheel of it, `fuzz` says so.
+.venv/.fuzz: test/fuzz/requirements.txt .venv/.ready
+	@.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+fuzz: .venv/.fuzz
+	@PYTHONPATH=.:test nice $(PYTHON3) -m fuzz.run $(ARGS)
+
 bench: build
 	@mkdir -p out
 	@.venv/bin/radar-pose bench all --json out/bench.json
+
+# The rows of faults import each other from test/.
+campaign: build
+	@$(WITH_ROS) PYTHONPATH="$(CURDIR)/test:$$PYTHONPATH" python -m faults.campaign $(ARGS)
+
+campaign-page: build
+	@$(WITH_ROS) PYTHONPATH="$(CURDIR)/test:$$PYTHONPATH" python -m faults.campaign --page
 
 lint: .venv/.ready docs
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@.venv/bin/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml .
 	@.venv/bin/codespell
+
+audit: .venv/.requirements
+	@$(PYTHON3) underlay/audit.py
 
 format: .venv/.ready
 	@.venv/bin/ruff check --fix .

@@ -37,6 +37,7 @@ from radar_pose_ros.leaving import EXIT_USAGE
 from radar_pose_ros.replaying import FROM_LEVEL, SENSORS, topics_to_play
 
 RADARS = ("radar_h", "radar_v")
+PARTS = ("radars", "inference", "view")  # of the graph radar_pose, for several machines
 
 
 def _some(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -64,6 +65,18 @@ RADAR_POSE_ARGUMENTS = (
     Argument("hri", False, "Tell poses to ROS4HRI, too (REP-155); needs hri_msgs."),
     Argument("points", False, "Publish what each radar sees as a cloud of points, too."),
     Argument("composed", False, "All but emulator and visualizer in one process: less memory."),
+    Argument(
+        "part",
+        "all",
+        "What runs on this machine: radars, inference, view or all.",
+        ("all", *PARTS),
+    ),
+    Argument(
+        "heatmap_transport",
+        "raw",
+        "Heatmaps as they are (raw), or made small for a wireless link (compressed).",
+        ("raw", "compressed"),
+    ),
     _of_emulator("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
     _of_emulator("split", "test", "Emulator: bodies and motions of train, validation or test."),
     _of_emulator("seed", 0, "Emulator: seed of body, motion and noise."),
@@ -128,7 +141,7 @@ def _radar_pose(**values: Any) -> list[NodeSpec]:
         else:
             names = ("host_ip", "card_ip", "serial_port")
             connections[radar] = {name: values[f"{radar}_{name}"] for name in names}
-    before, chain = [], []
+    before, radars = [], []
     if emulated:
         parameters: dict[str, Any] = {"config_file": values["config_file"]}
         for name in ("motion", "split", "seed", "prepare_s", "loss"):
@@ -145,15 +158,27 @@ def _radar_pose(**values: Any) -> list[NodeSpec]:
         heatmap["publish_points"] = True
     for radar, connection in connections.items():
         driver = {"config_file": values["config_file"], "frame_id": f"{radar}_link", **connection}
-        chain.append(NodeSpec("radar_driver", "radar_driver", radar, driver))
-        chain.append(NodeSpec("radar_preprocessor", "radar_preprocessor", radar, heatmap))
-    pose = _some(values, "weights", "device", "threads", "output_frame")
-    chain.append(NodeSpec("mamba_pose", "mamba_pose", parameters=pose))
-    chain += _after_poses(values)
-    if values["composed"]:
+        radars.append(NodeSpec("radar_driver", "radar_driver", radar, driver))
+        radars.append(NodeSpec("radar_preprocessor", "radar_preprocessor", radar, heatmap))
+    pose = _some(values, "weights", "device", "threads", "output_frame") | _transport(values)
+    inference = [NodeSpec("mamba_pose", "mamba_pose", parameters=pose)]
+    inference += _after_poses(values)
+    parts = PARTS if values["part"] == "all" else (values["part"],)
+    chain = [*(radars if "radars" in parts else []), *(inference if "inference" in parts else [])]
+    if values["composed"] and chain:
         chain = [NodeSpec("composition", "radar_chain", parts=tuple(chain))]
+    nodes = [*(before if "radars" in parts else []), *chain]
+    nodes += _viewers(values) if "view" in parts else []
+    if not nodes:
+        raise BringupError("nothing to start: part is view, and visualizer and hri are off")
     threads = {"mamba_pose": values["threads"], "composition": values["threads"]}
-    return _with_environment([*before, *chain, *_viewers(values)], threads)
+    return _with_environment(nodes, threads)
+
+
+def _transport(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameter of those who read heatmaps, if it is not as usual."""
+    way = values.get("heatmap_transport", "raw")
+    return {} if way == "raw" else {"heatmap_transport": way}
 
 
 def _after_poses(values: Mapping[str, Any]) -> list[NodeSpec]:
@@ -164,6 +189,7 @@ def _after_poses(values: Mapping[str, Any]) -> list[NodeSpec]:
         nodes.append(NodeSpec("pose_refiner", "pose_refiner", parameters=refiner))
     if values["lifter"]:
         lifter = {"weights": values["lifter_weights"], "placement": "range"}
+        lifter |= _transport(values)
         refined = (("pose2d", "refined/pose2d"),) if values["refiner"] else ()
         nodes.append(NodeSpec("pose_lifter", "pose_lifter", "", lifter, refined))
     if values["lifter"] and values["refiner"]:
@@ -188,6 +214,7 @@ def _viewers(
         drawn = {"views": views} if views else {}
         if frame:
             drawn["heart_rate_frame"] = frame
+        drawn |= _transport(values)
         nodes.append(NodeSpec("visualizer", "visualizer", parameters=drawn))
     if values["hri"]:
         names = refined if values.get("refiner") else ()
@@ -337,7 +364,7 @@ _PARTS = {
     "face": ("Face", HEART_RATE_ARGUMENTS),
 }
 # The radars' poses are not lifted where cameras see people in space.
-_NOT_IN_EVERYTHING = ("lifter", "lifter_weights", "refiner_3d_weights")
+_NOT_IN_EVERYTHING = ("lifter", "lifter_weights", "refiner_3d_weights", "part")
 
 
 def _name_in_everything(part: str, name: str) -> str:
@@ -403,6 +430,7 @@ def _everything(**values: Any) -> list[NodeSpec]:
         name for name, of in (("pose2d", "radar"), ("pose3d", "camera")) if values[f"{of}_refiner"]
     ]
     shown = {**values, "refiner": bool(refined)}
+    shown["heatmap_transport"] = values["radar_heatmap_transport"]
     # Nobody says where the camera for the face hangs.
     frame = values["camera_world_frame"] if values["radars"] or values["cameras"] else ""
     views = values["camera_views"] if values["cameras"] else ""

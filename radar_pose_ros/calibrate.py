@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from radar_pose_ros import measurements
+from radar_pose_ros import documents, measurements
 from radar_pose_ros.vision import calibration, calibration_files
 from radar_pose_ros.vision.calibration import (
     Board,
@@ -300,9 +299,9 @@ def read_points(
         If it is not of this form, a camera is not known, or sees a point that is not among these.
     """
     try:
-        entries = yaml.safe_load(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: no YAML file: {' '.join(str(error).split())}") from None
+        entries = documents.read_yaml(path)
+    except OSError as error:
+        raise ValueError(f"{path}: no YAML file: {documents.shortened(error)}") from None
     points_m = _places(entries, "points", 3, str(path))
     by_camera = entries.get("pixels")
     if not isinstance(by_camera, dict):
@@ -325,10 +324,11 @@ def _places(entries: Any, key: Any, count: int, where: str) -> dict[str, np.ndar
     for name, values in places.items():
         try:
             made[str(name)] = np.array(values, np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             made[str(name)] = np.full(0, np.nan)
         if made[str(name)].shape != (count,) or not np.isfinite(made[str(name)]).all():
-            raise ValueError(f"{where}: {key}: {name} wants {count} numbers, got {values}")
+            said = documents.shortened(values)
+            raise ValueError(f"{where}: {key}: {name!s:.80} wants {count} numbers, got {said}")
     return made
 
 

@@ -109,6 +109,47 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_soak(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "graph", nargs="?", help="name of a graph (default everything); `up list` lists them"
+    )
+    parser.add_argument(
+        "arguments", nargs="*", metavar="NAME:=VALUE", help="arguments of the graph"
+    )
+    parser.add_argument(
+        "--duration", type=_positive, default=3600.0, metavar="S", help="s (default 3600)"
+    )
+    parser.add_argument(
+        "--loss", type=_share, default=0.001, help="share of packets lost, 0..1 (default 0.001)"
+    )
+    parser.add_argument(
+        "--unplug-every", type=_positive, default=600.0, metavar="S", help="s (default 600)"
+    )
+    parser.add_argument(
+        "--unplug-for", type=_positive, default=10.0, metavar="S", help="s (default 10)"
+    )
+    parser.add_argument(
+        "--warm-up",
+        type=_instant,
+        default=600.0,
+        metavar="S",
+        help="memory, files and threads are judged from there on, s (default 600)",
+    )
+    parser.add_argument("--out", default="soak_out", metavar="DIR", help="default soak_out")
+    _add_json(parser)
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("graph", help="name of a graph, for example radar_pose")
+    parser.add_argument(
+        "arguments", nargs="*", metavar="NAME:=VALUE", help="arguments of the graph"
+    )
+    parser.add_argument(
+        "--viewer", action="store_true", help="with what `radar-pose view` may read of it"
+    )
+    parser.add_argument("--out", default="", metavar="FILE", help="default: print it")
+
+
 def _add_record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="", metavar="DIR", help="folder to make (default: bag_DATE_TIME)"
@@ -479,14 +520,55 @@ def _start_graph(arguments: argparse.Namespace) -> int:
             for argument in graph.arguments:
                 print(f"  {argument.name}:={argument.default}  {argument.description}")
         return 0
-    given = {}
-    for text in arguments.arguments:
+    given = _graph_arguments(arguments.arguments)
+    bringup.graph(arguments.graph).nodes(given)  # says what is wrong with them, if anything
+    return bringup.up(arguments.graph, arguments.param, **given)
+
+
+def _graph_arguments(words: Sequence[str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for text in words:
         name, separator, value = text.partition(":=")
         if not separator:
             raise ValueError(f"{text!r} is not of the form NAME:=VALUE")
         given[name] = value
-    bringup.graph(arguments.graph).nodes(given)  # says what is wrong with them, if anything
-    return bringup.up(arguments.graph, arguments.param, **given)
+    return given
+
+
+def _soak(arguments: argparse.Namespace) -> int:
+    _use_ros()
+    from radar_pose_ros import measurements, soak, soak_report
+
+    record = soak.run(
+        soak.Options(
+            graph=arguments.graph or soak.Options.graph,
+            arguments=_graph_arguments(arguments.arguments),
+            duration_s=arguments.duration,
+            loss=arguments.loss,
+            unplug_every_s=arguments.unplug_every,
+            unplug_for_s=arguments.unplug_for,
+            warm_up_s=arguments.warm_up,
+            out=arguments.out,
+        ),
+        lambda line: print(line, flush=True),
+    )
+    soak_report.write(record, arguments.out)
+    print(f"{soak_report.summary(record)}\nwritten: {arguments.out}")
+    if arguments.json:
+        measurements.write_json(arguments.json, soak_report.content(record))
+    return 0 if record.held else 1
+
+
+def _policy(arguments: argparse.Namespace) -> int:
+    from radar_pose_ros import bringup, sros2_policy
+
+    nodes = bringup.graph(arguments.graph).nodes(_graph_arguments(arguments.arguments))
+    text = sros2_policy.policy([*nodes, *([sros2_policy.VIEWER] if arguments.viewer else [])])
+    if arguments.out:
+        Path(arguments.out).write_text(text, "utf-8")
+    else:
+        sys.stdout.write(text)
+    return 0
 
 
 def _node_parameters(**values: Any) -> list[str]:
@@ -875,6 +957,8 @@ Command = tuple[
 COMMANDS: dict[str, Command] = {
     "demo": ("emulated radars to a live skeleton, measured and drawn", _add_demo, _demo),
     "up": ("start a graph of nodes, until Ctrl-C", _add_up, _up),
+    "soak": ("run a graph for hours, with faults, and see what it loses", _add_soak, _soak),
+    "policy": ("what each node of a graph may do, for SROS2", _add_policy, _policy),
     "record": ("write topics to a bag, until Ctrl-C", _add_record, _record),
     "replay": ("publish what a bag holds", _add_replay, _replay),
     "import": ("other people's recordings to a bag", _add_import, _import),
@@ -913,10 +997,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; of `up`, words may come before, between and after options."""
+    """Read the command line; of graphs, words may come before, between and after options."""
     parser = build_parser()
     parsed, rest = parser.parse_known_args(arguments)
-    if parsed.command == "up" and not any(word.startswith("-") for word in rest):
+    if parsed.command in ("up", "soak") and not any(word.startswith("-") for word in rest):
         words = [*([] if parsed.graph is None else [parsed.graph]), *parsed.arguments, *rest]
         parsed.graph, parsed.arguments = (words[0] if words else None), words[1:]
     elif rest:

@@ -168,7 +168,7 @@ def check_large_messages(environment: dict[str, str] | None = None) -> Check:
     )
 
 
-def check_shared_memory(path: str = "/dev/shm") -> Check:
+def check_shared_memory(path: str = "/dev/shm") -> Check:  # nosec B108 # only looks
     """Is there room for the middleware's shared memory? Containers get 64 MiB by default."""
     name = "shared memory"
     try:

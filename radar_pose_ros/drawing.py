@@ -263,7 +263,12 @@ class PoseFilm:
         for skeletons in (self._pose, self._side):
             self._animated += [] if skeletons is None else skeletons.artists
         self._title = self._figure.text(
-            0.015, 0.945, "", color=TEXT_COLOUR, fontsize=11, weight="bold", animated=True
+            *(0.015, 0.945, ""),
+            color=TEXT_COLOUR,
+            fontsize=11,
+            weight="bold",
+            animated=True,
+            parse_math=False,  # the name of a model is no formula
         )
         self._canvas.draw()
         self._background = self._canvas.copy_from_bbox(self._figure.bbox)

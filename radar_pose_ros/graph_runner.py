@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from radar_pose_ros import shared_memory
 from radar_pose_ros.environment import local_environment, ros_is_ready
 from radar_pose_ros.graphs import NodeSpec
 from radar_pose_ros.leaving import EXIT_USAGE
@@ -19,6 +20,7 @@ STOP_TIMEOUT_S = 2.8  # for the whole graph
 LAST_S = 0.5  # of it for those who outlive the others, at least
 LAST_WORDS_S = 0.1  # for what a node that has ended said, at least
 BACKOFF_S = (1.0, 30.0)  # first and longest wait before a node is started again
+RESTARTED = "RADAR_POSE_RESTARTED"  # set in a process that takes the place of one that ended
 ERROR = "error: "  # begins the line in which a node says why it ends
 STEADY_AFTER_S = 30.0  # a node that lived this long starts its back-off anew
 
@@ -66,9 +68,10 @@ class GraphRunner:
     Attributes
     ----------
     exit_code : int
-        0; or 2 as soon as a node said that it was called wrongly; or 1 if without `respawn` a node
-        ended, or one that ends the graph did not end with 0, or if one had to be killed or said
-        at the end that it failed, a recorder whose disk is full for instance.
+        0; or 2 as soon as a node said, at its first start, that it was called wrongly; or 1 if
+        without `respawn` a node ended, or one that ends the graph did not end with 0, or if one
+        had to be killed or said at the end that it failed, a recorder whose disk is full for
+        instance.
     failure : str
         Which node said that it was called wrongly, and what it said; empty if none did.
     """
@@ -115,9 +118,10 @@ class GraphRunner:
 
     def _start(self, process: _Process) -> None:
         node = process.node
+        again = {RESTARTED: "1"} if process.restarts else {}
         handle = subprocess.Popen(
             command(node),
-            env={**self._environment, **node.environment},
+            env={**self._environment, **node.environment, **again},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -144,6 +148,7 @@ class GraphRunner:
         for process in self._processes:
             if process.handle is None:
                 if now_s >= process.next_start_s:
+                    shared_memory.free_abandoned()  # else each that was killed leaves megabytes
                     process.restarts += 1
                     self._start(process)
                 continue
@@ -151,7 +156,9 @@ class GraphRunner:
             if code is None:
                 continue
             process.handle = None
-            if code == EXIT_USAGE or process.node.ends_graph or not self._respawn:
+            # Who ran before was not called wrongly: what it lacks now may come back.
+            wrongly = code == EXIT_USAGE and not process.restarts
+            if wrongly or process.node.ends_graph or not self._respawn:
                 label = process.node.label
                 self._output(f"[{label}] ended with code {code}: stopping the graph")
                 if code == EXIT_USAGE:
@@ -181,6 +188,7 @@ class GraphRunner:
         others = [p for p in self._processes if not p.node.outlives_others]
         self._stop(others, deadline_s - LAST_S if last else deadline_s)
         self._stop(last, deadline_s)
+        shared_memory.free_abandoned()
 
     def _stop(self, processes: Sequence[_Process], deadline_s: float) -> None:
         running = [(p, p.handle) for p in processes if p.handle is not None]

@@ -13,8 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from radar_pose_ros import documents
 from radar_pose_ros.nodes import parameters as declared
 from radar_pose_ros.nodes import transport
 from radar_pose_ros.wording import nearest
@@ -83,6 +82,11 @@ class NodeSpec:
         return f"{self.namespace}/{self.name}".strip("/")
 
     @property
+    def enclave(self) -> str:
+        """Where a keystore of SROS2 has the keys and permissions of the process."""
+        return f"/{self.label}"
+
+    @property
     def each(self) -> Sequence[NodeSpec]:
         """The nodes of this process."""
         return self.parts or (self,)
@@ -91,11 +95,16 @@ class NodeSpec:
     def words(self) -> list[str]:
         """What the program is called with, after its own name."""
         if not self.parts:
-            return [*self._own_words(), *self.log_words]
-        words = ["--ros-args", *self.log_words, "--"]  # of the process
+            return [*self._own_words(self.enclave_words), *self.log_words]
+        words = ["--ros-args", *self.enclave_words, *self.log_words, "--"]  # of the process
         for part in self.parts:
             words += [part.executable, *part._own_words(), "--"]
         return words
+
+    @property
+    def enclave_words(self) -> list[str]:
+        """Those of them that name the enclave; of no effect without SROS2."""
+        return ["--enclave", self.enclave]
 
     @property
     def log_words(self) -> list[str]:
@@ -103,12 +112,12 @@ class NodeSpec:
         levels = [f"{n.label.replace('/', '.')}:={n.log_level}" for n in self.each if n.log_level]
         return [word for level in levels for word in ("--log-level", level)]
 
-    def _own_words(self) -> list[str]:
+    def _own_words(self, of_process: Sequence[str] = ()) -> list[str]:
         words = ["--ros-args", "-r", f"__node:={self.name}"]
         words += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
         for before, after in self.remappings:
             words += ["-r", f"{before}:={after}"]
-        return words + self.parameter_words
+        return [*words, *of_process, *self.parameter_words]
 
     @property
     def parameter_words(self) -> list[str]:
@@ -243,18 +252,20 @@ def _recorder(bag: str, what: Mapping[str, Any]) -> NodeSpec:
 
 def _in_common(node: NodeSpec, values: Mapping[str, Any]) -> NodeSpec:
     """Return a node as the arguments that every graph has want it."""
-    if node.parts:
-        return replace(node, parts=tuple(_in_common(part, values) for part in node.parts))
     namespace = values["namespace"].strip("/")
     if namespace and not re.fullmatch(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", namespace, re.ASCII):
         raise BringupError(
             f"namespace: want names of letters, digits and _ with / between, got {namespace!r}"
         )
+    inside = f"{namespace}/{node.namespace}".strip("/")
+    if node.parts:
+        parts = tuple(_in_common(part, values) for part in node.parts)
+        return replace(node, namespace=inside, parts=parts)
     level = values["log_level"]
     times = {"use_sim_time": True} if values["use_sim_time"] else {}
     return replace(
         node,
-        namespace=f"{namespace}/{node.namespace}".strip("/"),
+        namespace=inside,
         parameters={**node.parameters, **times},
         parameter_files=(values["params_file"],) if values["params_file"] else (),
         log_level="" if level == USUAL_LOG_LEVEL else level,
@@ -326,9 +337,11 @@ def check_parameter_file(path: str, of: Graph, given: Given | None = None) -> li
     if not Path(path).is_file():
         raise BringupError(f"there is no parameter file {path!r}")
     try:
-        sections = list(_sections(yaml.safe_load(Path(path).read_text("utf-8"))))
-    except (yaml.YAMLError, UnicodeDecodeError, BringupError) as error:
-        raise BringupError(f"{path}: {' '.join(str(error).split())}") from None
+        sections = list(_sections(documents.read_yaml(path)))
+    except documents.DocumentError as error:
+        raise BringupError(str(error)) from None
+    except BringupError as error:
+        raise BringupError(f"{path}: {error}") from None
     given = given or {}
     variants = [variant for variant in _variants(of) if _is_possible(of, variant)]
     space = {"namespace": given["namespace"]} if "namespace" in given else {}
@@ -380,7 +393,8 @@ def _sections(content: Any, name: str = "") -> Iterator[tuple[str, Mapping[str, 
     """Yield the full name of each node in a parameter file, wildcards and all, and its values."""
     if not isinstance(content, Mapping):
         raise BringupError(
-            f"want names of nodes, below them ros__parameters, got {content!r} at {name or '/'}"
+            "want names of nodes, below them ros__parameters, got "
+            f"{documents.shortened(content)} at {name or '/'}"
         )
     for key, value in content.items():
         if key != "ros__parameters":
@@ -388,7 +402,8 @@ def _sections(content: Any, name: str = "") -> Iterator[tuple[str, Mapping[str, 
         elif isinstance(value, Mapping):
             yield name, value
         else:
-            raise BringupError(f"{name}: want parameters with their values, got {value!r}")
+            said = documents.shortened(value)
+            raise BringupError(f"{name}: want parameters with their values, got {said}")
 
 
 def _pattern(name: str) -> str:

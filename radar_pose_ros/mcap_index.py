@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from functools import partial
+from typing import Any, BinaryIO
 
-from rosbags.rosbag2 import ReaderError
-from rosbags.rosbag2.storage_mcap import decompress
+from rosbags.rosbag2 import ReaderError, storage_mcap
 
 MAGIC = b"\x89MCAP0\r\n"
 _HEADER_BYTES = 9  # of a record: opcode and length
@@ -26,6 +27,7 @@ _ATTACHMENT, _ATTACHMENT_INDEX, _METADATA, _METADATA_INDEX = 0x09, 0x0A, 0x0C, 0
 _SKIPPED = 0x80  # an opcode that is nobody's, so that all readers skip the record
 _DATA_END_BYTES = _HEADER_BYTES + 4
 _MAX_RECORD_BYTES = 1 << 32
+LARGEST_CHUNK_BYTES = 1 << 28  # unpacked; recorders make chunks of about 1 MB [choice]
 
 
 @dataclass
@@ -60,6 +62,32 @@ class Repair:
     cut_bytes: int
     damaged_chunks: int
     changed: bool
+
+
+def _unpacked(make: Callable[[], Any], data: bytes, size: int) -> bytes:
+    """Return what was compressed, but not much more than the size that the file states."""
+    if size > LARGEST_CHUNK_BYTES:
+        raise ReaderError(f"{size} bytes in a chunk, {LARGEST_CHUNK_BYTES} are allowed")
+    unpacker = make()
+    unpacked: bytes = unpacker.decompress(data, max_length=size + 1)
+    if len(unpacked) <= size and not unpacker.eof:
+        raise ReaderError("what is compressed does not end")
+    return unpacked
+
+
+def unpacked_zstd(data: bytes, size: int = LARGEST_CHUNK_BYTES) -> bytes:
+    """Return what was compressed by Zstandard, with an error for what is larger."""
+    found = _unpacked(storage_mcap.zstd.ZstdDecompressor, data, size)
+    if len(found) > size:
+        raise ReaderError(f"more than {size} bytes come out of what is compressed")
+    return found
+
+
+# The library's own take memory for whatever comes of it, and look at its length then.
+storage_mcap.DECOMPRESSORS.update(
+    lz4=partial(_unpacked, sys.modules["lz4.frame"].LZ4FrameDecompressor),  # the library's
+    zstd=unpacked_zstd,
+)
 
 
 class _Contents:
@@ -230,7 +258,7 @@ def _read_chunk(content: bytes, begin: int, end: int, contents: _Contents) -> _C
         bytes_, checksum, length = struct.unpack_from("<16xQII", content)
         compression = content[32 : 32 + length]
         packed = content[40 + length :]
-        data = decompress(packed, compression.decode(), bytes_, checksum)
+        data = storage_mcap.decompress(packed, compression.decode(), bytes_, checksum)
         records = list(_records(data))
         messages: dict[int, list[tuple[int, int]]] = {}
         for opcode, place, record in records:

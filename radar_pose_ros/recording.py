@@ -37,14 +37,12 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
-from rosbags.rosbag2 import reader as rosbag2_reader
 from rosbags.rosbag2.metadata import dump_qos_v8
 from rosbags.rosbag2.storage_mcap import McapWriter
-from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from radar_pose_ros import mcap_index
+from radar_pose_ros import documents, mcap_index
 from radar_pose_ros.resources import PACKAGE, share_directory
 
 # Version 8 of the metadata is what ROS 2 Iron wrote first; every later release reads it.
@@ -53,6 +51,8 @@ _ABOUT = "rosbag2_bagfile_information"  # the one key of ``metadata.yaml``
 # What of it is from those who recorded the bag, and not found in its files.
 _NOT_IN_THE_FILE = ("custom_data", "compression_format", "compression_mode", "ros_distro")
 _ENDLESS = QosTime(0x7FFFFFFF, 0xFFFFFFFF)
+_TYPE_NAME = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)+", re.ASCII)
+_LONGEST_DEFINITION = 1 << 18  # characters; an image's has 3,000 [choice]
 _DEPTH = 10  # of the queue of a topic that does not say
 HELD_NS = 200_000_000
 """Messages wait so long for those that were received before them, but are handed over later."""
@@ -173,10 +173,14 @@ def _recorded_types(connection: Connection) -> dict[str, Any]:
     definition = connection.msgdef
     if definition.format != MessageDefinitionFormat.MSG or not definition.data:
         return {}
-    try:
-        return dict(get_types_from_msg(definition.data, connection.msgtype))
-    except TypesysError:
+    if len(definition.data) > _LONGEST_DEFINITION:
         return {}
+    try:
+        found = dict(get_types_from_msg(definition.data, connection.msgtype))
+    except Exception:  # whatever a damaged definition ends in
+        return {}
+    # The library makes a program with these names in it, and runs that.
+    return found if all(_TYPE_NAME.fullmatch(name) for name in found) else {}
 
 
 def _is_as_today(recorded: dict[str, Any]) -> bool:
@@ -199,7 +203,7 @@ def _store_of(connection: Connection) -> Typestore:
     }
     try:
         store.register(ours_or_new)
-    except TypesysError:
+    except Exception:  # of types that cannot be the library raises whatever comes
         return type_store()
     return store
 
@@ -411,6 +415,9 @@ class BagReader:
             # A recorder that was killed leaves no metadata; the mcap file says all of it too.
             target = _mcap_file(target)
         try:
+            _refuse_pipes(target)
+            if target.is_dir():
+                documents.read_yaml(target / "metadata.yaml")  # within the limits of these
             self._reader = Reader(target)
             self._reader.open()
         except Exception as error:  # of damaged files the library raises whatever comes
@@ -525,10 +532,10 @@ class BagReader:
                 )
             try:
                 message = store.deserialize_cdr(data, connection.msgtype)
-            except (SerdeError, KeyError) as error:
+            except Exception as error:  # as of damaged files
                 raise RecordingError(
                     f"{self.path}: {connection.topic} holds a message that is no "
-                    f"{connection.msgtype}: {error}"
+                    f"{connection.msgtype}: {documents.shortened(error)}"
                 ) from error
             yield Recorded(connection.topic, received_ns, message)
 
@@ -547,7 +554,7 @@ class BagReader:
         while True:
             try:
                 connection, received_ns, data = next(merged)
-                unpacked = rosbag2_reader.zstd.decompress(data) if packed else data
+                unpacked = mcap_index.unpacked_zstd(data) if packed else data
             except StopIteration:
                 return
             except Exception as error:  # of damaged files the library raises whatever comes
@@ -671,13 +678,20 @@ def _models(reader: BagReader, topics: Iterable[str]) -> dict[str, str]:
 
 def _what(error: Exception) -> str:
     """Return what a library says, and what kind of error it is if it does not speak of bags."""
-    return str(error) if isinstance(error, ReaderError | OSError) else repr(error)
+    speaks = isinstance(error, ReaderError | OSError | documents.DocumentError)
+    return documents.shortened(error if speaks else repr(error))
+
+
+def _refuse_pipes(path: Path) -> None:
+    for part in (path, *(path.iterdir() if path.is_dir() else ())):
+        if part.exists() and not (part.is_file() or part.is_dir()):
+            raise ReaderError(f"{part} is no file")
 
 
 def _mcap_file(path: Path) -> Path:
     if path.is_file():
         return path
-    files = sorted(path.glob("*.mcap"))
+    files = sorted(file for file in path.glob("*.mcap") if file.is_file())
     if len(files) != 1:
         raise RecordingError(f"{path}: expected one .mcap file in it, found {len(files)}")
     return files[0]
@@ -728,10 +742,10 @@ def _said(metadata: Path) -> dict[str, Any]:
     the version if keys are sorted as here, and the files as rosbag2 writes them.
     """
     try:
-        text = metadata.read_text(encoding="utf-8")
-        said = yaml.safe_load(text)[_ABOUT]
+        text = documents.read_text(metadata, documents.LARGEST_YAML_BYTES)
+        said = documents.parse_yaml(text)[_ABOUT]
         whole = text.endswith("\n") and {"version", "relative_file_paths"} <= said.keys()
-    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):
+    except (FileNotFoundError, documents.DocumentError):
         return {}
     except (TypeError, KeyError, AttributeError):  # it is YAML, but of something else
         return {}

@@ -132,13 +132,43 @@ HOW: list[tuple[str, Run | Elsewhere | Marked]] = [
     (r"radar-pose doctor \[--json FILE\]", FORM),
     (r"radar-pose (?!doctor)\w+( BAG| rehearse)?", NAME),
     (r"ros2 (bag (play|record)|topic echo)", NAME),
+    # Several machines.
+    (
+        r"export ROS_STATIC_PEERS=.*",
+        Elsewhere("test/hosts/test_discovery.py::test_peers_are_found_without_multicast"),
+    ),
+    (
+        r"fastdds discovery .*|export ROS_DISCOVERY_SERVER=.*",
+        Elsewhere("test/hosts/test_discovery.py::test_a_discovery_server_is_enough"),
+    ),
+    (
+        r"torchrun --nnodes .*",
+        Elsewhere("test/hosts/test_training.py::test_two_hosts_train_what_two_processes_train"),
+    ),
+    (r"chronyc tracking", MACHINE),
+    (
+        r"radar-pose up radar_pose part:=.*",
+        Elsewhere("test/faults/test_hosts.py::test_poses_reach_the_viewer_over_three_hosts"),
+    ),
     # The machine.
     (r"(cd ~/ws && )?git clone .*", MACHINE),
     (r"(sudo|echo|pip|PIP_EXTRA_INDEX_URL=\S+|rosdep|docker|pre-commit) .*", MACHINE),
-    (r"make( (setup|build|demo|test|lint|format|docs|bench))+", CI),
+    (r"make( (setup|build|demo|test|lint|audit|format|docs|bench))+", CI),
     (r"make pictures", Marked("draws pictures of these pages, for minutes, with Chromium")),
     (r"export PATH=.*|\. \.ws/install/setup\.bash.*", CI),
     (r"colcon build.*|rviz2 .*|ros2 .*|run=\"ros2 run.*|\$run .*", ROS),
+    (r"export ROS_.*|ROS_SECURITY_\S+ .*", ROS),
+    (
+        r"radar-pose policy .*",
+        Elsewhere(
+            "test/packaging/test_security_policy.py::test_a_policy_is_of_the_form_that_sros2_reads"
+        ),
+    ),
+    (r"make campaign(-page)?", HOURS),
+    (
+        r"make fuzz( ARGS=.*)?",
+        Elsewhere("test/fuzz/test_fuzz.py::test_seeds_and_mutations"),
+    ),
     # Graphs: each runs for some seconds, then Ctrl-C.
     (r"radar-pose up list", Run("quick")),
     (r"radar-pose up replay bag:=walk/bag .*", Run("bags")),
@@ -149,6 +179,10 @@ HOW: list[tuple[str, Run | Elsewhere | Marked]] = [
         Run("graphs", {"weights:=out/own/millimamba_edge.safetensors": f"weights:={_EDGE}"}),
     ),
     (r"radar-pose up .*", Run("graphs")),
+    (
+        r"radar-pose soak .*",
+        Elsewhere("test/faults/test_soak.py::test_a_few_seconds_of_cameras_close_their_accounts"),
+    ),
     (r"python -m radar_pose_ros\.nodes pose_refiner .*", Run("graphs")),
     (r"python -c .*", Run("messages")),
     # Own data.

@@ -1,10 +1,20 @@
-"""What tests over the loopback interface share: a radar, free ports, a card and its source."""
+"""What tests over the loopback interface share: a radar, free ports, a card and its source.
+
+And the far ends of both lines to real boards, which say whatever a test wants.
+"""
 
 from __future__ import annotations
 
+import os
+import select
 import socket
+import threading
+import time
+import tty
+from contextlib import suppress
 
 from radar_pose_ros.radar.config import RadarConfig
+from radar_pose_ros.radar.dca1000 import Command, decode_command, encode_reply
 from radar_pose_ros.radar.ports import DcaUdpSource
 from radar_pose_ros.radar.waveform import Waveform
 from radar_pose_ros.simulation.boards import EmulatedDca1000
@@ -73,3 +83,98 @@ def record(card, source, count, timeout_s=20.0):
         assert card.wait_sent(count, timeout_s)
         source.stop()
         return list(source.frames())
+
+
+class ScriptedCard:
+    """A card that answers each command as `answer(command)` says: a list of datagrams."""
+
+    def __init__(self, answer):
+        self._answer = answer
+        self.heard: list[int] = []
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((LOOPBACK, 0))
+        self._socket.settimeout(0.05)
+        self.port = self._socket.getsockname()[1]
+        self._done = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        while not self._done:
+            try:
+                datagram, host = self._socket.recvfrom(2048)
+            except TimeoutError:
+                continue
+            command, _ = decode_command(datagram)
+            self.heard.append(command)
+            for reply in self._answer(command):
+                self._socket.sendto(reply, host)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done = True
+        self._thread.join()
+        self._socket.close()
+
+
+def well(command):
+    status = 0x0402 if command == Command.READ_FPGA_VERSION else 0
+    return [encode_reply(command, status)]
+
+
+class ScriptedRadar:
+    """The far end of a serial line: `answer(line)` yields bytes, pauses, or None to vanish."""
+
+    def __init__(self, answer):
+        self._answer = answer
+        self._master, slave = self._ends = os.openpty()
+        tty.setraw(slave)
+        os.set_blocking(self._master, False)
+        self.port = os.ttyname(slave)
+        self.heard: list[str] = []
+        self._done = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        pending = b""
+        while not self._done:
+            if not select.select([self._master], [], [], 0.02)[0]:
+                continue
+            try:
+                pending += os.read(self._master, 4096)
+            except OSError:
+                return
+            *lines, pending = pending.split(b"\n")
+            for line in lines:
+                self.heard.append(line.decode())
+                for part in self._answer(line.decode()):
+                    if self._done:
+                        return
+                    if isinstance(part, bytes):
+                        with suppress(BlockingIOError):  # nobody reads: lost, as on a real line
+                            os.write(self._master, part)
+                    elif part is None:
+                        self.vanish()
+                        return
+                    else:
+                        time.sleep(part)
+
+    def say(self, words):
+        """Say something without having been asked."""
+        os.write(self._master, words)
+
+    def vanish(self):
+        ends, self._ends = self._ends, ()
+        for descriptor in ends:
+            os.close(descriptor)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done = True
+        self._thread.join()
+        self.vanish()

@@ -351,12 +351,37 @@ def test_the_radars_nodes_can_share_a_process() -> None:
         *("lab/radar_v/radar_driver", "lab/radar_v/radar_preprocessor"),
         *("lab/mamba_pose", "lab/pose_refiner"),
     ]
-    words = ["--ros-args", "--"]
+    words = ["--ros-args", "--enclave", "/lab/radar_chain", "--"]
     for part in chain.parts:
-        words += [part.executable, *apart[part.label].words, "--"]
+        own = apart[part.label].words
+        place = own.index("--enclave")  # of a process
+        words += [part.executable, *own[:place], *own[place + 2 :], "--"]
     assert chain.words == words
     with pytest.raises(BringupError, match="mamba_pose: parameter threads is 0"):
         specs("radar_pose", composed=True, threads=0)
+
+
+def test_the_graph_is_split_over_machines() -> None:
+    given = {"emulated": True, "refiner": True, "lifter": True}
+    parts = {part: specs(part=part, **given) for part in bringup.PARTS}
+    together = {label for nodes in parts.values() for label in nodes}
+    assert sum(map(len, parts.values())) == len(together)
+    assert together == set(specs(**given))
+    assert "radar_emulator" in parts["radars"] and "radar_v/radar_driver" in parts["radars"]
+    assert set(parts["view"]) == {"visualizer"}
+    assert "mamba_pose" in parts["inference"] and "pose_lifter" in parts["inference"]
+    assert set(specs(part="radars", composed=True)) == {"radar_chain"}
+    with pytest.raises(BringupError, match="nothing to start: part is view"):
+        specs(part="view", visualizer=False)
+
+
+def test_who_reads_heatmaps_is_told_how_they_travel() -> None:
+    nodes = specs(heatmap_transport="compressed", lifter=True)
+    told = {label for label, node in nodes.items() if "heatmap_transport" in node.parameters}
+    assert told == {"mamba_pose", "pose_lifter", "visualizer"}
+    assert "heatmap_transport" not in specs()["mamba_pose"].parameters  # as the node has it
+    everything = specs("everything", radar_heatmap_transport="compressed")
+    assert everything["visualizer"].parameters["heatmap_transport"] == "compressed"
 
 
 def test_everything_has_the_nodes_of_its_parts() -> None:
@@ -497,7 +522,7 @@ def test_parameter_files_that_ros_would_read(content: str, tmp_path: Path) -> No
         ("/mamba_pose: {threads: 1}", "want names of nodes, below them ros__parameters, got 1"),
         ("/mamba_pose: {ros__parameters: 1}", "/mamba_pose: want parameters with their values"),
         ("- 1", "want names of nodes, below them ros__parameters, got [1] at /"),
-        ("a: [", "while parsing a flow node"),
+        ("a: [", "no YAML file: while parsing a flow node"),
     ],
 )
 def test_names_that_ros_would_ignore_are_refused(
@@ -602,7 +627,7 @@ def test_every_graph_has_a_launch_file(
     for node, spec in zip(nodes, expected, strict=True):
         assert node.named["executable"] == spec.executable
         assert (node.named["name"], node.named["namespace"]) == (spec.name, spec.namespace)
-        words = node.named["ros_arguments"]  # parameters, files of them, the level of logs
+        words = node.named["ros_arguments"]  # enclave, parameters, files of them, level of logs
         assert words == spec.words[-len(words) :]
         assert "parameters" not in node.named and words[-4:-2] == ["--params-file", file]
         assert words.count("-p") == len(spec.parameters)

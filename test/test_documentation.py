@@ -157,7 +157,8 @@ def test_every_command_is_one_that_there_is(command: Command, root: Path) -> Non
         read_radar_pose(words[words.index("radar_pose_ros.cli") + 1 :])
     elif program == "make":
         targets = re.findall(r"^\.PHONY: (.*)$", (root / "Makefile").read_text(), re.MULTILINE)
-        assert set(words) <= set(" ".join(targets).split())
+        named = {word for word in words if not word.startswith("ARGS=")}
+        assert named <= set(" ".join(targets).split())
     elif program == "ros2" and words[:2] == ["launch", "radar_pose_ros"]:
         graph = words[2].removesuffix(".launch.py")
         assert (root / "launch" / words[2]).is_file()

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What is not here is on the upper floor: it may import everything below, and is imported only by
 # the upper floor.
-HELPERS = {"environment", "measurements", "resources", "wording"}
+HELPERS = {"documents", "environment", "measurements", "resources", "wording"}
 SENSING = {"radar", "vision", "vitals", "skeleton"}
 MAY_IMPORT = {
     **dict.fromkeys(HELPERS, HELPERS),

@@ -13,12 +13,14 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag2 import Reader
 
 from radar_pose_ros import cli, mcap_index, recording
@@ -601,6 +603,15 @@ def test_mistakes_get_a_sentence(tmp_path):
         BagReader(tmp_path / "empty")
     with pytest.raises(RecordingError, match="never overwritten"):
         BagWriter(tmp_path / "empty")
+    (tmp_path / "pipes").mkdir()
+    os.mkfifo(tmp_path / "pipes" / "a.mcap")
+    with pytest.raises(RecordingError, match=r"a\.mcap is no file"):
+        BagReader(tmp_path / "pipes" / "a.mcap")
+    with pytest.raises(RecordingError, match=r"expected one \.mcap file in it, found 0"):
+        BagReader(tmp_path / "pipes")
+    (tmp_path / "pipes" / "metadata.yaml").write_text("{}")
+    with pytest.raises(RecordingError, match=r"a\.mcap is no file"):
+        BagReader(tmp_path / "pipes")
     (tmp_path / "text.mcap").write_text("no mcap at all")
     with pytest.raises(RecordingError, match="not an mcap file"):
         recording.repair(tmp_path / "text.mcap")
@@ -832,7 +843,7 @@ def test_a_part_of_a_bag_is_read(tmp_path):
 
 def test_every_message_of_the_package_is_registered():
     names = {path.stem for path in recording.message_directory().glob("*.msg")}
-    assert len(names) == 12
+    assert len(names) == 13
     for name in names:
         assert recording.message_class(f"radar_pose_ros/msg/{name}")
 
@@ -849,3 +860,55 @@ def test_type_hashes_equal_those_of_the_generated_messages():
             if entry["type_name"].startswith("radar_pose_ros/"):
                 ours = recording.type_store().hash_rihs01(entry["type_name"])
                 assert ours == entry["hash_string"], entry["type_name"]
+
+
+def bag_of_one_chunk(path: Path, compression: str, packed: bytes, stated: int) -> None:
+    """Write a file with one chunk, of which it states some size, and without an index."""
+    kind = compression.encode()
+    head = struct.pack("<QQQII", 0, 1, stated, 0, len(kind)) + kind
+    content = head + struct.pack("<Q", len(packed)) + packed
+    with path.open("wb") as stream:
+        stream.write(mcap_index.MAGIC)
+        mcap_index._write(stream, mcap_index._HEADER, struct.pack("<I4sI", 4, b"ros2", 0))
+        mcap_index._write(stream, mcap_index._CHUNK, content)
+
+
+@pytest.mark.parametrize("kind", ["zstd", "lz4"])
+def test_a_chunk_is_not_larger_than_it_may_be(tmp_path, monkeypatch, kind):
+    """A small chunk can stand for very much: more than stated, or than allowed, is damage."""
+    library = sys.modules["rosbags.rosbag2.storage_mcap"]
+    pack = sys.modules["lz4.frame"].compress if kind == "lz4" else library.zstd.compress
+    file, packed = tmp_path / "a.mcap", pack(bytes(1 << 26))
+    with monkeypatch.context() as changed:
+        # records of the kind 0 and of no length
+        changed.setattr(mcap_index, "LARGEST_CHUNK_BYTES", 9000)
+        for stated, damaged in ((9000, 0), (9009, 1)):
+            bag_of_one_chunk(file, kind, pack(bytes(stated)), stated)
+            assert recording.repair(file).damaged_chunks == damaged
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    bag_of_one_chunk(file, kind, packed, 64)
+    assert recording.repair(file).damaged_chunks == 1
+    bag_of_one_chunk(file, kind, packed[:-20], 1 << 26)
+    assert recording.repair(file).damaged_chunks == 1
+    bag_of_one_chunk(file, kind, packed, 1 << 40)
+    assert recording.repair(file).damaged_chunks == 1
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown_kib < 3 << 16  # what the cut one has, and no more
+
+
+@pytest.mark.parametrize(
+    ("name", "definition", "known"),
+    [
+        ("mine/msg/Word", "string data\n", ["mine/msg/Word"]),
+        ("1ine/msg/Word", "string data\n", []),
+        ("mine//msg//1", "string data\n", []),
+        ("mine/msg/Word", "string data\n" * 30_000, []),
+        ("mine/msg/Word", "uint64 A=" + "9" * 5000 + "\n", []),
+    ],
+)
+def test_types_whose_names_are_none_make_no_program(name, definition, known):
+    """The library makes Python of a bag's types: of names that are none nothing is made."""
+    said = MessageDefinition(MessageDefinitionFormat.MSG, definition)
+    connection = SimpleNamespace(msgdef=said, msgtype=name)
+    assert [*recording._recorded_types(connection)] == known
+    assert (name in recording._store_of(connection).types) == bool(known)

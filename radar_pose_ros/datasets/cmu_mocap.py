@@ -73,7 +73,7 @@ def read(path: Path | str) -> Recording:
     ValueError
         If the file is damaged or not of this layout: names it and says what.
     """
-    content = object_arrays.read(path, _ARRAYS, ())
+    content = object_arrays.read_arrays(path, _ARRAYS, ())
     joints_m = object_arrays.numbers(content["joints_m"], f"{path}: joints_m").astype(float)
     joints = len(CMU23.joints)
     if joints_m.ndim != 3 or joints_m.shape[1:] != (joints, 3):

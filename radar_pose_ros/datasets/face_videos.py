@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from radar_pose_ros import documents
 from radar_pose_ros.vision.video import Frame, Video, check_times
 from radar_pose_ros.vitals import signals
 
@@ -159,10 +160,7 @@ def read_lines(path: Path) -> list[str]:
     ValueError
         If it is no text, or empty.
     """
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no text: {error}") from None
+    lines = documents.read_text(path).splitlines()
     if not any(line.strip() for line in lines):
         raise ValueError(f"{path}: it is empty")
     return lines

@@ -91,7 +91,7 @@ def load(folder: Path | str) -> Capture:
 
 def _clouds(path: Path) -> tuple[int, list[np.ndarray]]:
     """Return the first frame's number, and all frames."""
-    file = object_arrays.read(path, ("points", "offset", "frame_number"), ())
+    file = object_arrays.read_arrays(path, ("points", "offset", "frame_number"), ())
     points = _table(file["points"], f"{path}: points", 4)
     offset, numbers = (
         _whole(file[name], f"{path}: {name}") for name in ("offset", "frame_number")
@@ -121,7 +121,7 @@ def _clouds(path: Path) -> tuple[int, list[np.ndarray]]:
 
 
 def _expected(path: Path, first: int) -> list[ExpectedPeople]:
-    file = object_arrays.read(path, ("tracks", "cols", "index_offset", "first_frame"), ())
+    file = object_arrays.read_arrays(path, ("tracks", "cols", "index_offset", "first_frame"), ())
     columns = [str(name) for name in np.atleast_1d(file["cols"])]
     wanted = ["frame", "tid", "x", "y", "vx", "vy"]
     missing = [name for name in wanted if name not in columns]

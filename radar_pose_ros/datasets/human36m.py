@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from scipy.spatial.transform import Rotation
 
+from radar_pose_ros import documents
 from radar_pose_ros.datasets import object_arrays
 from radar_pose_ros.datasets.camera_views import CameraView, view
 from radar_pose_ros.datasets.pose_sequences import PoseSequence, check_sides
@@ -194,10 +194,7 @@ def load_cameras(path: Path | str) -> dict[str, list[PinholeCamera]]:
     ValueError
         If an entry is missing or wrong: says which.
     """
-    try:
-        tree = yaml.safe_load(Path(path).read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    tree = documents.read_yaml(path)
     if not isinstance(tree, dict) or not all(isinstance(item, list) for item in tree.values()):
         raise ValueError(f"{path}: want a list of cameras for each subject")
     return {

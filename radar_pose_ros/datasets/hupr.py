@@ -26,6 +26,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,9 +34,8 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.fft
-import yaml
 
-from radar_pose_ros import resources
+from radar_pose_ros import documents, resources
 from radar_pose_ros.datasets.recordings import Recording, load_array
 from radar_pose_ros.metrics.keypoints import person_area
 from radar_pose_ros.radar.config import DEVICES, ConfigError, RadarConfig
@@ -63,6 +63,7 @@ STORED_RANGE_FIRST = 31
 _DEPTH = 5
 _RECORDING = re.compile(r"single_(\d+)")
 _IDS_PER_RECORDING = 100_000
+_MOST_RECORDINGS = 100_000  # of a data set [choice]
 
 Source = Literal["auto", "raw", "preprocessed"]
 
@@ -95,7 +96,7 @@ class Layout:
     def load(cls, path: Path) -> Layout:
         """Read a file such as ``config/hupr.yaml``; `ConfigError` says what is wrong in it."""
         try:
-            entries = yaml.safe_load(path.read_text())
+            entries = documents.read_yaml(path)
             beside = path.parent / entries["radar"]
             radar_file = beside if beside.is_file() else resources.find("config", entries["radar"])
             radar = load_cfg(radar_file, entries.get("device", DEVICES[0]))
@@ -109,8 +110,10 @@ class Layout:
             _ids([number for ids in splits.values() for number in ids], {})  # none is in two
         except KeyError as error:
             raise ConfigError(f"{path}: there is no entry {error}") from error
-        except (TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: {error}") from error
+        except documents.DocumentError as error:
+            raise ConfigError(str(error)) from error
+        except (TypeError, AttributeError, ValueError, OSError) as error:
+            raise ConfigError(f"{path}: {documents.shortened(error)}") from error
         subjects = {number: name for name, numbers in people.items() for number in numbers}
         return cls(entries["name"], radar, splits, subjects, entries.get("note", ""))
 
@@ -130,13 +133,15 @@ def _ids(entries: Iterable[int | str], people: Mapping[str, Sequence[int]]) -> t
             numbers.append(entry)
         elif entry in people:
             numbers.extend(people[entry])
-        elif ends:
+        elif ends and int(ends[2]) - int(ends[1]) < _MOST_RECORDINGS:
             numbers.extend(range(int(ends[1]), int(ends[2]) + 1))
         else:
-            raise ValueError(f"{entry!r} is no number, range or subject")
-    twice = {number for number in numbers if numbers.count(number) > 1}
+            raise ValueError(f"{entry!r:.80} is no number, range or subject")
+        if len(numbers) > _MOST_RECORDINGS:
+            raise ValueError(f"more than {_MOST_RECORDINGS} recordings")
+    twice = {number for number, count in Counter(numbers).items() if count > 1}
     if twice:
-        raise ValueError(f"recordings {sorted(twice)} are listed more than once")
+        raise ValueError(f"recordings {sorted(twice)!s:.200} are listed more than once")
     return tuple(numbers)
 
 
@@ -259,10 +264,7 @@ def read_annotations(path: Path, recordings: Sequence[int]) -> dict[int, Labels]
     ValueError
         If the file does not fit the split, or an entry is damaged: says which.
     """
-    try:
-        lists = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    lists = documents.read_json(path)
     if not isinstance(lists, list) or len(lists) != len(recordings):
         count = len(lists) if isinstance(lists, list) else "no list of"
         raise ValueError(
@@ -275,7 +277,9 @@ def read_annotations(path: Path, recordings: Sequence[int]) -> dict[int, Labels]
     }
 
 
-def _labels(entries: list[dict[str, Any]], where: str) -> Labels:
+def _labels(entries: Any, where: str) -> Labels:
+    if not isinstance(entries, list):
+        raise ValueError(f"{where}: want a list of frames, got {entries!r:.80}")
     joints, count = len(HUPR14.joints), len(entries)
     try:
         frames = np.array([int(Path(entry["image"]).stem) for entry in entries], int)
@@ -283,8 +287,8 @@ def _labels(entries: list[dict[str, Any]], where: str) -> Labels:
         boxes_px = np.array([entry["bbox"] for entry in entries], np.float32)
     except KeyError as error:
         raise ValueError(f"{where}: an entry has no {error}") from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{where}: {documents.shortened(error)}") from error
     if count and (keypoints_px.shape[1:] != (joints, 2) or boxes_px.shape[1:] != (4,)):
         raise ValueError(
             f"{where}: want {joints} x 2 joints and boxes of 4 numbers, got "

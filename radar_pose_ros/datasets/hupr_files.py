@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
+from radar_pose_ros import documents
 from radar_pose_ros.datasets.hupr import ANNOTATIONS, LAYOUT_FILE, RADARS, RAW_FILE
 from radar_pose_ros.radar.config import RadarConfig
 
@@ -88,7 +89,7 @@ def annotate(
     keypoints_px : ndarray, shape (labelled, 14, 2)
     """
     path = root / "annotations" / ANNOTATIONS[split]
-    lists = json.loads(path.read_text()) if path.exists() else [[] for _ in numbers]
+    lists = documents.read_json(path) if path.exists() else [[] for _ in numbers]
     lists[numbers.index(number)] = _entries(frames, keypoints_px)
     _write(path, lists)
 

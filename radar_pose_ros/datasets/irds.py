@@ -60,7 +60,7 @@ def load(path: Path | str, *, keep_inferred: bool = False) -> list[PoseSequence]
     """
     wanted = {"joints_m", "joint_names", "tracking", "timestamps_raw", "clip_start", "subject"}
     wanted |= {"gesture", "gesture_names", "repetition"}
-    arrays = object_arrays.read(path, wanted, ())
+    arrays = object_arrays.read_arrays(path, wanted, ())
     source_m = object_arrays.numbers(arrays["joints_m"], f"{path}: joints_m").copy()
     time_s = _checked_time_s(arrays, source_m, path)
     if not keep_inferred:
@@ -91,7 +91,7 @@ def load(path: Path | str, *, keep_inferred: bool = False) -> list[PoseSequence]
 
 def _checked_time_s(arrays: dict[str, Any], source_m: np.ndarray, path: Path | str) -> np.ndarray:
     """Return each frame's time, if the arrays are of one layout."""
-    frames, clips = len(source_m), np.size(arrays["clip_start"])
+    frames, clips = source_m.shape[0] if source_m.ndim else 0, np.size(arrays["clip_start"])
     shapes = {
         "joints_m": (frames, len(kinect.JOINT_NAMES), 3),
         "tracking": (frames, len(kinect.JOINT_NAMES)),
@@ -110,7 +110,9 @@ def _checked_time_s(arrays: dict[str, Any], source_m: np.ndarray, path: Path | s
     ends = np.append(starts[1:], frames)
     if starts.dtype.kind not in "iu" or starts[:1].tolist() != [0] or (ends <= starts).any():
         raise ValueError(f"{path}: clip_start does not rise from 0 to one of the {frames} frames")
-    known = len(np.atleast_1d(arrays["gesture_names"]))
+    if np.ndim(arrays["gesture_names"]) != 1:
+        raise ValueError(f"{path}: gesture_names wants texts in a row")
+    known = len(arrays["gesture_names"])
     if gestures.dtype.kind not in "iu" or (gestures < 0).any() or (gestures >= known).any():
         raise ValueError(f"{path}: gesture wants whole numbers of {known} gesture_names")
     try:  # counter, a constant, milliseconds

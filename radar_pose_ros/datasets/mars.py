@@ -169,7 +169,7 @@ def load(path: Path | str) -> list[PoseSequence]:
     """
     path = Path(path)
     subject = _subject(path)
-    file = object_arrays.read(path, ("kinect_joints_m", "joint_names", *_ROWS), ())
+    file = object_arrays.read_arrays(path, ("kinect_joints_m", "joint_names", *_ROWS), ())
     joints_m = kinect.to_h36m17(_source_joints(file, path), file["joint_names"], str(path))
     joints_m = joints_m @ _TO_RIG.T
     sequences = []
@@ -205,7 +205,7 @@ def load_points(path: Path | str) -> list[PointSequence]:
     path = Path(path)
     subject = _subject(path)
     wanted = ("points", "points_cols", "points_per_frame", "kinect_joints_m", "joint_names")
-    file = object_arrays.read(path, (*wanted, *_ROWS), ())
+    file = object_arrays.read_arrays(path, (*wanted, *_ROWS), ())
     source_m = _source_joints(file, path)
     kinect.to_h36m17(source_m, file["joint_names"], str(path))  # or the error of what is wrong
     names = [str(name) for name in np.atleast_1d(np.asarray(file["joint_names"]))]
@@ -266,6 +266,8 @@ def _subject(path: Path) -> str:
 
 def _source_joints(file: dict[str, Any], path: Path) -> np.ndarray:
     joints_m = object_arrays.numbers(file["kinect_joints_m"], f"{path}: kinect_joints_m")
+    if joints_m.ndim != 3:
+        raise ValueError(f"{path}: kinect_joints_m wants (frames, 25, 3), got {joints_m.shape}")
     return np.where(np.isfinite(joints_m), joints_m, np.nan)
 
 

@@ -7,13 +7,15 @@ Everything else in the file is an error. Arrays are made here from their bytes; 
 functions for that trust what the file says about their memory.
 
 A small file can stand for very large data: what is compressed may be `LARGEST_BYTES` long, and
-what comes out of a pickle may be `EXPANSION` times as large as the pickle, and `EXPANSION_BYTES`
-on top, where each object counts as 64 bytes.
+`COMPRESSION` times as large as the file, with `COMPRESSION_BYTES` on top; what comes out of a
+pickle may be `EXPANSION` times as large as the pickle, and `EXPANSION_BYTES` on top, where each
+object counts as 64 bytes.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import pickle
 import re
@@ -25,8 +27,12 @@ from typing import IO, Any, ClassVar
 
 import numpy as np
 
+from radar_pose_ros import documents
+
 # AIST++'s rotations for training, the largest we know of, would be 3.4 GB in double precision.
 LARGEST_BYTES = 16 * 2**30
+COMPRESSION = 200  # of arrays that are mostly zero [choice]
+COMPRESSION_BYTES = 256 * 2**20
 # The shortest object in a pickle is one byte long, so this is enough for what is in it once.
 EXPANSION = 64
 EXPANSION_BYTES = 64 * 2**20
@@ -72,7 +78,7 @@ def read(
         If the file is damaged, lacks an array, is larger than the module says, or asks for
         anything but plain data: names the file and says what.
     """
-    with open(path, "rb") as stream:
+    with documents.open_file(path) as stream:
         try:
             return _read_archive(stream, required, optional)
         except MemoryError as error:
@@ -81,6 +87,17 @@ def read(
             raise ValueError(f"{path}: {_said(error)}") from error
         except Exception as error:  # a damaged file ends in whatever its readers meet
             raise ValueError(f"{path}: damaged, or no .npz file: {_said(error)}") from error
+
+
+def read_arrays(
+    path: Path | str, required: Collection[str], optional: Collection[str] = ()
+) -> dict[str, Any]:
+    """Read an ``.npz`` file of which arrays are wanted, and no other objects; else as `read`."""
+    content = read(path, required, optional)
+    for name, value in content.items():
+        if not isinstance(value, np.ndarray):
+            raise ValueError(f"{path}: {name} wants an array, got {type(value).__name__}")
+    return content
 
 
 def read_pickle(path: Path | str) -> Any:
@@ -103,7 +120,7 @@ def read_pickle(path: Path | str) -> Any:
         If the file is damaged, is larger than the module says, or asks for anything but plain
         data: names the file and says what.
     """
-    with open(path, "rb") as stream:
+    with documents.open_file(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > LARGEST_BYTES:
             raise ValueError(f"{path}: {size} bytes long, {LARGEST_BYTES} are allowed")
@@ -130,9 +147,11 @@ def _read_archive(
         if optional is not None:
             members = {n: i for n, i in members.items() if n in required or n in optional}
         total = sum(info.file_size for info in members.values())
-        if total > LARGEST_BYTES:
+        packed = os.fstat(stream.fileno()).st_size
+        allowed = min(LARGEST_BYTES, COMPRESSION * packed + COMPRESSION_BYTES)
+        if total > allowed:
             raise pickle.UnpicklingError(
-                f"its arrays are {total} bytes long, {LARGEST_BYTES} are allowed"
+                f"its arrays are {total} bytes long, {allowed} are allowed"
             )
         arrays = {}
         for name, info in members.items():
@@ -151,7 +170,11 @@ def _read_array(stream: IO[bytes], size: int) -> Any:
     }
     if version not in readers:
         raise ValueError(f"version {version} of numpy's format is not known")
-    _, _, dtype = readers[version](stream)
+    shape, _, dtype = readers[version](stream)
+    if dtype.kind not in "biufcSUO" or not dtype.itemsize:
+        raise pickle.UnpicklingError(f"holds an array of type {str(dtype)[:_QUOTED]!r}")
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size - stream.tell():
+        raise ValueError(f"an array of shape {shape} is not {size - stream.tell()} bytes long")
     if dtype.hasobject:
         array = load_pickle(stream, size)
         return array.item() if isinstance(array, np.ndarray) and array.ndim == 0 else array

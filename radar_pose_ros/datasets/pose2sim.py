@@ -19,7 +19,6 @@ that y is up.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from radar_pose_ros import documents
+from radar_pose_ros.datasets import object_arrays
 from radar_pose_ros.datasets.multiview import MultiViewRecording, ViewShots
 from radar_pose_ros.skeleton import definitions
 from radar_pose_ros.skeleton.definitions import Skeleton
@@ -45,6 +46,8 @@ _MODELS = {"BODY_25": "body25", "BODY_25B": "body25b", "HALPE_26": "halpe26"}
 _FROM_TRC = (2, 0, 1)
 _TO_TRC = (1, 2, 0)
 _UNITS_M = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+_LEFT_OUT = 8  # markers per character of a file: each has three fields [choice]
+_MOST_PEOPLE = 256  # in one image [choice]
 _HEADER = (
     *("DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units"),
     *("OrigDataRate", "OrigDataStartFrame", "OrigNumFrames"),
@@ -196,12 +199,9 @@ def read_detections(path: Path | str) -> tuple[list[Detections], str | None]:
 
 
 def _read_archive(path: Path) -> tuple[list[Detections], str | None]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
-        keypoints, names = content["keypoints"], content["cams"]
-    except Exception as error:  # a damaged file ends in whatever its readers meet
-        raise ValueError(f"{path}: damaged, or without keypoints and cams: {error}") from error
+    content = object_arrays.read(path, ("keypoints", "cams"), ("model",))
+    keypoints = object_arrays.numbers(content["keypoints"], f"{path}: keypoints")
+    names = [str(name) for name in np.ravel(np.asarray(content["cams"], dtype=object))]
     shaped = keypoints.ndim == 5 and keypoints.shape[3] in _JOINTS and keypoints.shape[4] == 3
     if not shaped or len(names) != len(keypoints):
         raise ValueError(
@@ -210,7 +210,7 @@ def _read_archive(path: Path) -> tuple[list[Detections], str | None]:
         )
     model = str(content.get("model", "")).rpartition(" ")[2]
     detections = [
-        _detections(str(name), np.arange(len(values)), values)
+        _detections(name, np.arange(len(values)), values)
         for name, values in zip(names, keypoints, strict=True)
     ]
     skeleton = _MODELS.get(model, _by_count(keypoints.shape[3]))
@@ -266,10 +266,14 @@ def _read_folder(folder: Path) -> dict[int, list[np.ndarray]]:
 
 def _read_people(path: Path) -> list[np.ndarray]:
     try:
-        people = json.loads(path.read_text())["people"]
+        people = documents.read_json(path)["people"]
         joints = [np.asarray(person["pose_keypoints_2d"], np.float32) for person in people]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except documents.DocumentError:
+        raise
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"{path}: not OpenPose's file of people: {error!r:.200}") from error
+    if len(joints) > _MOST_PEOPLE:
+        raise ValueError(f"{path}: {len(joints)} people, {_MOST_PEOPLE} are allowed")
     for flat in joints:
         if flat.size and flat.shape not in [(3 * count,) for count in _JOINTS]:
             raise ValueError(f"{path}: want x, y and score of {_COUNTS} joints, got {flat.shape}")
@@ -430,29 +434,30 @@ def read_trc(path: Path | str) -> Trc:
     ValueError
         If it is not of this format, its unit is not known, or it is cut off: says the line.
     """
-    try:
-        lines = Path(path).read_text().splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no text: {error}") from error
+    lines = documents.read_text(path).splitlines()
     if len(lines) < 5 or not lines[0].startswith("PathFileType"):
         raise ValueError(f"{path}: no .trc file: want PathFileType and four more lines of header")
     header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=False))
     markers = tuple(name.strip() for name in lines[3].split("\t")[2:] if name.strip())
     unit = header.get("Units", "").strip()
     if unit not in _UNITS_M:
-        raise ValueError(f"{path} line 3: unit {unit!r}, there are {', '.join(_UNITS_M)}")
+        raise ValueError(f"{path} line 3: unit {unit!r:.80}, there are {', '.join(_UNITS_M)}")
     rate_hz = _header_number(header, "DataRate", path)
     if not 0 < rate_hz < np.inf:
         raise ValueError(f"{path} line 3: want a positive DataRate, got {rate_hz}")
     if _header_number(header, "NumMarkers", path) != len(markers):
-        raise ValueError(f"{path} line 4: {len(markers)} markers, not {header['NumMarkers']}")
+        said = header["NumMarkers"]
+        raise ValueError(f"{path} line 4: {len(markers)} markers, not {said:.80}")
+    # A line may lack its last fields; many such lines would stand for much more than is there.
+    if len(lines) * len(markers) > _LEFT_OUT * sum(map(len, lines)):
+        raise ValueError(f"{path}: {len(lines)} lines of {len(markers)} markers are not in it")
     rows = [
         _trc_row(line, 3 * len(markers), f"{path} line {number}")
         for number, line in enumerate(lines[5:], 6)
         if line.strip()
     ]
     if _header_number(header, "NumFrames", path) != len(rows):
-        raise ValueError(f"{path}: {len(rows)} frames, not {header['NumFrames']}")
+        raise ValueError(f"{path}: {len(rows)} frames, not {header['NumFrames']:.80}")
     values = np.array(rows).reshape(len(rows), 1 + 3 * len(markers))
     return Trc(
         markers=markers,
@@ -476,7 +481,7 @@ def _trc_row(line: str, count: int, where: str) -> list[float]:
     try:
         row = [float(text) if text.strip() else np.nan for text in fields]
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise ValueError(f"{where}: {documents.shortened(error)}") from None
     if not np.isfinite(row[0]):
         raise ValueError(f"{where}: want a number of the frame, and its time")
     return row

@@ -15,7 +15,6 @@ Robot", RO-MAN 2014.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from radar_pose_ros import documents
 from radar_pose_ros.datasets.face_videos import FaceVideo, check_root, positive, trace
 from radar_pose_ros.vision.video import ImageFolder, list_images, name_stamps_ns
 
@@ -79,10 +79,7 @@ def load(root: Path | str, report: Callable[[str], None] = print) -> list[FaceVi
 
 
 def _read(path: Path, images: Path, report: Callable[[str], None]) -> FaceVideo:
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: no JSON, or cut off: {error!s:.120}") from None
+    content = documents.read_json(path)
     frames = _entries(content, "/Image", path)
     samples = _entries(content, "/FullPackage", path)
     stamps_ns = _frame_stamps(path, images, [_stamp(*entry) for entry in frames], report)

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from radar_pose_ros import documents
 from radar_pose_ros.datasets import object_arrays
 
 # 20 s of text are 3.4 MB.
@@ -92,7 +93,7 @@ def load(path: Path | str) -> list[Clip]:
         If it is not of this layout: names it and says what.
     """
     names = ("points", "points_per_frame", "frame_time_unix_s", "clip_start_frame")
-    file = object_arrays.read(path, (*names, "clip_label", "clip_name"), ())
+    file = object_arrays.read_arrays(path, (*names, "clip_label", "clip_name"), ())
     points, sizes, times_s, starts = (
         object_arrays.numbers(file[name], f"{path}: {name}") for name in names
     )
@@ -173,7 +174,7 @@ def load_dump(path: Path | str, activity: str = "") -> Clip:
     times_s: list[float] = []
     frames: list[list[list[float]]] = []
     last = math.inf
-    with open(path, "rb") as file, contextlib.ExitStack() as stack:
+    with documents.open_file(path) as file, contextlib.ExitStack() as stack:
         stream: io.BufferedIOBase = file
         if path.suffix == ".gz":
             stream = stack.enter_context(gzip.GzipFile(fileobj=file))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from radar_pose_ros import documents
 from radar_pose_ros.metrics.keypoints import person_area
 
 
@@ -61,10 +62,13 @@ def load_array(path: Path) -> np.ndarray:
     ValueError
         If it is damaged: names it.
     """
+    documents.open_file(path).close()
     try:
-        return np.load(path, mmap_mode="r")
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is damaged, remove it: {error}") from error
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file ends in whatever its readers meet
+        raise ValueError(f"{path} is damaged, remove it: {error!s:.200}") from error
 
 
 def windows(recordings: Sequence[Recording], length: int, stride: int = 1) -> list[Window]:

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from radar_pose_ros import documents
 from radar_pose_ros.datasets.recordings import Recording, load_array
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor
@@ -40,7 +41,7 @@ _SPLIT_STREAM = {split: stream for stream, split in enumerate(SPLITS)}
 def load_recording(path: Path) -> Recording:
     """Open a recording's folder; ``ValueError`` if it is damaged, or its parts do not match."""
     try:
-        details = json.loads((path / "recording.json").read_text())
+        details = documents.read_json(path / "recording.json")
         motions = tuple(details.pop("motions"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(

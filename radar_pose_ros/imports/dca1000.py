@@ -11,12 +11,14 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from radar_pose_ros import documents
 from radar_pose_ros.imports import samples, writing
 from radar_pose_ros.imports.writing import NANOSECONDS, Timed
 from radar_pose_ros.radar.assembler import AssembledFrame
 from radar_pose_ros.radar.config import RadarConfig
 from radar_pose_ros.radar.ports import FileFrameSource
 
+_LONGEST_LOG_BYTES = 1 << 16  # it has 1 kB
 _LOGGED = ("Capture start time", "Number of received packets", "Number of zero filled bytes")
 
 
@@ -72,9 +74,10 @@ def log_notes(path: Path) -> list[str]:
     log = path.with_name(f"{path.stem}_LogFile.csv")
     if not log.is_file():
         return []
-    lines = [line.strip() for line in log.read_text("utf-8", errors="replace").splitlines()]
-    told = [line for line in lines if line.startswith(_LOGGED)]
-    return [f"{log.name} says: {'; '.join(told)}"] if told else []
+    with documents.open_file(log) as file:
+        text = file.read(_LONGEST_LOG_BYTES).decode("utf-8", errors="replace")
+    told = [line.strip() for line in text.splitlines() if line.strip().startswith(_LOGGED)]
+    return [f"{log.name} says: {documents.shortened('; '.join(told))}"] if told else []
 
 
 def frames(path: str | Path, radar: str, config: RadarConfig, start_ns: int) -> Iterator[Timed]:

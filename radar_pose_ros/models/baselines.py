@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from radar_pose_ros import documents
 from radar_pose_ros.radar.heatmap import angle_transform
 from radar_pose_ros.radar.person_range import antennas_of
 from radar_pose_ros.radar.virtual_array import VirtualArray
@@ -117,11 +118,12 @@ class MeanPoseBaseline:
         if not path.is_file():
             raise FileNotFoundError(f"there is no baseline {path}")
         try:
-            entries = json.loads(path.read_text())
+            entries = documents.read_json(path)
             offsets = np.array(entries.pop("offsets_m"), np.float64).reshape(-1, 2)
             baseline = cls(tuple((right, down) for right, down in offsets.tolist()), **entries)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} does not hold a mean pose: {error}") from error
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            said = documents.shortened(error)
+            raise ValueError(f"{path} does not hold a mean pose: {said}") from error
         if not (len(offsets) and np.isfinite(offsets).all()):
             raise ValueError(f"{path} does not hold a mean pose: {offsets.shape[0]} finite joints")
         return baseline

@@ -27,7 +27,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
-import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -37,8 +36,8 @@ import cv2
 import numpy as np
 import safetensors.torch
 import torch
-import yaml
 
+from radar_pose_ros import documents
 from radar_pose_ros.models import pose_resnet, weights
 from radar_pose_ros.models.detector_outputs import KINDS, decode
 from radar_pose_ros.skeleton import definitions
@@ -411,16 +410,13 @@ def read_settings(path: Path) -> dict[str, Any]:
     ValueError
         If it is no YAML file, or has an entry of another name.
     """
-    try:
-        entries = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: no YAML file: {' '.join(str(error).split())}") from None
+    entries = documents.read_yaml(path) or {}
     known = [entry.name for entry in fields(Settings)]
     if not isinstance(entries, dict):
         raise ValueError(f"{path}: want entries by name, {', '.join(known)}")
     for name in entries:
         if name not in known:
-            raise ValueError(f"{path}: there is no entry {name!r}, only {', '.join(known)}")
+            raise ValueError(f"{path}: there is no entry {name!r:.80}, only {', '.join(known)}")
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in entries.items()
     }
@@ -464,7 +460,9 @@ def _read_state(path: Path) -> dict[str, Any]:
         if path.suffix.lower() == ".safetensors":
             return safetensors.torch.load(path.read_bytes())
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file ends in whatever its readers meet
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"{path}: no file of weights that can be read safely: {reason}") from None
     if not isinstance(state, dict):

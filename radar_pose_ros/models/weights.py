@@ -52,7 +52,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from radar_pose_ros import resources
+from radar_pose_ros import documents, resources
 
 MANIFEST = "manifest.json"
 ENVIRONMENT_VARIABLE = "RADAR_POSE_WEIGHTS"
@@ -77,6 +77,7 @@ OPTIONAL_FIELDS: dict[str, type] = {
     "estimated_spread": dict,
     "poses": dict,
 }
+_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64)
 POSES_FIELDS: dict[str, type | tuple[type, ...]] = {
     "skeleton": str,
     "unit": str,
@@ -140,8 +141,8 @@ def read_manifest(directory: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise WeightsError(f"there is no {path}")
     try:
-        manifest = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        manifest = documents.read_json(path)
+    except (documents.DocumentError, OSError) as error:
         raise WeightsError(f"{path} is no manifest of weights: {error}") from error
     entries = manifest.get("weights") if isinstance(manifest, dict) else None
     if not isinstance(entries, list):
@@ -154,15 +155,25 @@ def read_manifest(directory: Path) -> list[dict[str, Any]]:
             raise WeightsError(f"{where} is no mapping")
         present = {k: v for k, v in OPTIONAL_FIELDS.items() if k in entry}
         for field, kind in {**FIELDS, **present}.items():
-            if not isinstance(entry.get(field), kind):
+            if not isinstance(entry.get(field), kind) or isinstance(entry[field], bool):
                 raise WeightsError(f"{where}: {field} must be a {kind.__name__}")
+        for field in ("file", "baseline"):
+            if entry[field] and not _is_name(entry[field]):
+                raise WeightsError(
+                    f"{where}: {field} wants a file's name without folders, got "
+                    f"{entry[field]!r:.80}"
+                )
         if "poses" in entry:
             for field, kinds in POSES_FIELDS.items():
                 if not isinstance(value := entry["poses"].get(field), kinds):
-                    raise WeightsError(f"{where}: {field} of poses is {value!r}")
+                    raise WeightsError(f"{where}: {field} of poses is {value!r:.80}")
             if not 0 < entry["poses"]["rate_hz"] < math.inf:
                 raise WeightsError(f"{where}: rate_hz of poses must be above 0")
     return entries
+
+
+def _is_name(text: str) -> bool:
+    return Path(text).name == text and "\0" not in text and text != ".."
 
 
 def load(name: str | Path, model: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -204,8 +215,9 @@ def load(name: str | Path, model: str = "") -> tuple[dict[str, Tensor], dict[str
         )
     try:
         state = safetensors.torch.load(content)
-    except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is no safetensors file: {error}") from error
+    except Exception as error:  # of types that it does not know the library raises KeyError
+        said = documents.shortened(error)
+        raise WeightsError(f"{path} is no safetensors file: {said}") from error
     _check_fit(state, entry, path)
     return state, {**entry, "directory": str(directory)}
 
@@ -373,6 +385,8 @@ def _check_fit(state: Mapping[str, Tensor], entry: Mapping[str, Any], path: Path
                 f"{path}: {key} has the shape {tuple(tensor.shape)}, but preset {entry['preset']} "
                 f"wants {expected[key]}"
             )
+        if tensor.dtype not in _TYPES:
+            raise WeightsError(f"{path}: {key} is of the type {tensor.dtype}, which is not used")
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"{path}: {key} holds NaN or infinite numbers")
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from radar_pose_ros.datasets import pose2sim
+from radar_pose_ros.datasets import object_arrays, pose2sim
 from radar_pose_ros.datasets.multiview import MultiViewRecording, ViewShots
 from radar_pose_ros.multiview.times import apart, instants, read_offsets
 from radar_pose_ros.skeleton import definitions
@@ -273,16 +273,12 @@ def _pose2sim_has(folder: Path, kind: str) -> bool:
 def _archives(paths: Mapping[str, Path], skeleton: str) -> Tracks:
     made: dict[str, Track] = {}
     for name, path in paths.items():
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                keypoints = np.asarray(file["keypoints_px"], np.float32)
-                confidence = np.asarray(file["confidence"], np.float32)
-                said = str(file["skeleton"]) if "skeleton" in file.files else ""
-        except Exception as error:  # a damaged file ends in whatever its readers meet
-            raise ValueError(
-                f"{path}: damaged, or without keypoints_px and confidence: {error}"
-            ) from None
-        said = said or skeleton
+        file = object_arrays.read(path, ("keypoints_px", "confidence"), ("skeleton",))
+        keypoints, confidence = (
+            object_arrays.numbers(file[key], f"{path}: {key}").astype(np.float32)
+            for key in ("keypoints_px", "confidence")
+        )
+        said = str(file.get("skeleton", "")) or skeleton
         if not said:
             raise ValueError(f"{path}: it does not say its skeleton: give --skeleton")
         if skeleton and said != skeleton:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -32,7 +33,9 @@ from radar_pose_ros.leaving import EXIT_USAGE
 from radar_pose_ros.nodes import parameters
 from radar_pose_ros.nodes.convert import InvalidMessageError
 from radar_pose_ros.nodes.health import Health
+from radar_pose_ros.nodes.log_folder import provide_log_folder
 from radar_pose_ros.nodes.parameters import ParameterError, ParameterSpec
+from radar_pose_ros.nodes.quality import QualityWatch
 from radar_pose_ros.nodes.window import PublisherNumbers
 from radar_pose_ros.nodes.worker import Worker
 
@@ -53,6 +56,7 @@ RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 SENSOR_DATA = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 DIAGNOSTICS_PERIOD_S = 1.0
+LISTENING_PERIOD_S = 0.25  # how soon a silence is told, which then does not wait for its turn
 STOP_TIMEOUT_S = 2.0  # for all threads of a node together; a mute board takes 1.7 of it
 REVIVAL_S = (1.0, 30.0)  # first and longest pause between two attempts to get active again
 # Exceptions that speak of the world (files, sockets, values, devices) rather than of a bug here.
@@ -74,8 +78,9 @@ class ManagedNode(LifecycleNode):
     """
 
     def __init__(self, name: str, **node_arguments: Any) -> None:
-        super().__init__(name, **node_arguments)
         self.health = Health()
+        self._quality = QualityWatch(self, self.health)  # rclpy creates publishers at once
+        super().__init__(name, **node_arguments)
         self._workers: list[Worker] = []
         self._active_subscriptions: list[Any] = []
         self._broken = threading.Event()
@@ -95,6 +100,8 @@ class ManagedNode(LifecycleNode):
         # Watchdog and start must not depend on /clock, which may stand still or never come.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._watch, clock=steady)
+        self._was_silent = False
+        self.create_timer(LISTENING_PERIOD_S, self._notice_silence, clock=steady)
         if self.values.autostart:
             self._start_timer = self.create_timer(0.0, self._start, clock=steady)
 
@@ -132,11 +139,13 @@ class ManagedNode(LifecycleNode):
         """Subscribe until the node is deactivated; messages that are not valid are counted.
 
         So are, under the name ``lost`` if there is one, those that the transport dropped between
-        two others of a publisher.
+        two others of a publisher. What a publisher has published is then what came, what was lost,
+        and what it had published before it was heard.
         """
         numbers = PublisherNumbers()
 
         def guarded(message: Any) -> None:
+            self.health.count(f"{topic}: came")
             try:
                 callback(message)
             except InvalidMessageError as error:
@@ -152,16 +161,45 @@ class ManagedNode(LifecycleNode):
             publisher = bytes(about["publisher_gid"]["data"])
             missing = numbers.missing(publisher, about["publication_sequence_number"])
             self.health.drop(lost, missing)
+            if numbers.before:
+                self.health.count(f"{topic}: published before it was heard", numbers.before)
             guarded(message)
 
         self._active_subscriptions.append(
             self.create_subscription(message_type, topic, numbered if lost else guarded, qos)
         )
 
+    def create_publisher(
+        self, message_type: type, topic: str, qos_profile: QoSProfile | int, **more: Any
+    ) -> Any:
+        """Create a publisher as rclpy does; who cannot hear it for its quality is told."""
+        more.setdefault("event_callbacks", self._quality.of_publisher(topic))
+        return super().create_publisher(message_type, topic, qos_profile, **more)
+
+    def create_subscription(
+        self,
+        message_type: type,
+        topic: str,
+        callback: Callable[..., None],
+        qos_profile: QoSProfile | int,
+        **more: Any,
+    ) -> Any:
+        """Create a subscription as rclpy does; whom it cannot hear for its quality is told."""
+        more.setdefault("event_callbacks", self._quality.of_subscription(topic))
+        return super().create_subscription(message_type, topic, callback, qos_profile, **more)
+
     def refuse(self, topic: str, error: InvalidMessageError) -> None:
         """Count a message that is not valid, and say now and then what is wrong with it."""
         self.health.drop(f"{topic}: {error.reason}")
         self.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
+
+    def refuse_request(self, error: Exception) -> None:
+        """Count what ended in an exception outside of all that a node guards, and say so."""
+        self.health.drop("requests that were not understood")
+        trace = "" if isinstance(error, EXPECTED) else f"\n{traceback.format_exc()}"
+        self.get_logger().error(
+            f"a request was not understood: {sentence(error)}{trace}", throttle_duration_sec=5.0
+        )
 
     def drop_publishers(self, *names: str) -> None:
         """Destroy publishers held in attributes of these names and set the attributes to None."""
@@ -206,8 +244,12 @@ class ManagedNode(LifecycleNode):
         state = self._state_machine.current_state[1]
         for change in changes:
             spec = self._specs.get(change.name)
-            if spec is None:  # use_sim_time and the like belong to rclpy
-                continue
+            if spec is None and self.has_parameter(change.name):
+                continue  # use_sim_time and the like belong to rclpy
+            if spec is None:
+                return SetParametersResult(
+                    successful=False, reason=f"there is no parameter {change.name!r}"
+                )
             try:
                 spec.check(change.value)
             except ParameterError as error:
@@ -244,7 +286,9 @@ class ManagedNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Call `cleanup`."""
         self._wants_to_be_active = False
-        return self._attempt("clean up", self.cleanup)
+        result = self._attempt("clean up", self.cleanup)
+        gc.collect()  # what was released may be large, and Python looks for cycles by number
+        return result
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release everything."""
@@ -329,8 +373,16 @@ class ManagedNode(LifecycleNode):
         if not broken or self.trigger_deactivate() is SUCCESS:
             self.trigger_activate()
 
+    def _notice_silence(self) -> None:
+        """Report at once that something fell silent."""
+        silent = self.is_active and self.health.is_silent
+        if silent and not self._was_silent:
+            self._watch()
+        self._was_silent = silent
+
     def _watch(self) -> None:
         self._revive()
+        self._quality.forget_those_who_left()
         level, message, values = self.health.report(self.is_active)
         values["state"] = self._state_machine.current_state[1]
         status = DiagnosticStatus(
@@ -402,6 +454,7 @@ def run_together(
 
 def _init(arguments: Sequence[str] | None) -> None:
     """Begin with ROS; `ParameterError` if it cannot read its arguments or variables."""
+    provide_log_folder(os.environ)
     try:
         # With rclpy's own handlers the context is gone before a node can say goodbye to its
         # hardware.
@@ -422,7 +475,12 @@ def _spin(
         return 0  # while this was being imported
     only_configured = bool(os.environ.get("RADAR_POSE_EXIT_UNCONFIGURED"))
     while not stopping.is_set() and parent in (None, os.getppid()):
-        executor.spin_once(timeout_sec=0.2)
+        try:
+            executor.spin_once(timeout_sec=0.2)
+        except ExternalShutdownException:
+            raise
+        except Exception as error:  # of rclpy itself, at a request that it cannot read
+            nodes[0].refuse_request(error)
         for node in nodes:
             if only_configured and node.gave_up:
                 print(f"error: {node.health.failure}", file=sys.stderr)

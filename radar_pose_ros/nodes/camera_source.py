@@ -23,7 +23,7 @@ from radar_pose_ros.vision.video import CAMERA, Video, open_video
 FILE_BEGIN_NS = convert.NANOSECONDS  # a stamp of 0 is one that is not set
 LATE_S = 0.5  # images that go out later than that after their turn are worth a warning
 AGAIN_S = 2.0  # until a camera that went away is sought again
-SILENT_S = 2.0  # without an image, after which a camera is silent
+SILENT_S = 1.5  # without an image, after which a camera is silent
 AHEAD = 15  # images of a camera that may wait to be published
 IDLE_S = 0.1  # how often the player looks whether it is to end
 

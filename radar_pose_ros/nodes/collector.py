@@ -13,15 +13,17 @@ import time
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
+from rclpy.serialization import deserialize_message
 
+from radar_pose_ros import msg
 from radar_pose_ros.nodes.base import run
 from radar_pose_ros.nodes.recorder import Recorder
-from radar_pose_ros.recording import RecordingError, is_named, type_store
-from radar_pose_ros.resources import PACKAGE
+from radar_pose_ros.recording import RecordingError, is_named
 
 RADARS = ("radar_h", "radar_v")
 SAY_PERIOD_S = 3.0
 LEAST_CAMERA_HZ = 15.0  # keypoints are interpolated over less than 0.1 s
+SHORTEST_S = 1e-3  # between two frames of a radar
 LEAST_SHARE = 0.95  # of a radar's frames
 _PLACES = ("tf_static", "tf")
 
@@ -90,9 +92,16 @@ class Collector(Recorder):
         super()._store(topic, serialized, info)
         for radar in RADARS:
             if is_named(topic, [f"{radar}/radar_config"]):
-                kind = f"{PACKAGE}/msg/RadarConfig"
-                message: Any = type_store().deserialize_cdr(serialized, kind)
-                self._rates_hz[radar] = 1 / message.frame_period_s
+                self._rates_hz[radar] = rate_hz(serialized)
+
+
+def rate_hz(serialized: bytes) -> float:
+    """Return the frames per second of a serialised RadarConfig; 0 if it does not say."""
+    try:
+        period_s = deserialize_message(serialized, msg.RadarConfig).frame_period_s
+    except (RuntimeError, ValueError):  # it is recorded as it came
+        return 0.0
+    return 1 / period_s if SHORTEST_S < period_s < math.inf else 0.0
 
 
 def _end() -> None:

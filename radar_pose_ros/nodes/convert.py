@@ -36,8 +36,14 @@ from radar_pose_ros.vision.frames import Placement
 NANOSECONDS = 1_000_000_000
 MAX_ADC_VALUES = 32 * 1024 * 1024  # 64 MiB of int16, the largest frame that a driver accepts
 MAX_HEATMAP_VALUES = 16 * 1024 * 1024
+# No radar of these tells ranges or speeds better, or sees farther: a centimetre, 300 m and 100 m/s
+# are much [choice].
+FINEST_SEEN_M, FARTHEST_SEEN_M, FASTEST_SEEN_MPS = 1e-3, 1000.0, 1000.0
+LOUDEST = 1e13  # of a heatmap: int16 over 4096 samples, 1024 chirps and 12 antennas is 2e12
 MAX_KEYPOINTS = 1024
 MAX_POINTS = 100_000
+FASTEST_BPM = 300.0  # no heart beats faster
+LONGEST_DETAIL = 300  # characters of what was found: names in messages have no end
 POINT_FIELDS = ("x", "y", "z", "doppler", "snr")
 _TYPECODES = {"int16": "h", "float32": "f", "uint8": "B", "uint16": "H"}
 _UPPER = np.triu_indices(3)  # xx xy xz yy yz zz
@@ -56,6 +62,8 @@ class InvalidMessageError(ValueError):
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
+        if len(detail) > LONGEST_DETAIL:
+            detail = f"{detail[:LONGEST_DETAIL]}..."
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
 
@@ -172,6 +180,13 @@ def message_to_config(message: msg.RadarConfig) -> RadarConfig:
             transmitters=len(message.tx_order),
             **{name: getattr(message, name) for name in _WAVEFORM_TIMES},
         )
+        step_m, far_m, fast_mps = wave.range_resolution_m, wave.max_range_m, wave.max_velocity_mps
+        require(
+            step_m >= FINEST_SEEN_M and far_m <= FARTHEST_SEEN_M and fast_mps <= FASTEST_SEEN_MPS,
+            "configuration not usable",
+            f"it sees {step_m:g} m apart, {far_m:g} m far and up to {fast_mps:g} m/s, allowed are "
+            f"{FINEST_SEEN_M:g} m, {FARTHEST_SEEN_M:g} m and {FASTEST_SEEN_MPS:g} m/s",
+        )
         return RadarConfig(
             device=message.device,
             waveform=wave,
@@ -182,7 +197,9 @@ def message_to_config(message: msg.RadarConfig) -> RadarConfig:
             commands=tuple(message.commands.splitlines()),
             source=message.source,
         )
-    except (ConfigError, ValueError) as error:
+    except InvalidMessageError:
+        raise
+    except (ConfigError, ValueError, OverflowError) as error:
         raise InvalidMessageError("configuration not usable", str(error)) from None
 
 
@@ -260,9 +277,23 @@ def message_to_heatmap(message: msg.RadarHeatmap) -> np.ndarray:
     count = _product("heatmap", (*shape, 2), MAX_HEATMAP_VALUES)
     require(len(message.data) == count, "heatmap size differs from its shape", f"{shape}")
     values = np.frombuffer(message.data, np.float32)
-    # One NaN or infinity makes the sum NaN or infinite: one pass, no temporary array.
-    require(math.isfinite(values.sum(dtype=np.float64)), "heatmap with NaN or infinity")
+    low, high = float(values.min()), float(values.max())  # NaN is both, if there is one
+    require(math.isfinite(low) and math.isfinite(high), "heatmap with NaN or infinity")
+    require(max(-low, high) <= LOUDEST, "heatmap out of bounds", f"{low:g} .. {high:g}")
     return values.view(np.complex64).reshape(shape)
+
+
+def check_axes(message: msg.RadarHeatmap) -> None:
+    """Refuse a heatmap whose bins are nowhere: not known, or farther than 10 km."""
+    first_m, step_m = message.range_first_m, message.range_step_m
+    sine, step = message.sin_angle_first, message.sin_angle_step
+    near = -step_m <= first_m and first_m + step_m * message.range_bins <= FARTHEST_M
+    wide = abs(sine) <= 1 + step and abs(sine + step * message.angle_bins) <= 1 + step
+    require(
+        0 < step_m < math.inf and 0 < step <= 2 and near and wide,
+        "heatmap without axes",
+        f"ranges from {first_m:g} m in steps of {step_m:g} m, sines from {sine:g} in {step:g}",
+    )
 
 
 def points_to_message(fields: dict[str, np.ndarray], head: Header) -> PointCloud2:
@@ -345,6 +376,19 @@ def message_to_image(message: Image) -> np.ndarray:
     return pixels.reshape(shape[: 2 if channels == 1 else 3])
 
 
+# -- hearts ----------------------------------------------------------------------------------
+
+
+def check_heart_rate(message: msg.HeartRate) -> None:
+    """Refuse a rate that no heart has, and doubts of it that are none."""
+    to_nanoseconds(message.header.stamp)
+    bpm, known = message.heart_rate_bpm, message.state == msg.HeartRate.OK
+    require(not known or 0 < bpm <= FASTEST_BPM, "heart rate that no heart has", f"{bpm:g}")
+    error_bpm, quality = message.standard_error_bpm, message.signal_quality
+    require(math.isnan(error_bpm) or 0 <= error_bpm < math.inf, "heart rate with a wrong error")
+    require(math.isnan(quality) or 0 <= quality <= 1, "heart rate of a wrong quality")
+
+
 # -- cameras ---------------------------------------------------------------------------------
 
 
@@ -421,6 +465,7 @@ def message_to_skeleton(message: msg.SkeletonDefinition) -> Skeleton:
         len(message.edges) % 2 == 0 and len(message.left_right) % 2 == 0,
         "skeleton with half a pair of joints",
     )
+    require(-1 <= message.root < len(message.joints), "skeleton without its root")
     try:
         return Skeleton(
             name=message.name,
@@ -537,6 +582,8 @@ def message_to_covariances(message: msg.HumanPose3DArray) -> list[np.ndarray]:
     for person in message.poses:
         upper = np.array([k.covariance for k in person.keypoints], np.float64).reshape(-1, 6)
         require(not np.isinf(upper).any(), "covariance with infinity")
+        far = np.abs(upper) > FARTHEST_M**2  # NaN is not
+        require(not far.any(), "covariance out of bounds", f"{upper[far][:1]} m^2")
         spread = np.empty((len(upper), 3, 3))
         spread[:, _UPPER[0], _UPPER[1]] = spread[:, _UPPER[1], _UPPER[0]] = upper
         people.append(spread)

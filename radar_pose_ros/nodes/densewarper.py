@@ -32,6 +32,7 @@ from radar_pose_ros.nodes.rig import (
     read_cameras,
 )
 from radar_pose_ros.nodes.transforms import TransformReader
+from radar_pose_ros.nodes.view_names import view_names
 from radar_pose_ros.nodes.window import EveryNth
 from radar_pose_ros.nodes.worker import Mailbox
 from radar_pose_ros.skeleton import mapping
@@ -69,7 +70,7 @@ class DenseWarperNode(ManagedNode):
     def configure(self) -> None:
         """Read the calibration, load the network; fail without what is needed."""
         v = self.values
-        self._views = v.views.split()
+        self._views = view_names(v.views)
         if len(self._views) < 2 or len({*self._views}) != len(self._views):
             raise ValueError(f"views must name two views or more, each once, got {v.views!r}")
         file = v.calibration_file
@@ -113,7 +114,8 @@ class DenseWarperNode(ManagedNode):
             if fixed is None:
                 self.subscribe(CameraInfo, f"{view}/camera_info", SENSOR_DATA, camera.take)
             take = partial(self._take, number, camera, PersonChoice())
-            self.subscribe(msg.HumanPose2DArray, f"{view}/pose2d", POSES, take)
+            lost = f"{view}: shots lost on the way here"
+            self.subscribe(msg.HumanPose2DArray, f"{view}/pose2d", POSES, take, lost=lost)
 
     def deactivate(self) -> None:
         """Complain of nothing any longer."""
@@ -186,6 +188,7 @@ class DenseWarperNode(ManagedNode):
             self._judge()
 
     def _add(self, message: ViewMessage) -> list[Due]:
+        self.health.count("shots looked at")
         view, stamp_s = message.view, message.stamp_ns / convert.NANOSECONDS
         self._cameras[view] = message.camera
         window = self._interleaver.push(view, stamp_s, message.keypoints_px, message.confidence)
@@ -237,6 +240,7 @@ class DenseWarperNode(ManagedNode):
     def _usable(self, ready: Sequence[Due]) -> list[Due]:
         """Return what is to be computed: the newest, if there is no time for all."""
         found = []
+        self.health.count("instants", len(ready))
         for due in ready:
             missing = due.window.missing
             for number, view in enumerate(self._views):
@@ -247,7 +251,9 @@ class DenseWarperNode(ManagedNode):
             self.health.count("instants with one view only", alone)
             if not alone:
                 self._number += 1
-                found += [due] if self._chosen.takes(self._number) else []
+                taken = self._chosen.takes(self._number)
+                self.health.count("instants between two that are computed", not taken)
+                found += [due] if taken else []
         most = max(1, int(LONGEST_BATCH_S / self._takes_s))
         behind = max(0, len(found) - most)
         self.health.drop("instants without a pose: younger shots were waiting", behind)

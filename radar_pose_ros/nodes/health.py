@@ -67,6 +67,7 @@ class Health:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._meters: dict[str, Meter] = {}
+        self._totals: dict[str, int] = {}  # of all meters that there were
         self._counts: dict[str, int] = {}
         self._drops: dict[str, int] = {}
         self._reported_drops: dict[str, int] = {}
@@ -75,9 +76,10 @@ class Health:
         self.failure = ""
 
     def watch(self, name: str, timeout_s: float = math.inf) -> None:
-        """Start a meter anew."""
+        """Start a meter anew; what it counted stays in the total of that name."""
         with self._lock:
             self._meters[name] = Meter(timeout_s)
+            self._totals.setdefault(name, 0)
 
     def unwatch(self) -> None:
         """Forget all meters: the node no longer runs."""
@@ -90,6 +92,7 @@ class Health:
             meter = self._meters.setdefault(name, Meter())
             meter.total += 1
             meter.times_s.append(time.monotonic())
+            self._totals[name] = self._totals.get(name, 0) + 1
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter that is only shown."""
@@ -112,6 +115,10 @@ class Health:
         with self._lock:
             self._values[name] = str(value)
 
+    def show_duration(self, name: str, duration_ns: int) -> None:
+        """Set a value in ms; NaN for less than none, which only a clock that jumped gives."""
+        self.show(name, f"{duration_ns / 1e6:.1f}" if duration_ns >= 0 else "nan")
+
     def warn(self, key: str, sentence: str) -> None:
         """Set a lasting warning, or clear it with an empty sentence."""
         with self._lock:
@@ -119,6 +126,13 @@ class Health:
                 self._warnings[key] = sentence
             else:
                 self._warnings.pop(key, None)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether something that should keep happening does not."""
+        now_s = time.monotonic()
+        with self._lock:
+            return any(meter.silence_s(now_s) > meter.timeout_s for meter in self._meters.values())
 
     def report(self, active: bool) -> tuple[Level, str, dict[str, str]]:
         """Return level, one sentence, and all values, for one diagnostic message.
@@ -131,7 +145,7 @@ class Health:
             for name, meter in self._meters.items():
                 values[f"{name} rate_hz"] = f"{meter.rate_hz(now_s):.2f}"
                 values[f"{name} age_s"] = f"{meter.age_s(now_s):.3f}"
-                values[f"{name} total"] = str(meter.total)
+            values.update({f"{name} total": str(total) for name, total in self._totals.items()})
             values.update({name: str(count) for name, count in self._counts.items()})
             values.update({f"dropped: {reason}": str(n) for reason, n in self._drops.items()})
             level, message = self._judge(active, now_s)

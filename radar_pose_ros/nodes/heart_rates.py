@@ -268,9 +268,12 @@ def wave_to_message(
 
 
 def in_words(reading: Reading) -> str:
-    """Return a reading as a person would say it."""
+    """Return a reading as a person would say it, for diagnostics and logs: without the rate.
+
+    Logs are kept on the disk, and both are read by more programs than heart rates are meant for.
+    """
     if reading.face_id == NOBODY:
         return reading.reason
     if not reading.reason:
-        return f"face {reading.face_id}: {reading.rate.bpm:.0f} beats per minute"
+        return f"face {reading.face_id}: a rate is told"
     return f"face {reading.face_id}: {reading.state.name}, {reading.reason}"

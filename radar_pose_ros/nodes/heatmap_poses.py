@@ -16,8 +16,9 @@ from radar_pose_ros.models import weights
 from radar_pose_ros.models.confidence import Calibration
 from radar_pose_ros.models.engine import Engine
 from radar_pose_ros.models.millimamba import MilliMambaOutput
-from radar_pose_ros.nodes import convert
-from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode
+from radar_pose_ros.nodes import convert, heatmap_transport
+from radar_pose_ros.nodes.base import LATCHED, RELIABLE, ManagedNode
+from radar_pose_ros.nodes.clocks import ClockComparison
 from radar_pose_ros.nodes.pairing import StampPairing
 from radar_pose_ros.nodes.window import EveryNth, Frame, FrameNumbers, FrameWindow, Heatmap
 from radar_pose_ros.nodes.worker import Mailbox
@@ -65,6 +66,7 @@ class HeatmapPoses:
         slop_ns = int(values.max_skew_s * convert.NANOSECONDS)
         gap_ns = int(values.max_gap_s * convert.NANOSECONDS)
         self._pairing: StampPairing[Heatmap] = StampPairing(RADARS, slop_ns, gap_ns)
+        self._clocks = ClockComparison(RADARS, tolerance_ns=slop_ns)
         self._numbers = FrameNumbers()
         # Of each frame, which radars have seen it; the engine holds the rest.
         self._window: FrameWindow[list[bool]] = FrameWindow(self._engine.config.frames, gap_ns)
@@ -75,14 +77,15 @@ class HeatmapPoses:
         self._node.start_worker("estimator", self._estimate)
         self._health.watch("heatmaps", values.input_timeout_s)
         for radar in RADARS:
-            topic = f"{radar}/heatmap"
-            self._health.watch(topic)
-            self._node.subscribe(msg.RadarHeatmap, topic, SENSOR_DATA, partial(self._take, radar))
+            self._health.watch(f"{radar}/heatmap")
+            take, lost = partial(self._take, radar), f"heatmaps of {radar} lost on the way here"
+            heatmap_transport.subscribe(self._node, radar, take, lost)
 
     def deactivate(self) -> None:
         """Miss no radar any longer."""
         for radar in RADARS:
             self._health.warn(f"{radar}/heatmap", "")
+        self._health.warn("clocks", "")
 
     def close(self) -> None:
         """Take the publishers away."""
@@ -112,28 +115,40 @@ class HeatmapPoses:
         values = convert.message_to_heatmap(message)
         stamp_ns = convert.to_nanoseconds(message.header.stamp)
         self._health.tick(f"{radar}/heatmap")
+        self._compare_clocks(radar, stamp_ns)
         convert.require(
             values.shape == self._shape,
             "heatmap of another shape than the network's",
             f"{values.shape} instead of {self._shape}: check the preprocessor",
         )
-        first = round(message.range_first_m / max(message.range_step_m, 1e-6))
+        first = message.range_first_m / max(message.range_step_m, 1e-6)
         convert.require(
-            first == self._range_first,
+            abs(first - self._range_first) < 0.5,
             "heatmap of other ranges than the network's",
-            f"from bin {first} instead of {self._range_first}: check the preprocessor",
+            f"from bin {first:.0f} instead of {self._range_first}: check the preprocessor",
         )
         heatmap = Heatmap(values, message.epoch, message.frame_index)
         resets, unused = self._pairing.resets, self._pairing.unused
         for heatmaps in self._pairing.add(radar, stamp_ns, heatmap):
             frame = Frame(heatmaps, self._pairing.period_ns)
+            self._health.count("pairs" if len(heatmaps) == 2 else "heatmaps that went on alone")
             self._health.drop("frames for which the network had no time", self._mailbox.put(frame))
         self._health.count("jumps back in time", self._pairing.resets - resets)
         self._health.drop("heatmaps that came too late or twice", self._pairing.unused - unused)
+        self._health.show("heatmaps that wait for the other radar's", self._pairing.waiting)
         self._health.tick("heatmaps")
         lost = self._pairing.lost
         for name in RADARS:
             self._health.warn(f"{name}/heatmap", f"{name} is missing" if name in lost else "")
+
+    def _compare_clocks(self, radar: str, stamp_ns: int) -> None:
+        if self._node.get_parameter("use_sim_time").value:
+            return  # /clock comes in steps, from where the stamps come from
+        self._clocks.add(radar, stamp_ns, self._node.get_clock().now().nanoseconds)
+        self._health.warn("clocks", self._clocks.warning())
+        delay_s = self._clocks.least_delay_s(radar)
+        if delay_s is not None:
+            self._health.show(f"{radar}/heatmap: least age on arrival_ms", f"{delay_s * 1e3:.1f}")
 
     # -- output: the estimator's thread ------------------------------------------------------
 
@@ -143,7 +158,9 @@ class HeatmapPoses:
             frames = self._mailbox.take_all(timeout_s=0.2)
             for number, frame in enumerate(frames, start=1):
                 self._add_to_window(frame)
+                self._health.count("frames looked at")
                 if not (self._window.is_full and self._chosen.takes(self._window.added)):
+                    self._health.count("frames that only filled a window")
                     continue
                 waiting = len(frames) - number
                 if waiting and took_s * len(frames) * convert.NANOSECONDS > (frame.period_ns or 0):
@@ -212,5 +229,5 @@ class HeatmapPoses:
         self._poses.publish(message)
         self._health.tick("pose2d")
         self._health.count("scenes without a person", pose is None)
-        age_s = (self._node.get_clock().now().nanoseconds - stamps_ns[-1]) / convert.NANOSECONDS
-        self._health.show("age of the newest frame when published_ms", f"{age_s * 1e3:.1f}")
+        age_ns = self._node.get_clock().now().nanoseconds - stamps_ns[-1]
+        self._health.show_duration("age of the newest frame when published_ms", age_ns)

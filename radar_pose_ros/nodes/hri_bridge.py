@@ -95,6 +95,7 @@ class HriBridge(ManagedNode):
 
     def _take_in_space(self, message: msg.HumanPose3DArray) -> None:
         skeleton = _known(message.skeleton)
+        convert.require(bool(message.header.frame_id.strip("/")), "pose without a frame")
         transforms = []
         for body, person in self._see(False, message, skeleton):
             joints_m = mapping.convert(person.keypoints, skeleton.name, H36M17.name)

@@ -46,7 +46,7 @@ def _of_one_node(node: NodeSpec) -> dict[str, Any]:
         "name": node.name,
         "namespace": node.namespace,
         "remappings": list(node.remappings),
-        "ros_arguments": [*node.parameter_words, *node.log_words],
+        "ros_arguments": [*node.enclave_words, *node.parameter_words, *node.log_words],
     }
 
 

@@ -6,6 +6,7 @@ Not a program of its own: the command line uses it to show progress.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import deque
@@ -22,6 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from radar_pose_ros import msg
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import RELIABLE
+from radar_pose_ros.nodes.log_folder import provide_log_folder
 
 RECENT_S = 3.0
 TRANSITIONS = {
@@ -83,15 +85,21 @@ class Monitor:
         self._poses = 0
         self._age_s = float("nan")
         self._context = Context()
+        provide_log_folder(os.environ)
         # Ctrl-C belongs to whoever watches.
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        no = SignalHandlerOptions.NO
+        # What this program was called with is none of ROS's business.
+        rclpy.init(args=[], context=self._context, signal_handler_options=no)
         self._node = rclpy.create_node("monitor", context=self._context)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
-        self._node.create_subscription(msg.HumanPose2DArray, pose_topic, self._on_pose, RELIABLE)
+        self._listen(pose_topic)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="monitor", daemon=True)
         self._thread.start()
+
+    def _listen(self, pose_topic: str) -> None:
+        self._node.create_subscription(msg.HumanPose2DArray, pose_topic, self._on_pose, RELIABLE)
 
     def _spin(self) -> None:
         with contextlib.suppress(ExternalShutdownException):

@@ -65,6 +65,11 @@ class StampPairing(Generic[T]):
         # Of what went on last, the stamp; of a pair, that of the first source.
         self._last_ns = NEVER_NS
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait for the other source."""
+        return sum(map(len, self._queues.values()))
+
     def clear(self) -> None:
         """Forget everything that waits or was heard, but not the period."""
         for queue in self._queues.values():

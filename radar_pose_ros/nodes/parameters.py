@@ -32,6 +32,9 @@ TYPES: dict[str, type] = {
 }
 
 
+LONGEST_TEXT = 4096  # nothing that has a name needs more: paths, lists of names
+
+
 class ParameterError(ValueError):
     """A parameter that cannot be used: says which, and what is allowed."""
 
@@ -71,6 +74,10 @@ class ParameterSpec:
 
     def check(self, value: Any) -> None:
         """Raise a `ParameterError` if the value, of the right type, is not allowed."""
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            raise ParameterError(
+                f"parameter {self.name} has {len(value)} characters, allowed are {LONGEST_TEXT}"
+            )
         if self.length:
             outside = len(value) != self.length or not all(map(math.isfinite, value))
         else:

@@ -155,8 +155,8 @@ class PointPoses:
         self._health.show("people", len(people))
         self._health.count("scenes without a person", not people)
         self._health.show("latency_ms", f"{(time.monotonic() - cloud.arrived_s) * 1e3:.1f}")
-        age_s = (self._node.get_clock().now().nanoseconds - stamps_ns[-1]) / convert.NANOSECONDS
-        self._health.show("age of the newest frame when published_ms", f"{age_s * 1e3:.1f}")
+        age_ns = self._node.get_clock().now().nanoseconds - stamps_ns[-1]
+        self._health.show_duration("age of the newest frame when published_ms", age_ns)
 
     def _people(self) -> list[Person]:
         windows = [window for window in self._windows.people() if window.tells(self._told)]

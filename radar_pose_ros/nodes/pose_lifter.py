@@ -19,7 +19,7 @@ from radar_pose_ros import msg
 from radar_pose_ros.models import lifting as models
 from radar_pose_ros.models.diffhpe import LiftingStoppedError
 from radar_pose_ros.models.lifting import WindowLifter
-from radar_pose_ros.nodes import convert
+from radar_pose_ros.nodes import convert, heatmap_transport
 from radar_pose_ros.nodes.base import LATCHED, SENSOR_DATA, ManagedNode, run
 from radar_pose_ros.nodes.lifting import (
     ImagePlane,
@@ -135,10 +135,8 @@ class PoseLifter(ManagedNode):
         self.health.watch("pose2d", v.input_timeout_s)
         self.subscribe(CameraInfo, "camera_info", SENSOR_DATA, self._take_camera)
         for radar in RADARS if v.placement == "range" else ():
-            topic = f"{radar}/heatmap"
-            self.health.watch(topic)
-            take = partial(self._take_heatmap, radar)
-            self.subscribe(msg.RadarHeatmap, topic, SENSOR_DATA, take)
+            self.health.watch(f"{radar}/heatmap")
+            heatmap_transport.subscribe(self, radar, partial(self._take_heatmap, radar))
         self.subscribe(msg.HumanPose2DArray, "pose2d", POSES, self._take, lost=LOST)
 
     def deactivate(self) -> None:

@@ -288,6 +288,7 @@ class PoseRefiner(ManagedNode):
             )
             for frame in frames
         ]
+        self.health.count("frames made", len(messages))
         self._pacer.put(messages, now_s)
         if self.values.predict:  # each comes when it is due
             self._pacer.flush()

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.parameter import Parameter
 
 from radar_pose_ros import msg
 from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, ManagedNode, run
+from radar_pose_ros.nodes.links import link_to_terminal
 from radar_pose_ros.nodes.radar_driver import load_config
 from radar_pose_ros.nodes.scene import Lookahead, Metronome, Scene
 from radar_pose_ros.nodes.transforms import RIG_FRAME, StaticTransforms, rig_transforms
@@ -53,12 +56,15 @@ class RadarEmulator(ManagedNode):
         self._closing = threading.Event()
         self._ready = threading.Event()
         self._transforms: StaticTransforms | None = None
+        self.add_on_set_parameters_callback(self._check_names)
+        self.add_post_set_parameters_callback(self._plug)
 
     # -- transitions -------------------------------------------------------------------------
 
     def configure(self) -> None:
         """Build the scene."""
         values = self.values
+        check_radars(values.unplugged)
         self._config = load_config(values.config_file, values.device, "auto")
         poses = {radar: self._setting(radar, "pose") for radar in RADARS}
         placements = [
@@ -118,6 +124,23 @@ class RadarEmulator(ManagedNode):
 
     # -- boards ------------------------------------------------------------------------------
 
+    @staticmethod
+    def _check_names(changes: list[Parameter]) -> SetParametersResult:
+        try:
+            for change in changes:
+                if change.name == "unplugged" and isinstance(change.value, str):
+                    check_radars(change.value)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _plug(self, changes: list[Parameter]) -> None:
+        """Pull or plug in the cards' cables."""
+        for change in changes:
+            if change.name == "unplugged":
+                for radar, board in self._boards.items():
+                    board.card.plugged = radar not in change.value.split()
+
     def _setting(self, radar: str, name: str) -> Any:
         return getattr(self.values, f"{radar}_{name}")
 
@@ -140,6 +163,7 @@ class RadarEmulator(ManagedNode):
             radar_on=not link,
             on_frame=partial(self._frame_begins, radar),
         )
+        card.plugged = radar not in values.unplugged.split()
         board = self._boards[radar] = Board(card, Lookahead(self._scene, number))
         try:
             card.open()
@@ -154,16 +178,13 @@ class RadarEmulator(ManagedNode):
             board.on.set()
 
     def _open_command_line(self, board: Board, link: Path) -> None:
-        if link.exists() and not link.is_symlink():
-            raise FileExistsError(f"{link} exists and is not a link to an emulated command line")
         board.command_line = EmulatedRadarCli(
             on_start=partial(self._start_radar, board),
             on_stop=partial(self._stop_radar, board),
             device=self.values.device,
         )
         board.command_line.open()
-        link.unlink(missing_ok=True)
-        link.symlink_to(board.command_line.port)
+        link_to_terminal(link, board.command_line.port)
         board.link = link
 
     def _start_radar(self, board: Board, config: RadarConfig) -> None:
@@ -236,6 +257,15 @@ class RadarEmulator(ManagedNode):
                 del counts["frames_slipped"]  # the card's idea of time is not used
                 for name, value in counts.items():
                     self.health.show(f"{radar} {name}", value)
+
+
+def check_radars(names: str) -> None:
+    """Raise `ValueError` if a name among them is that of no radar."""
+    unknown = [name for name in names.split() if name not in RADARS]
+    if unknown:
+        raise ValueError(
+            f"unplugged: there is no {', '.join(unknown)}, only {' and '.join(RADARS)}"
+        )
 
 
 def main() -> int:

@@ -144,6 +144,7 @@ class Samples:
         names = ("packets_accepted", "packets_lost", "bytes_missing")
         names += ("frames_complete", "frames_incomplete")
         return {name: getattr(counts, name) for name in names} | {
+            "datagrams": counts.datagrams,
             "kernel_drops": statistics.kernel_drops,
             "receive_buffer_bytes": statistics.receive_buffer_bytes,
         }

@@ -9,11 +9,13 @@ import numpy as np
 from sensor_msgs.msg import Image, PointCloud2
 
 from radar_pose_ros import msg
-from radar_pose_ros.nodes import convert
+from radar_pose_ros.nodes import convert, heatmap_transport
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, ManagedNode, run
 from radar_pose_ros.preview import grey_image
 from radar_pose_ros.radar.config import ConfigError, RadarConfig
 from radar_pose_ros.radar.heatmap import HeatmapConfig, HeatmapProcessor
+
+LOST = "frames lost on the way here"
 
 
 class RadarPreprocessor(ManagedNode):
@@ -41,6 +43,9 @@ class RadarPreprocessor(ManagedNode):
             tdm_compensation=values.tdm_compensation,
         )
         self._heatmaps = self.create_publisher(msg.RadarHeatmap, "heatmap", RELIABLE)
+        self._small = self.create_publisher(
+            msg.CompressedRadarHeatmap, heatmap_transport.COMPRESSED, RELIABLE
+        )
         self._previews = self.create_publisher(Image, "heatmap/preview", RELIABLE)
         self._points = None
         if values.publish_points:
@@ -51,7 +56,7 @@ class RadarPreprocessor(ManagedNode):
         self.health.watch("adc", self.values.input_timeout_s)
         self.health.watch("heatmap")
         self.subscribe(msg.RadarConfig, "radar_config", LATCHED, self._take_config)
-        self.subscribe(msg.RadarAdcFrame, "adc", SENSOR_DATA, self._take_frame)
+        self.subscribe(msg.RadarAdcFrame, "adc", SENSOR_DATA, self._take_frame, lost=LOST)
 
     def deactivate(self) -> None:
         """Forget the radar: its configuration arrives again with the next subscription."""
@@ -60,7 +65,7 @@ class RadarPreprocessor(ManagedNode):
 
     def cleanup(self) -> None:
         """Take the publishers away."""
-        self.drop_publishers("_heatmaps", "_previews", "_points")
+        self.drop_publishers("_heatmaps", "_small", "_previews", "_points")
 
     def _take_config(self, message: msg.RadarConfig) -> None:
         config = convert.message_to_config(message)
@@ -68,12 +73,12 @@ class RadarPreprocessor(ManagedNode):
             return
         try:
             processor = HeatmapProcessor(config, self._heatmap_config)
+            self._use_detector(config)
         except ConfigError as error:
             self._processor = None
             self.health.warn("config", f"this radar cannot be processed: {error}")
             raise convert.InvalidMessageError("configuration not usable", str(error)) from None
         self.health.warn("config", "")
-        self._use_detector(config)
         # The first frame of all costs tables and memory: better now than when frames wait.
         processor(np.zeros(config.bytes_per_frame // 2, np.int16))
         self._processor = processor
@@ -103,10 +108,14 @@ class RadarPreprocessor(ManagedNode):
             "too few complete chirps",
             f"{valid_ratio:.3f}",
         )
-        heatmap = processor(frame.data, frame.chirp_valid)
+        cube = processor.range_doppler(frame.data, frame.chirp_valid)
+        heatmap = processor.angle(cube)
         axes = (processor.sine_axis, processor.velocity_axis_mps, processor.range_axis_m)
-        self._heatmaps.publish(convert.heatmap_to_message(heatmap, axes, frame, valid_ratio))
+        whole = convert.heatmap_to_message(heatmap, axes, frame, valid_ratio)
+        self._heatmaps.publish(whole)
         self.health.tick("heatmap")
+        if self._small.get_subscription_count():
+            self._small.publish(heatmap_transport.compressed(whole, cube))
         if self._previews.get_subscription_count():
             self._publish_preview(heatmap, frame)
         if self._points is not None and self._detector is not None:

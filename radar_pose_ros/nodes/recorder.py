@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
+from radar_pose_ros.graph_runner import RESTARTED
 from radar_pose_ros.nodes.base import ManagedNode, run
 from radar_pose_ros.recording import (
     HELD_NS,
@@ -23,16 +29,24 @@ from radar_pose_ros.recording import (
 
 DISCOVERY_PERIOD_S = 0.25
 LEAST_DEPTH = 50  # messages kept while the disk is busy
+_TYPE = re.compile(r"([a-z][a-z0-9_]*)/msg/([A-Z][A-Za-z0-9]*)")
 
 
 def message_type(type_name: str) -> Any:
     """Return the class of a type such as ``std_msgs/msg/Header``; ``ImportError`` if none."""
-    package, kind, name = type_name.split("/")
-    module = importlib.import_module(f"{package}.{kind}")
+    named = _TYPE.fullmatch(type_name)
+    if named is None:  # it comes from the network or a bag: nothing else is imported for it
+        raise ImportError(f"{type_name!r} is no type of a message, such as std_msgs/msg/Header")
+    package, name = named.groups()
+    loaded, spec = sys.modules.get(package), find_spec(package)
+    places = getattr(loaded, "__path__", None) or (spec and spec.submodule_search_locations) or ()
+    if not any(Path(place, "msg", "__init__.py").is_file() for place in places):
+        raise ImportError(f"there are no messages of {package} here")
+    module = importlib.import_module(f"{package}.msg")
     try:
         return getattr(module, name)
     except AttributeError as error:
-        raise ImportError(f"{package} has no {kind} {name}") from error
+        raise ImportError(f"{package} has no message {name}") from error
 
 
 class Recorder(ManagedNode):
@@ -42,6 +56,7 @@ class Recorder(ManagedNode):
         super().__init__("recorder", **node_arguments)
         self._bag: BagWriter | None = None
         self._bag_lock = threading.Lock()
+        self._has_recorded = bool(os.environ.get(RESTARTED))
         self._seen_topics: set[str] = set()
         self._periodic: list[Any] = []
         self.broke_off = False  # whether the disk was full
@@ -50,7 +65,17 @@ class Recorder(ManagedNode):
         """Make the bag."""
         if not self.values.bag:
             raise ValueError("parameter bag is empty: name the folder to record to")
-        self._bag = BagWriter(self.values.bag)
+        self._bag = BagWriter(self._path())
+
+    def _path(self) -> Path:
+        """Return where to record: beside the bag if this node, or who it replaces, has made it."""
+        path = Path(self.values.bag)
+        for number in itertools.count(2):
+            if not (self._has_recorded and path.exists()):
+                self._has_recorded = True
+                return path
+            path = Path(f"{self.values.bag}_{number}")
+        raise AssertionError("not reached")
 
     def activate(self) -> None:
         """Look for topics, again and again: publishers come and go."""

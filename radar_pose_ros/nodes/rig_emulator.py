@@ -31,6 +31,7 @@ from radar_pose_ros.nodes import convert
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, ManagedNode, run
 from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.nodes.transforms import StaticTransforms, camera_transform
+from radar_pose_ros.nodes.view_names import view_names
 from radar_pose_ros.skeleton.definitions import SKELETONS
 from radar_pose_ros.vision.camera_names import find
 
@@ -64,7 +65,7 @@ class RigEmulator(ManagedNode):
     def configure(self) -> None:
         """Make the rig and the first person, or read the recording."""
         v = self.values
-        self._views = v.views.split()
+        self._views = view_names(v.views)
         for name in NAMING:
             check_names(name, getattr(v, name), self._views)
         self._make = self._recorded() if v.recording else self._simulated()

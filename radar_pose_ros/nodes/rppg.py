@@ -137,6 +137,7 @@ class Rppg(ManagedNode):
             self.health.count("beginnings anew")
         seen_s = time.monotonic()
         self._frames += 1
+        self.health.count("images looked at")
         self._frames_s += seen_s - begin_s
         readings = self._meter.readings()
         if not readings:

@@ -14,7 +14,7 @@ SHARED_MEMORY_BYTES = 256 * 2**20  # for the segments of all processes of a grap
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
-def profile(shared_memory: str = "/dev/shm") -> Path:
+def profile(shared_memory: str = "/dev/shm") -> Path:  # nosec B108 # only looks
     """Return the profile for every process of a graph, by the room there is for its segments.
 
     A process without room for its segment sends and receives by UDP alone, and loses what is

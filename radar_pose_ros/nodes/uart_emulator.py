@@ -16,6 +16,7 @@ from typing import Any
 
 from radar_pose_ros.datasets import mars
 from radar_pose_ros.nodes.base import ManagedNode, run
+from radar_pose_ros.nodes.links import link_to_terminal
 from radar_pose_ros.nodes.transforms import WORLD_FRAME, StaticTransforms, transform_message
 from radar_pose_ros.radar.points import PointCloud, PointFrame
 from radar_pose_ros.simulation.radar import RadarPlacement
@@ -105,10 +106,7 @@ class UartEmulator(ManagedNode):
 
     def _link(self, path: str, terminal: str) -> None:
         link = Path(path).expanduser()
-        if link.exists() and not link.is_symlink():
-            raise FileExistsError(f"{link} exists and is not a link to an emulated port")
-        link.unlink(missing_ok=True)
-        link.symlink_to(terminal)
+        link_to_terminal(link, terminal)
         self._links.append(link)
 
     # -- frames ------------------------------------------------------------------------------

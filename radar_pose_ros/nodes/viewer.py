@@ -14,7 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from radar_pose_ros.nodes.base import ManagedNode, run
 from radar_pose_ros.nodes.recorder import DISCOVERY_PERIOD_S, message_type
 from radar_pose_ros.nodes.worker import Mailbox
-from radar_pose_ros.view.command import is_in, new_recording
+from radar_pose_ros.view.command import free_recordings, is_in, new_recording
 from radar_pose_ros.view.drawer import Drawer, is_drawn
 from radar_pose_ros.view.layout import Content, blueprint
 
@@ -57,9 +57,10 @@ class Viewer(ManagedNode):
 
     def cleanup(self) -> None:
         """Send what was drawn, and let go of the viewer or the file."""
-        recording, self._recording = self._recording, None
-        if recording is not None:
-            recording.disconnect()
+        if self._recording is not None:
+            self._recording.disconnect()
+            self._recording = None
+            free_recordings()
 
     def _discover(self) -> None:
         for topic, types in self.get_topic_names_and_types():

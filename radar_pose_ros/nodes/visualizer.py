@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,12 +15,13 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from radar_pose_ros import msg
-from radar_pose_ros.nodes import convert, markers
+from radar_pose_ros.nodes import convert, heatmap_transport, markers
 from radar_pose_ros.nodes.base import LATCHED, RELIABLE, SENSOR_DATA, SKELETONS, ManagedNode, run
 from radar_pose_ros.nodes.markers import ESTIMATED, LIFTED, REFINED, REFINED_LIFTED, TRUTH, Kind
 from radar_pose_ros.nodes.memory import MOST_SKELETONS, Memory, Recent
 from radar_pose_ros.nodes.people import Person
 from radar_pose_ros.nodes.transforms import RIG_FRAME
+from radar_pose_ros.nodes.view_names import view_names
 from radar_pose_ros.preview import power_db
 from radar_pose_ros.radar.field_of_view import FieldOfView
 from radar_pose_ros.skeleton import projection
@@ -36,6 +36,8 @@ FIELDS = {  # colours of fields of view
 SENSORS_PERIOD_S = 1.0  # what sensors see is told again, for those who look since
 SENSORS_LIFETIME_S = 3.0
 HEARTS_KEPT_S = 5.0
+LONGEST_TITLE = 100  # characters
+UNDRAWN = "pictures that cannot be drawn"
 
 
 class Visualizer(ManagedNode):
@@ -47,12 +49,14 @@ class Visualizer(ManagedNode):
 
     def configure(self) -> None:
         """Create publishers."""
+        self._views = view_names(self.values.views)
         self._markers = self.create_publisher(MarkerArray, "markers", RELIABLE)
         self._overlays = self.create_publisher(Image, "overlay", RELIABLE)
 
     def activate(self) -> None:
         """Start listening and drawing."""
         self._truths = Memory()
+        self._panels: dict[str, Any] = {}  # of the overlay, by radar
         self._heatmaps = {radar: Memory() for radar in RADARS}
         self._pose: tuple[msg.HumanPose2DArray, np.ndarray | None] | None = None
         self._shown = markers.Shown()
@@ -77,11 +81,10 @@ class Visualizer(ManagedNode):
 
     def _listen_to_sensors(self) -> None:
         for radar in RADARS:
-            topic = f"{radar}/heatmap"
-            self.subscribe(msg.RadarHeatmap, topic, SENSOR_DATA, partial(self._take_map, radar))
+            heatmap_transport.subscribe(self, radar, partial(self._take_map, radar))
         for topic in FIELDS:
             self.subscribe(msg.RadarConfig, topic, LATCHED, partial(self._take_config, topic))
-        for view in self.values.views.split():
+        for view in self._views:
             topic = f"{view}/camera_info"
             self.subscribe(CameraInfo, topic, SENSOR_DATA, partial(self._take_camera, topic))
 
@@ -163,6 +166,7 @@ class Visualizer(ManagedNode):
     # -- hearts and sensors ------------------------------------------------------------------
 
     def _take_heart_rate(self, message: msg.HeartRate) -> None:
+        convert.check_heart_rate(message)
         text = self._hearts.take(message)
         self._markers.publish(self._shown.array(markers.HEART_RATES, [text]))
         self.health.tick("input")
@@ -181,67 +185,79 @@ class Visualizer(ManagedNode):
 
     def _take_map(self, radar: str, message: msg.RadarHeatmap) -> None:
         convert.message_to_heatmap(message)  # what cannot be drawn is refused here, and counted
-        steps = (message.range_step_m, message.sin_angle_step)
-        convert.require(all(0 < s < math.inf for s in steps), "heatmap without axes", f"{steps}")
+        convert.check_axes(message)
         self._heatmaps[radar].add(convert.to_nanoseconds(message.header.stamp), message)
 
     # -- overlay image: the painter's thread -------------------------------------------------
 
     def _paint(self, stop: threading.Event) -> None:
-        painter = None
-        painted = None
+        painter = drawn = painted = None
         while not stop.wait(1.0 / self.values.overlay_rate_hz):
             pose = self._pose
             if pose is None or pose is painted or not self._overlays.get_subscription_count():
                 continue
-            if painter is None:
-                painter = self._make_painter(pose[0])
-            if painter is not None:
-                self._overlays.publish(self._picture(painter, *pose))
+            painted = pose
+            try:
+                maps = self._maps(pose[0])
+                panels = self._panels_of(maps)
+                if not panels:
+                    continue
+                skeleton = self._skeleton(pose[0].skeleton)
+                size_px = pose[0].image_width or projection.IMAGE_SIZE_PX
+                what = (panels, skeleton.joints, skeleton.edges, skeleton.left_right, size_px)
+                if what != drawn:  # what was drawn before had another shape
+                    painter, drawn = self._make_painter(panels, skeleton, size_px), what
+                self._overlays.publish(self._picture(painter, maps, *pose))
                 self.health.tick("overlay")
-                painted = pose
+            except ValueError as error:
+                self.health.drop(UNDRAWN)
+                self.get_logger().warning(f"{UNDRAWN}: {error}", throttle_duration_sec=5.0)
 
-    def _maps(self, message: msg.HumanPose2DArray) -> list[msg.RadarHeatmap | None]:
+    def _maps(self, message: msg.HumanPose2DArray) -> dict[str, msg.RadarHeatmap | None]:
         stamp_ns = convert.to_nanoseconds(message.header.stamp)
-        return [self._heatmaps[radar].nearest(stamp_ns) for radar in RADARS]
+        return {radar: self._heatmaps[radar].nearest(stamp_ns) for radar in RADARS}
 
-    def _make_painter(self, message: msg.HumanPose2DArray) -> Any:
+    def _panels_of(self, maps: Mapping[str, msg.RadarHeatmap | None]) -> list[Any]:
+        """Return what each radar's panel is like; none as long as there are no heatmaps."""
         from radar_pose_ros import drawing  # matplotlib: 1 s to import, for those who look only
 
-        maps = self._maps(message)
-        there = [m for m in maps if m is not None]
-        if not there:
-            return None
-        panels = [
-            drawing.Panel(
-                title=radar,
-                axes=drawing.PolarAxes(
-                    m.sin_angle_first, m.sin_angle_step, m.range_first_m, m.range_step_m
-                ),
-                shape=(m.angle_bins, m.range_bins),
-                upright=radar == "radar_h",
-            )
-            # a radar that is missing: its dark panel is as large as the other's
-            for radar, m in zip(RADARS, (m or there[0] for m in maps), strict=True)
+        for radar, m in maps.items():
+            if m is not None:
+                axes = (m.sin_angle_first, m.sin_angle_step, m.range_first_m, m.range_step_m)
+                self._panels[radar] = drawing.Panel(
+                    radar, drawing.PolarAxes(*axes), (m.angle_bins, m.range_bins)
+                )
+        known = list(self._panels.values())
+        # a radar that is missing: its dark panel is as large as the other's
+        return [
+            replace(self._panels.get(radar, known[0]), title=radar, upright=radar == "radar_h")
+            for radar in (RADARS if known else ())
         ]
-        skeleton = self._skeleton(message.skeleton)
-        size_px = message.image_width or projection.IMAGE_SIZE_PX
+
+    @staticmethod
+    def _make_painter(panels: Sequence[Any], skeleton: Skeleton, size_px: int) -> Any:
+        from radar_pose_ros import drawing
+
         return drawing.PoseFilm(panels, skeleton, size_px)
 
     def _picture(
-        self, painter: Any, message: msg.HumanPose2DArray, person: np.ndarray | None
+        self,
+        painter: Any,
+        maps: Mapping[str, msg.RadarHeatmap | None],
+        message: msg.HumanPose2DArray,
+        person: np.ndarray | None,
     ) -> Image:
-        powers = []
-        for heatmap in self._maps(message):
-            known = heatmap is not None
-            powers.append(power_db(convert.message_to_heatmap(heatmap)) if known else None)
+        powers = [
+            None if heatmap is None else power_db(convert.message_to_heatmap(heatmap))
+            for heatmap in maps.values()
+        ]
         truth = self._truths.nearest(convert.to_nanoseconds(message.header.stamp))
         picture = painter.picture(
             powers,
             None if person is None else person[:, :2],
             None if person is None else person[:, 2],
             truth_px=None if truth is None else projection.project(truth),
-            title=message.model,
+            title=message.model[:LONGEST_TITLE],
         )
         return convert.image_to_message(picture, message.header)
 

@@ -167,18 +167,27 @@ class PublisherNumbers:
     """Counts what is missing between the messages of each publisher, by the transport's numbers.
 
     What it dropped before the first message that came is not known.
+
+    Attributes
+    ----------
+    before : int
+        How many messages the publisher of the last one had published when it was heard for the
+        first time; 0 if it was heard before.
     """
 
     def __init__(self) -> None:
         self._last: Recent[int] = Recent(MOST_PUBLISHERS)
+        self.before = 0
 
     def missing(self, publisher: bytes, number: int | None) -> int:
         """Return how many of a publisher's messages are missing before this one.
 
         None is the number of a transport that does not count.
         """
+        self.before = 0
         if number is None:
             return 0
         last = self._last.get(publisher.hex())
         self._last.put(publisher.hex(), number)
+        self.before = number - 1 if last is None else 0
         return 0 if last is None else max(number - last - 1, 0)

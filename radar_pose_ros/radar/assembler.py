@@ -303,7 +303,7 @@ class FrameAssembler:
 
         # What `push` needs for a packet in order within the current frame; the limit is 0 when
         # such a packet needs more than a copy.
-        self._fast_length = 0
+        self._fast_length = -1  # no datagram has it, not even an empty one
         self._fast_limit = 0
         self._fast_packets = 0
         self._fast_frame: _OpenFrame | None = None

@@ -12,6 +12,7 @@ from radar_pose_ros.radar.config import RadarConfig
 # [IWR1843BOOST's user guide, SPRUIM4]. Of other boards no such number is known here.
 _SIX_DECIBEL_DEG = {"IWR1843": (50.0, 20.0)}
 RING_STEP_M = 2.0
+FARTHEST_M = 1000.0
 _ARC_STEP = np.deg2rad(5.0)
 
 
@@ -26,11 +27,20 @@ class FieldOfView:
     azimuth, elevation : float
         Half widths in rad, between which an antenna's gain is within 6 dB of its highest; NaN if
         that is not known.
+
+    Raises
+    ------
+    ValueError
+        If no radar sees so far.
     """
 
     range_m: float
     azimuth: float
     elevation: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.range_m <= FARTHEST_M:
+            raise ValueError(f"a range must be above 0 and up to {FARTHEST_M:g} m: {self.range_m}")
 
     @classmethod
     def of(cls, config: RadarConfig) -> FieldOfView:

@@ -7,6 +7,7 @@ deadline, every failure is a sentence (`PortError`), and nothing is opened befor
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import queue
 import re
@@ -26,6 +27,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import serial
 
+from radar_pose_ros.documents import DocumentError, open_file
 from radar_pose_ros.radar.assembler import (
     MAX_FRAME_BYTES,
     AssembledFrame,
@@ -60,6 +62,8 @@ _SO_RCVBUFFORCE = 33  # Linux; needs CAP_NET_ADMIN
 _SO_MEMINFO = 55  # Linux 4.12
 _MEMINFO_DROPS = 8  # index of the datagrams that found the buffer full
 _MAX_DRAIN = 4096  # datagrams before others get a chance
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
+_MAX_REPLIES = 64  # kept for whoever sends the next command
 
 
 class PortError(RuntimeError):
@@ -238,6 +242,8 @@ class DcaUdpSource(_Closing):
     ) -> None:
         if attempts < 1:
             raise ValueError("attempts must be at least 1")
+        refuse_many("host_ip", host_ip)
+        refuse_many("card_ip", card_ip)
         self._packet_config = packet_config(packet_bytes, packet_delay_us)
         self._assembler = FrameAssembler(
             config.bytes_per_frame,
@@ -262,11 +268,12 @@ class DcaUdpSource(_Closing):
         self._wake: tuple[socket.socket, socket.socket] | None = None
         self._thread: threading.Thread | None = None
         self._assembling = threading.Lock()  # held while datagrams are pushed
-        self._replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+        self._replies: queue.Queue[Reply] = queue.Queue(_MAX_REPLIES)
         self._record_completed = threading.Event()
         self._card_status = SystemStatus(0)
         self._fpga_version: FpgaVersion | None = None
-        self._replies_ignored = 0
+        self._replies_ignored = 0  # by who sends commands, and by the reader thread:
+        self._replies_refused = 0  # each has a count of its own, so that none is lost
         self._last_kernel_drops: int | None = None
 
         self._queue: FrameQueue[AssembledFrame] = FrameQueue(queue_frames)
@@ -401,7 +408,7 @@ class DcaUdpSource(_Closing):
             frames_queued=len(self._queue),
             kernel_drops=self._kernel_drops(),
             receive_buffer_bytes=self._buffer_bytes,
-            replies_ignored=self._replies_ignored,
+            replies_ignored=self._replies_ignored + self._replies_refused,
         )
 
     @property
@@ -492,9 +499,10 @@ class DcaUdpSource(_Closing):
                     self._read_replies()
                 if data in ready and self._drain_interval_s:
                     time.sleep(self._drain_interval_s)
-        except OSError as error:
+        except Exception as error:  # whoever waits for frames must hear of it, whatever it is
+            reason = getattr(error, "strerror", None) or repr(error)
             where = f"{self._host_ip}:{self._data_port}"
-            self._queue.fail(PortError(f"reading from {where} failed: {error.strerror}"))
+            self._queue.fail(PortError(f"reading from {where} failed: {reason}"))
 
     def _drain(self) -> None:
         """Push every datagram that is there."""
@@ -522,18 +530,19 @@ class DcaUdpSource(_Closing):
                 reply = decode_reply(datagram) if source[0] == self._card_ip else None
             except PacketError:
                 reply = None
-            if reply is None:
-                self._replies_ignored += 1
-            elif reply.command == Command.SYSTEM_STATUS:
+            if reply is not None and reply.command == Command.SYSTEM_STATUS:
                 self._take_status(reply)
+            elif reply is None or self._replies.full():
+                self._replies_refused += 1
             else:
-                self._replies.put(reply)
+                self._replies.put_nowait(reply)  # this thread alone does
 
     def _take_status(self, reply: Reply) -> None:
+        news = reply.status & ~self._card_status
         self._card_status |= SystemStatus(reply.status)
         if reply.status & SystemStatus.RECORD_COMPLETED:
             self._record_completed.set()
-        if not reply.ok:
+        if news and not reply.ok:  # once, however often a card says it
             _log.warning("DCA1000 at %s reports %s", self._card_ip, describe_reply(reply))
 
     def _kernel_drops(self) -> int | None:
@@ -546,6 +555,19 @@ class DcaUdpSource(_Closing):
             return None
         values = struct.unpack(f"={len(info) // 4}I", info)
         return values[_MEMINFO_DROPS] if len(values) > _MEMINFO_DROPS else None
+
+
+def refuse_many(name: str, address: str) -> None:
+    """Raise ValueError unless an address is that of one interface: not of all, none or a group."""
+    try:
+        parsed = ipaddress.IPv4Address(address)
+        of_one = not (parsed.is_unspecified or parsed.is_multicast or parsed == _BROADCAST)
+    except ValueError:
+        of_one = False
+    if not of_one:
+        raise ValueError(
+            f"{name}: want the IPv4 address of one interface, such as {HOST_IP}, got {address!r}"
+        )
 
 
 def _grow_receive_buffer(opened: socket.socket, wanted_bytes: int) -> int:
@@ -596,7 +618,7 @@ def read_pcap(path: str | Path) -> Iterator[UdpDatagram]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             header = file.read(24)
             if header[:4] == _PCAPNG_MAGIC:
                 raise PortError(
@@ -621,6 +643,8 @@ def read_pcap(path: str | Path) -> Iterator[UdpDatagram]:
                 datagram = _udp_of(packet, link, seconds + ticks * tick_s)
                 if datagram is not None:
                     yield datagram
+    except DocumentError as error:
+        raise PortError(f"{path}: cannot be read, it is no file") from error
     except OSError as error:
         raise PortError(f"{path}: cannot be read, {error.strerror}") from error
 
@@ -857,6 +881,7 @@ class SerialConfigPort(_Closing):
         self._command_timeout_s = command_timeout_s
         self._total_timeout_s = total_timeout_s
         self._serial: serial.Serial | None = None
+        self._half_line = b""  # came with the end of an answer, belongs to what comes next
 
     def open(self) -> None:
         """Open the port; `send` does it where needed.
@@ -911,6 +936,7 @@ class SerialConfigPort(_Closing):
         command = commands[0] if commands else ""
         try:
             self._serial.reset_input_buffer()
+            self._half_line = b""
             for number, command in enumerate(commands, start=1):
                 self._exchange(self._serial, command, deadline_s, f"{number} of {len(commands)}")
         except serial.SerialTimeoutException as error:
@@ -928,7 +954,7 @@ class SerialConfigPort(_Closing):
         """Send one command and wait for its "Done"."""
         command_deadline_s = time.monotonic() + self._command_timeout_s
         opened.write(command.encode("ascii", errors="replace") + b"\n")
-        pending = b""
+        pending = self._half_line
         last_line = ""
         while True:
             now_s = time.monotonic()
@@ -949,6 +975,7 @@ class SerialConfigPort(_Closing):
             for line in lines:
                 text = _without_prompt(line.decode("ascii", errors="replace")).strip()
                 if text == "Done":
+                    self._half_line = pending
                     return
                 if text.startswith("Error") or "is not recognized as a CLI command" in text:
                     raise ConfigPortError(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from radar_pose_ros.documents import DocumentError, open_file
 from radar_pose_ros.radar.config import ConfigError, RadarConfig, UnknownCommand
 from radar_pose_ros.radar.waveform import Waveform
 
@@ -669,11 +670,12 @@ def _studio_device(profile: _Profile, setup_json: str | Path | None) -> str:
 def _read(path: Path, limit: int) -> bytes:
     """The file's bytes, at most one more than ``limit``."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(limit + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: cannot be read, {reason}") from error
+    except DocumentError as error:
+        raise ConfigError(f"{path}: cannot be read, it is no file") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read, {error.strerror or error}") from error
 
 
 def _antennas(mask: int) -> tuple[int, ...]:

@@ -38,6 +38,7 @@ from radar_pose_ros.radar.dca1000 import (
     fpga_config,
     packet_interval_s,
 )
+from radar_pose_ros.radar.ports import refuse_many
 from radar_pose_ros.radar.ti_config import ARGUMENTS, WITHOUT_EFFECT, parse_cfg
 
 FPGA_VERSION_STATUS = 0x0402  # 2.8 in record mode, as a real card answers
@@ -175,12 +176,18 @@ class PacketStream:
     def restart(self) -> None:
         """Start counting again; what is not yet sent is forgotten."""
         self.sequence, self.byte_count = self._first
+        self.made = 0  # packets
         self._rest = np.empty(0, np.uint8)
 
     @property
     def bytes_held(self) -> int:
         """Bytes that wait for a packet to be full."""
         return len(self._rest)
+
+    def place(self, packet: Packet) -> int:
+        """Return which packet since the start it is, from 1."""
+        sequence = int.from_bytes(packet[:4], "little")
+        return (sequence - self._first[0]) % SEQUENCE_MODULUS + 1
 
     def packets(self, frame: Frame) -> npt.NDArray[np.uint8]:
         """Packets that this frame fills, headers included.
@@ -217,6 +224,7 @@ class PacketStream:
         headers["count_high"] = counts >> 32
         packets[:, :DATA_HEADER_BYTES] = headers.view(np.uint8).reshape(number, DATA_HEADER_BYTES)
         packets[:, DATA_HEADER_BYTES:] = payloads
+        self.made += number
         self.sequence = (self.sequence + number) % SEQUENCE_MODULUS
         self.byte_count = (self.byte_count + number * size) % BYTE_COUNT_MODULUS
         return packets
@@ -232,6 +240,12 @@ class CardStatistics:
         Frames that went out while recording.
     packets_sent, bytes_sent : int
         Packets that were given to the network, and their payload; duplicates count twice.
+    packets_unsent : int
+        Packets that the network did not get: the cable was unplugged, or nobody listened.
+    packets_untold : int
+        Packets after the last one of their stream that was sent: nothing tells the host that they
+        are missing. Without reordering, all other packets that were made and not sent are a gap
+        in the numbers of those that were.
     frames_slipped : int
         Frames that began more than half a period late.
     commands : int
@@ -241,6 +255,8 @@ class CardStatistics:
     frames_sent: int
     packets_sent: int
     bytes_sent: int
+    packets_unsent: int
+    packets_untold: int
     frames_slipped: int
     commands: int
 
@@ -294,6 +310,12 @@ class EmulatedDca1000:
         Whether the radar is on from the beginning.
     on_frame : callable, optional
         Called in the sending thread with (number, time.time()) as a frame begins.
+
+    Attributes
+    ----------
+    plugged : bool
+        Whether the network cable is in. While it is not, packets go nowhere and commands do not
+        come; card and radar go on.
     """
 
     def __init__(
@@ -310,6 +332,7 @@ class EmulatedDca1000:
         radar_on: bool = True,
         on_frame: Callable[[int, float], None] | None = None,
     ) -> None:
+        refuse_many("config_address", config_address[0])
         self._frames = _frames_of(frames)
         self._data_address = data_address
         self._config_address = config_address
@@ -334,7 +357,10 @@ class EmulatedDca1000:
         self._threads: list[threading.Thread] = []
         self._frames_sent = self._packets_sent = self._bytes_sent = 0
         self._slipped = self._commands = 0
+        self._unsent = self._untold = 0
+        self._told = 0  # place of the last packet of this stream that was sent
         self._recorded = False
+        self.plugged = True
 
     # -------------------------------------------------------------- life
 
@@ -407,6 +433,8 @@ class EmulatedDca1000:
             frames_sent=self._frames_sent,
             packets_sent=self._packets_sent,
             bytes_sent=self._bytes_sent,
+            packets_unsent=self._unsent,
+            packets_untold=self._untold + max(self._stream.made - self._told, 0),
             frames_slipped=self._slipped,
             commands=self._commands,
         )
@@ -455,6 +483,8 @@ class EmulatedDca1000:
             except (OSError, PacketError) as error:
                 _log.debug("emulated card: not a command, %s", error)
                 continue
+            if not self.plugged:
+                continue
             self._commands += 1
             try:
                 self._control.sendto(encode_reply(command, self._obey(command, data)), host)
@@ -483,7 +513,7 @@ class EmulatedDca1000:
             if command in (Command.RESET_FPGA, Command.RECORD_START):
                 self._recording = False
                 self._state.wait_for(lambda: not self._busy, 2.0)
-                self._stream.restart()
+                self._restart_stream()
                 self._recorded = False
             if command == Command.RECORD_START:
                 self._recording = True
@@ -531,7 +561,7 @@ class EmulatedDca1000:
                 self._send_all(self.faults.drain())
                 self.faults.restarts += 1
                 self.faults.bytes_forgotten += self._stream.bytes_held
-                self._stream.restart()
+                self._restart_stream()
             if self._on_frame is not None:
                 self._on_frame(number, time.time())
             self._send_frame(frame, due_s)
@@ -543,6 +573,11 @@ class EmulatedDca1000:
         with self._state:
             self._radar_on = False
             self._state.notify_all()
+
+    def _restart_stream(self) -> None:
+        self._untold += max(self._stream.made - self._told, 0)
+        self._told = 0
+        self._stream.restart()
 
     def _send_frame(self, frame: Frame, start_s: float) -> None:
         packets: Sequence[Packet] = split_packets(self._stream.packets(frame))
@@ -562,6 +597,10 @@ class EmulatedDca1000:
     def _send_all(self, packets: Sequence[Packet]) -> None:
         assert self._data is not None
         send = self._data.send
+        if not self.plugged:
+            self._unsent += len(packets)
+            return
+        last: Packet | None = None
         for packet in packets:
             try:
                 send(packet)
@@ -570,12 +609,17 @@ class EmulatedDca1000:
                 try:
                     send(packet)
                 except OSError:
+                    self._unsent += 1
                     continue
             except OSError as error:
                 _log.debug("emulated card: packet not sent, %s", error)
+                self._unsent += 1
                 continue
             self._packets_sent += 1
             self._bytes_sent += len(packet) - DATA_HEADER_BYTES
+            last = packet
+        if last is not None:
+            self._told = max(self._told, self._stream.place(last))
 
 
 class EmulatedRadarCli:

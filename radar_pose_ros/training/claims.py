@@ -27,7 +27,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.stats
-import yaml
+
+from radar_pose_ros import documents
 
 CONFIDENCE = 0.95
 
@@ -147,7 +148,7 @@ class Table:
             If it is none, or a claim names a row or a measure that there is not.
         """
         try:
-            entries = yaml.safe_load(path.read_text())
+            entries = documents.read_yaml(path)
             usual = {"measure": next(iter(measures))}
             table = cls(
                 {name: row(entry) for name, entry in entries["rows"].items()},
@@ -158,8 +159,10 @@ class Table:
             )
         except KeyError as error:
             raise ValueError(f"{path}: there is no entry {error}") from error
-        except (TypeError, ValueError, yaml.YAMLError) as error:
-            raise ValueError(f"{path}: {error}") from error
+        except documents.DocumentError:
+            raise
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path}: {documents.shortened(error)}") from error
         for claim in table.claims:
             unknown = set(claim.contrast) - set(table.rows)
             if unknown:

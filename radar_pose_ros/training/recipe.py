@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-import yaml
 
-from radar_pose_ros import measurements
+from radar_pose_ros import documents, measurements
 from radar_pose_ros.models import weights
 from radar_pose_ros.skeleton import checks
 from radar_pose_ros.training import processes
@@ -84,8 +83,10 @@ class Recipe:
             return recipe
         except KeyError as error:
             raise RecipeError(f"{path}: there is no entry {error}") from error
-        except (TypeError, ValueError, yaml.YAMLError) as error:
-            raise RecipeError(f"{path}: {error}") from error
+        except documents.DocumentError as error:
+            raise RecipeError(str(error)) from error
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise RecipeError(f"{path}: {documents.shortened(error)}") from error
 
 
 def _require_sound(loop: LoopConfig) -> None:
@@ -97,18 +98,23 @@ def _require_sound(loop: LoopConfig) -> None:
             raise ValueError(f"loop: {name} must be 0 or more, got {value!r}")
 
 
-def entries(path: Path) -> dict[str, Any]:
-    """Return the entries of a recipe, with those of its base."""
-    own = yaml.safe_load(path.read_text())
+def entries(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the entries of a recipe, with those of its base; `above` are those it is base of."""
+    own = documents.read_yaml(path)
     if not isinstance(own, dict):
         raise ValueError("no recipe: want entries, each with its name")
     base = own.pop("base", None)
     if base is None:
         return own
+    if not isinstance(base, str):
+        raise ValueError(f"its base wants the name of a file, got {base!r:.80}")
+    below = (path.parent / base).resolve()
+    if below in above:
+        raise ValueError(f"its base {base} leads back to itself")
     try:
-        return _merge(entries(path.parent / base), own)
-    except RecursionError:
-        raise ValueError(f"its base {base} leads back to itself") from None
+        return _merge(entries(path.parent / base, (*above, below)), own)
+    except OSError as error:
+        raise ValueError(f"its base {base!r:.80} cannot be read: {error.strerror}") from None
 
 
 def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

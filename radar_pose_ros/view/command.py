@@ -29,6 +29,7 @@ from radar_pose_ros.view.layout import Content, blueprint
 
 APPLICATION = "radar_pose_ros"
 LOOPBACK = "127.0.0.1"
+UNCOUNTED = {"CI": "true"}  # with it Rerun's viewer tells its makers nothing, and keeps no file
 MEMORY = (
     "1GB"  # of the viewer, and of the server that keeps what came for browsers that come later
 )
@@ -140,6 +141,11 @@ def new_recording() -> rr.RecordingStream:
     recording.set_log_time_enabled(False)
     recording.set_log_tick_enabled(False)
     return recording
+
+
+def free_recordings() -> None:
+    """Free the recordings that nobody has any more: Rerun keeps them, and threads of each."""
+    rr.bindings.flush_and_cleanup_orphaned_recordings()
 
 
 def show(
@@ -254,6 +260,7 @@ def viewer(
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,
+            env={**os.environ, **UNCOUNTED},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

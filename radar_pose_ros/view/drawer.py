@@ -61,6 +61,7 @@ AXES_M, IMAGE_PLANE_M = 0.2, 0.6
 MOST_SIDE_PX = 640  # of an image's longer side: larger ones are made smaller
 MOST_IMAGES_HZ = 10.0  # per camera, and per radar
 JPEG_QUALITY = 75
+MOST_FANS = 16  # tables by which heatmaps are drawn, a megabyte each
 MOST_REASONS = 100  # why messages were not drawn, that are told apart
 ANOTHER_CLOCK_S = 30.0  # what seems older was stamped by another clock: its age says nothing
 FARTHEST_M = 10.0  # of a heatmap's picture
@@ -459,6 +460,8 @@ class Drawer:
         )
         key = (frame, axes, share.shape, upright)
         if key not in self._fans:
+            if len(self._fans) >= MOST_FANS:
+                self._fans.clear()
             self._fans[key] = fan_of(Panel(frame, axes, share.shape, upright))
         fan = self._fans[key]
         path = f"heatmaps/{frame}"

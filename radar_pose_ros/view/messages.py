@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from radar_pose_ros.skeleton.definitions import Skeleton
+from radar_pose_ros.skeleton.plausible import FARTHEST_M, FARTHEST_PX
 from radar_pose_ros.vision.frames import placed as placed
 
 MOST_KEYPOINTS = 1024
@@ -82,12 +83,14 @@ def people(message: Any, joints: int) -> list[SeenPerson]:
             raise ValueError(f"pose of {len(pose.keypoints)} joints, its skeleton has {joints}")
         places = [getattr(k, "position", k) for k in pose.keypoints]
         axes = "xyz" if pose.keypoints and hasattr(pose.keypoints[0], "position") else "xy"
-        values = [[getattr(place, axis) for axis in axes] for place in places]
+        values = np.array([[getattr(p, axis) for axis in axes] for p in places], np.float64)
+        if (np.abs(values) > (FARTHEST_M if len(axes) == 3 else FARTHEST_PX)).any():
+            raise ValueError("pose out of bounds")
         confidence = [k.confidence for k in pose.keypoints]
         found.append(
             SeenPerson(
                 int(pose.id),
-                np.array(values, np.float64).reshape(joints, len(axes)),
+                values.reshape(joints, len(axes)),
                 np.array(confidence, np.float64),
             )
         )
@@ -102,8 +105,12 @@ def heatmap(message: Any) -> np.ndarray:
         raise ValueError(f"heatmap of {values.size} numbers, want 2 x {shape}")
     steps = (message.range_step_m, message.sin_angle_step)
     firsts = (message.range_first_m, message.sin_angle_first)
-    if not (all(0 < step < math.inf for step in steps) and all(map(math.isfinite, firsts))):
+    ends_m = (firsts[0], firsts[0] + steps[0] * shape[2])
+    known = all(0 < step < math.inf for step in steps) and abs(firsts[1]) <= 1 + steps[1]
+    if not known or not all(abs(end) <= FARTHEST_M for end in ends_m):
         raise ValueError(f"heatmap without axes: {firsts} and steps of {steps}")
+    if not np.isfinite(values).all():
+        raise ValueError("heatmap with NaN or infinity")
     return values.view(np.complex64).reshape(shape)
 
 

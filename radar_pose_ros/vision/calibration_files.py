@@ -36,6 +36,7 @@ import yaml
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
+from radar_pose_ros import documents
 from radar_pose_ros.vision.camera import PinholeCamera
 
 if sys.version_info >= (3, 11):
@@ -45,9 +46,11 @@ else:
 
 FORMATS = ("pose2sim", "anipose", "opencv", "ros")
 EXTRINSICS = "extrinsics.yaml"
+LARGEST_SIDE_PX = 1 << 16  # of an image [choice]
 SMALLEST_PERSON_M, TALLEST_PERSON_M = 0.5, 2.5  # from child to giant [choice]
 # Text has few digits: a matrix so near to a rotation, in each element, stands for it [choice].
 _ROUNDED = 1e-3
+_MOST_NUMBERS = 100  # of a matrix, or a lens
 _STORAGE = (".yml", ".yaml", ".xml")
 # Keys that programs use in cv2.FileStorage; the first is what we write.
 _MATRIX = ("camera_matrix", "K")
@@ -194,7 +197,9 @@ def _guess(path: Path) -> str:
         return _guess(files[0]) if files else "opencv"
     if path.suffix == ".toml":
         return "pose2sim"
-    if path.suffix == ".xml" or path.read_bytes()[:5] == b"%YAML":
+    with documents.open_file(path) as file:
+        begin = file.read(5)
+    if path.suffix == ".xml" or begin == b"%YAML":
         return "opencv"
     if path.suffix in _STORAGE:
         return "ros"
@@ -217,8 +222,11 @@ def _camera(
 ) -> PinholeCamera:
     """Check what a file says of one camera; None is what it does not say."""
     width, height = _numbers(size, (2,), f"{where}: the image's size")
-    if not (width.is_integer() and height.is_integer()):
-        raise ValueError(f"{where}: the image's size is no whole pixels: {width} x {height}")
+    if not (width.is_integer() and height.is_integer() and max(width, height) <= LARGEST_SIDE_PX):
+        raise ValueError(
+            f"{where}: the image's size wants whole pixels up to {LARGEST_SIDE_PX}, got "
+            f"{width:g} x {height:g}"
+        )
     lens: ArrayLike = ()
     if distortion is not None:
         lens = _numbers(distortion, None, f"{where}: the distortion")
@@ -244,12 +252,12 @@ def _numbers(values: object, shape: tuple[int, ...] | None, what: str) -> np.nda
     """Return finite numbers of this shape, whether they lie in a row or a column."""
     try:
         array = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.full(1, np.nan)
     wanted = array.size if shape is None else math.prod(shape)
     if values is None or array.size != wanted or not np.isfinite(array).all():
         count = "" if shape is None else f"{wanted} "
-        raise ValueError(f"{what} wants {count}numbers, got {values}")
+        raise ValueError(f"{what} wants {count}numbers, got {documents.shortened(values)}")
     return array.reshape(-1 if shape is None else shape)
 
 
@@ -270,10 +278,11 @@ def _rotation(values: object, where: str) -> np.ndarray:
 
 def _read_toml(path: Path, unit_m: float, placed: bool) -> dict[str, PinholeCamera]:
     try:
-        with path.open("rb") as file:
-            tables = tomllib.load(file)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: no TOML file: {error}") from None
+        tables = tomllib.loads(documents.read_text(path, documents.LARGEST_YAML_BYTES))
+    except documents.DocumentError:
+        raise
+    except (OSError, RecursionError, ValueError) as error:  # also of dates that are none
+        raise ValueError(f"{path}: no TOML file: {documents.shortened(error)}") from None
     cameras: dict[str, PinholeCamera] = {}
     for section, table in tables.items():
         if not isinstance(table, dict) or "matrix" not in table:
@@ -342,12 +351,9 @@ def _unique(files: Iterable[Path]) -> list[Path]:
 def _one_storage(path: Path, unit_m: float, placed: bool) -> PinholeCamera:
     storage = cv2.FileStorage()
     try:
-        good = storage.open(str(path), cv2.FILE_STORAGE_READ)
-    except cv2.error:
-        good = False
-    if not good:
-        raise ValueError(f"{path}: no file of cv2.FileStorage")
-    try:
+        text = documents.read_text(path, documents.LARGEST_YAML_BYTES)
+        if not storage.open(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY):
+            raise ValueError(f"{path}: no file of cv2.FileStorage")
         size = _entry(storage, ("image_size",))
         if size is None:
             size = [_entry(storage, (f"image_{side}",)) for side in ("width", "height")]
@@ -355,6 +361,9 @@ def _one_storage(path: Path, unit_m: float, placed: bool) -> PinholeCamera:
         if matrix is None:
             raise ValueError(f"{path}: no {' or '.join(_MATRIX)} in it")
         lens, turn, shift = (_entry(storage, keys) for keys in (_LENS, _TURN, _SHIFT))
+    except (cv2.error, OSError) as error:
+        said = documents.shortened(error)
+        raise ValueError(f"{path}: no file of cv2.FileStorage: {said}") from None
     finally:
         storage.release()
     return _camera(str(path), matrix, size, lens, turn, shift, unit_m, placed)
@@ -367,9 +376,17 @@ def _entry(storage: cv2.FileStorage, keys: Iterable[str]) -> Any:
         if node.empty() or node.isNone():
             continue
         if node.isSeq():
-            return [node.at(index).real() for index in range(node.size())]
-        return node.real() if node.isReal() or node.isInt() else node.mat()
+            return [_number(node.at(index)) for index in range(min(node.size(), _MOST_NUMBERS))]
+        if not node.isMap():
+            return _number(node)
+        # Memory for a matrix is taken before its numbers are counted.
+        sides = [_number(node.getNode(side)) for side in ("rows", "cols")]
+        return node.mat() if 0 < math.prod(sides) <= _MOST_NUMBERS else math.nan
     return None
+
+
+def _number(node: cv2.FileNode) -> float:
+    return node.real() if node.isReal() or node.isInt() else math.nan
 
 
 def _write_storage(
@@ -420,9 +437,9 @@ def _read_ros(path: Path, unit_m: float, placed: bool) -> dict[str, PinholeCamer
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        entries = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: no YAML file: {' '.join(str(error).split())}") from None
+        entries = documents.read_yaml(path)
+    except OSError as error:
+        raise ValueError(f"{path}: no YAML file: {documents.shortened(error)}") from None
     if not isinstance(entries, dict):
         raise ValueError(f"{path}: want entries by name")
     return entries
@@ -449,13 +466,15 @@ def _camera_info(
         raise ValueError(f"{path}: no camera_matrix with rows, cols and data in it")
     numbers = None if not isinstance(lens, dict) else lens.get("data")
     model = entries.get("distortion_model", "plumb_bob")
-    if model not in _ROS_LENSES:
+    if not isinstance(model, str) or model not in _ROS_LENSES:
         raise ValueError(
-            f"{path}: distortion_model {model!r} is not supported, only {', '.join(_ROS_LENSES)}"
+            f"{path}: distortion_model {model!r:.80} is not supported, only "
+            f"{', '.join(_ROS_LENSES)}"
         )
-    if numbers is not None and np.size(numbers) not in _ROS_LENSES[model]:
+    count = np.size(np.asarray(numbers, dtype=object))
+    if numbers is not None and count not in _ROS_LENSES[model]:
         allowed = ", ".join(map(str, _ROS_LENSES[model]))
-        raise ValueError(f"{path}: {model} has {allowed} coefficients, got {np.size(numbers)}")
+        raise ValueError(f"{path}: {model} has {allowed} coefficients, got {count}")
     size = [entries.get("image_width"), entries.get("image_height")]
     return _camera(str(path), matrix.get("data"), size, numbers, turn, shift, 1.0, placed)
 

@@ -30,6 +30,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
+from radar_pose_ros import documents
+
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 # Beyond is what some files say instead of that they do not know it.
 FASTEST_HZ = 1000.0
@@ -464,12 +466,13 @@ def read_column(path: Path | str) -> list[float]:
     ValueError
         If one is no finite number, says the line, or there is none.
     """
-    try:
-        text = Path(path).read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no text: {error}") from None
+    text = documents.read_text(path)
     made: list[float] = []
-    for number, row in enumerate(csv.reader(text.splitlines()), 1):
+    try:
+        rows = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise ValueError(f"{path}: {error}") from None
+    for number, row in enumerate(rows, 1):
         if not any(part.strip() for part in row):
             continue
         try:

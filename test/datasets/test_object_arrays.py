@@ -340,3 +340,42 @@ def test_plain_pickles(tmp_path, monkeypatch):
         object_arrays.read_pickle(path)
     with pytest.raises(FileNotFoundError):
         object_arrays.read_pickle(tmp_path / "b.pkl")
+
+
+def npy(descr: str, shape: tuple[int, ...], content: bytes = b"") -> bytes:
+    """Return a file of numpy's whose header may say what its content is not."""
+    stream = io.BytesIO()
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.getvalue() + content
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (npy("<f8", (1 << 40,)), r"of shape \(1099511627776,\) is not 0 bytes long"),
+        (npy("<f8", (2,), bytes(8)), r"of shape \(2,\) is not 8 bytes long"),
+        (npy("<f8", (1,), bytes(16)), r"of shape \(1,\) is not 16 bytes long"),
+        (npy("<U0", (1 << 40,)), "holds an array of type '<U0'"),
+        (npy("|V0", (10**7,)), r"holds an array of type '\|V0'"),
+        (npy("<M8[s]", (1,), bytes(8)), "holds an array of type 'datetime64"),
+    ],
+)
+def test_what_a_header_says_is_compared_with_what_is_there(tmp_path, content, sentence):
+    """Before memory is taken for it."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        file.writestr("a.npy", content)
+    with pytest.raises(ValueError, match=rf"a\.npz: .*{sentence}"):
+        object_arrays.read(tmp_path / "a.npz")
+
+
+def test_compressed_zeros_are_read_up_to_a_limit(tmp_path, monkeypatch):
+    """A file of zeros is a thousand times as large as the archive of it."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, zeros=np.zeros(1 << 18))
+    assert path.stat().st_size < (1 << 21) / object_arrays.COMPRESSION
+    assert object_arrays.read(path)["zeros"].nbytes == 1 << 21
+    monkeypatch.setattr(object_arrays, "COMPRESSION_BYTES", 0)
+    allowed = object_arrays.COMPRESSION * path.stat().st_size
+    with pytest.raises(ValueError, match=f"its arrays are 2097280 bytes long, {allowed} are"):
+        object_arrays.read(path)

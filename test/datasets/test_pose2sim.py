@@ -228,6 +228,14 @@ Frame#\tTime\tNose
     ("text", "sentence"),
     [
         ("nothing", "no .trc file: want PathFileType and four more lines"),
+        (
+            HEADER.replace("60\t60\t2\t1", "60\t60\t5000\t5000").split("Frame#")[0]
+            + "Frame#\tTime"
+            + "\tX" * 5000
+            + "\n\n"
+            + "1\t0\n" * 5000,
+            "5005 lines of 5000 markers are not in it",
+        ),
         (HEADER.replace("\tm\t", "\tinch\t"), "line 3: unit 'inch', there are m, cm, mm"),
         (HEADER.replace("60\t60\t2\t1", "60\t60\t2\t3"), "line 4: 1 markers, not 3"),
         (HEADER.replace("60\t60\t2\t1", "x\t60\t2\t1"), "line 3: want a number as DataRate"),
@@ -397,7 +405,7 @@ def test_calibration_belongs_to_the_cameras(session: Path, tmp_path: Path) -> No
         ("a_7.json", "[]", "not OpenPose's file of people"),
         ("a_7.json", '{"people": [{"pose_keypoints_2d": [1, 2]}]}', "want x, y and score of 25"),
         ("a_7.json", '{"people": [{"pose_keypoints_2d": "x"}]}', "not OpenPose's file of people"),
-        ("a_7.json", "\x00", "not OpenPose's file of people"),
+        ("a_7.json", "\x00", "no JSON file"),
         ("a_b.json", '{"people": []}', "does not end in the number of a frame"),
         ("b_0007.json", '{"people": []}', "a second file of frame 7"),
     ],
@@ -415,7 +423,7 @@ def test_other_files_are_refused(tmp_path: Path, name: str, text: str, sentence:
 
 def test_damaged_archives_are_refused(tmp_path: Path) -> None:
     (tmp_path / "pose.npz").write_bytes(b"PK\x03\x04")
-    with pytest.raises(ValueError, match=r"pose\.npz: damaged, or without keypoints and cams"):
+    with pytest.raises(ValueError, match=r"pose\.npz: damaged, or no \.npz file"):
         pose2sim.read_detections(tmp_path / "pose")
     np.savez(tmp_path / "pose.npz", keypoints=np.zeros((2, 1, 1, 25, 3)), cams=np.array(["a"]))
     with pytest.raises(

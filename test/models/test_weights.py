@@ -276,6 +276,28 @@ WRONG = {
         lambda folder: edit(folder, confidence=[0.1]),
         "entry 0: confidence must be a dict",
     ),
+    "file elsewhere": (
+        "edge",
+        lambda folder: edit(folder, file="../" + NAME),
+        r"entry 0: file wants a file's name without folders, got '\.\./",
+    ),
+    "baseline elsewhere": (
+        "edge",
+        lambda folder: edit(folder, baseline="/etc/hostname"),
+        "entry 0: baseline wants a file's name without folders",
+    ),
+    "nested manifest": (
+        "edge",
+        lambda folder: (folder / "manifest.json").write_text("[" * 3000 + "]" * 3000),
+        "is no manifest of weights: .*nested deeper than 64",
+    ),
+    "numbers of another type": (
+        "edge",
+        lambda folder: rewrite(
+            folder, lambda state: state.update(missing=state["missing"].to(torch.complex64))
+        ),
+        "missing is of the type torch.complex64, which is not used",
+    ),
     "file missing": ("edge", lambda folder: (folder / NAME).unlink(), "is missing, though"),
     "bit flipped": (
         "edge",

@@ -790,7 +790,7 @@ def broken(scene: Scene, how: str) -> list[str]:
             "no keypoints",
             "no keypoints: want NAME.npz for each camera, or pose-associated or pose",
         ),
-        ("damaged keypoints", "cam_2.npz: damaged, or without keypoints_px and confidence"),
+        ("damaged keypoints", "cam_2.npz: damaged, or no .npz file"),
         ("keypoints of another skeleton", "cam_1.npz: keypoints of hupr14, not of coco17"),
         (
             "other shape",

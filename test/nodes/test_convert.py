@@ -402,3 +402,72 @@ def test_ten_thousand_damaged_messages_raise_nothing_else(config: RadarConfig) -
         except InvalidMessageError:
             refused += 1
     assert refused > 5_000
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"state": 0, "heart_rate_bpm": float("nan")}, "heart rate that no heart has"),
+        ({"state": 0, "heart_rate_bpm": 301.0}, "heart rate that no heart has"),
+        ({"state": 1, "standard_error_bpm": -1.0}, "heart rate with a wrong error"),
+        ({"state": 1, "signal_quality": 1.5}, "heart rate of a wrong quality"),
+        ({"header": Header()}, "time stamp not set"),
+    ],
+)
+def test_hearts_that_none_has_are_refused(change: dict[str, Any], reason: str) -> None:
+    fields = {"header": convert.header(NOW_NS, "eye"), "heart_rate_bpm": 72.0}
+    convert.check_heart_rate(msg.HeartRate(**fields))
+    with pytest.raises(InvalidMessageError) as caught:
+        convert.check_heart_rate(msg.HeartRate(**{**fields, **change}))
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"range_step_m": 0.0},
+        {"range_step_m": float("nan")},
+        {"range_first_m": -1e9},
+        {"range_step_m": 1e8},
+        {"sin_angle_step": float("inf")},
+        {"sin_angle_first": 7.0},
+    ],
+)
+def test_heatmaps_whose_bins_are_nowhere_are_refused(change: dict[str, float]) -> None:
+    message = small_heatmap()
+    message.range_first_m, message.range_step_m = 1.0, 0.04
+    message.sin_angle_first, message.sin_angle_step = -1.0, 1.0
+    convert.check_axes(message)
+    for name, value in change.items():
+        setattr(message, name, value)
+    with pytest.raises(InvalidMessageError, match="heatmap without axes"):
+        convert.check_axes(message)
+
+
+def test_what_no_radar_measures_is_refused(config: RadarConfig) -> None:
+    heatmap = small_heatmap()
+    heatmap.data[3] = 1e14
+    with pytest.raises(InvalidMessageError, match="heatmap out of bounds"):
+        convert.message_to_heatmap(heatmap)
+    for name, value in (("slope_hz_per_s", 1.0), ("slope_hz_per_s", 1.7e308)):
+        message = convert.config_to_message(config, NOW_NS, "x")
+        setattr(message, name, value)
+        with pytest.raises(InvalidMessageError, match="configuration not usable: it sees "):
+            convert.message_to_config(message)
+    skeleton = convert.skeleton_to_message(HUPR14)
+    skeleton.root = 14
+    with pytest.raises(InvalidMessageError, match="skeleton without its root"):
+        convert.message_to_skeleton(skeleton)
+
+
+def test_a_covariance_larger_than_the_world_is_refused() -> None:
+    joints = np.zeros((14, 3))
+    message = convert.pose3d_to_message(joints, convert.header(NOW_NS, "map"), "hupr14", "x")
+    message.poses[0].keypoints[2].covariance[5] = 1e37
+    with pytest.raises(InvalidMessageError, match="covariance out of bounds"):
+        convert.message_to_covariances(message)
+
+
+def test_what_was_found_is_told_in_a_line_of_some_length() -> None:
+    error = InvalidMessageError("skeleton not defined yet", "x" * 10_000)
+    assert len(str(error)) < 400 and str(error).endswith("...")

@@ -96,7 +96,40 @@ def test_totals_of_drops_stay() -> None:
     assert health.drops() == {"bad stamp": 3}
 
 
+def test_totals_of_meters_stay() -> None:
+    health = Health()
+    for _ in range(2):
+        health.watch("adc")
+        health.tick("adc")
+        health.unwatch()
+    values = health.report(active=False)[2]
+    assert values["adc total"] == "2" and "adc rate_hz" not in values
+
+
 def test_dropping_nothing_is_no_news() -> None:
     health = Health()
     health.drop("late", 0)
     assert health.report(active=True)[0] == Level.OK
+
+
+def test_a_silence_is_noticed_before_the_next_report() -> None:
+    """R1: of what has a timeout, as long as the node runs."""
+    health = Health()
+    health.watch("adc", timeout_s=0.05)
+    health.watch("heatmap")
+    assert not health.is_silent
+    time.sleep(0.08)
+    assert health.is_silent
+    health.tick("adc")
+    assert not health.is_silent
+    time.sleep(0.08)
+    health.unwatch()
+    assert not health.is_silent
+
+
+def test_a_duration_below_zero_is_not_known() -> None:
+    """R6: a clock that jumped back gives no negative times."""
+    health = Health()
+    for duration_ns, shown in ((1_234_567, "1.2"), (0, "0.0"), (-10_000_000_000, "nan")):
+        health.show_duration("age_ms", duration_ns)
+        assert health.report(active=True)[2]["age_ms"] == shown

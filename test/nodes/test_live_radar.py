@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 import pytest
 
 from radar_pose_ros.radar.config import RadarConfig
@@ -177,35 +176,6 @@ def test_driver_counts_lost_packets_exactly(
     chirps = data.reshape(*valid.shape, -1)
     assert 0 < (valid == 0).sum() < valid.size
     assert all(0 in chirp for chirp in chirps[valid == 0])  # what is missing is zero
-
-
-def test_silence_is_an_error_and_ends_by_itself(
-    live: LiveGraph, cfg: Path, config: RadarConfig, rng: np.random.Generator
-) -> None:
-    """R1: an unplugged board; the node stays up and publishes soon after the board is there."""
-    from radar_pose_ros import msg
-
-    received = live.collect(msg.RadarAdcFrame, "/radar_h/adc", reliable())
-    bench = Bench(random_frames(config, 30, rng))
-    bench.command_line.open()
-    process = live.start("radar_driver", "radar_h", **bench.parameters(cfg))
-    live.diagnostics()
-
-    def status() -> Any:
-        return live.diagnostics().get("radar_h/radar_driver")
-
-    live.wait(lambda: status() and status().level == b"\x02", 8.0, "level ERROR")
-    assert "silent" in status().message
-    assert "does not answer" in status().message
-    bench.go.set()
-    bench.card.open()
-    try:
-        live.wait(lambda: len(received) > 3, 8.0, "frames")
-        live.wait(lambda: status().level in (b"\x00", b"\x01"), 4.0, "no more error")
-    finally:
-        bench.card.close()
-        bench.command_line.close()
-    assert process.poll() is None
 
 
 def test_a_recording_is_published_like_a_board(
@@ -422,35 +392,6 @@ def test_a_wrong_parameter_at_the_start_is_one_sentence(
     assert "Traceback" not in live.log(process)
 
 
-def test_transitions_leave_nothing_behind(live: LiveGraph, cfg: Path) -> None:
-    """R3: cycles of all transitions, and illegal ones; files and threads are as before."""
-    node = "radar_h/radar_driver"
-    process = live.start(
-        "radar_driver",
-        "radar_h",
-        autostart=False,
-        config_file=str(cfg),
-        host_ip="127.0.0.1",
-        card_ip="127.0.0.9",
-        config_port=15096,
-        data_port=15098,
-    )
-    assert live.state(node) == "unconfigured"
-    assert not live.change(node, "activate")  # not yet configured
-    before = None
-    for cycle in range(6):
-        for transition in ("configure", "activate", "deactivate", "cleanup"):
-            assert live.change(node, transition), live.log(process)
-            assert not live.change(node, transition)  # a second time it is illegal
-        seen = psutil.Process(process.pid)
-        # The first rounds create what the middleware keeps for good.
-        if cycle == 2:
-            before = seen.num_fds(), seen.num_threads()
-    assert (seen.num_fds(), seen.num_threads()) == before
-    assert "Traceback" not in live.log(process)
-    assert live.interrupt(process) == 0
-
-
 def test_a_bad_file_is_a_failure_with_a_sentence(live: LiveGraph, tmp_path: Path) -> None:
     """A configuration with a mistake: FAILURE, the line in the diagnostics, the node stays up."""
     broken = tmp_path / "broken.cfg"
@@ -464,11 +405,3 @@ def test_a_bad_file_is_a_failure_with_a_sentence(live: LiveGraph, tmp_path: Path
     assert "line 2" in status.message and "profileCfg" in status.message
     assert live.state("radar_driver") == "unconfigured"
     assert "Traceback" not in live.log(process)
-
-
-def test_a_clock_that_never_starts_stops_nothing(live: LiveGraph) -> None:
-    """R6: with use_sim_time and no /clock the node comes up and reports."""
-    live.start("radar_preprocessor", use_sim_time=True)
-    live.diagnostics()
-    live.wait(lambda: "radar_preprocessor" in live.diagnostics(), what="diagnostics")
-    live.wait(lambda: live.state("radar_preprocessor") == "active", what="an active node")

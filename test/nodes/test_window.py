@@ -182,4 +182,6 @@ def test_what_the_transport_lost_is_counted_by_publisher() -> None:
         (b"a", 104),
         (b"b", None),
     ]
-    assert [numbers.missing(*each) for each in given] == [0, 0, 0, 2, 0, 0, 0]
+    found = [(numbers.missing(*each), numbers.before) for each in given]
+    assert [missing for missing, _ in found] == [0, 0, 0, 2, 0, 0, 0]
+    assert [before for _, before in found] == [100, 0, 6, 0, 0, 0, 0]

@@ -2,16 +2,13 @@
 
 import logging
 import os
-import select
 import socket
 import struct
-import threading
 import time
-import tty
 
 import numpy as np
 import pytest
-from loopback import LOOPBACK, SMALL, VALUES, free_ports
+from loopback import LOOPBACK, SMALL, VALUES, ScriptedCard, ScriptedRadar, free_ports, well
 
 from radar_pose_ros.radar.dca1000 import (
     Command,
@@ -40,45 +37,6 @@ def make_source(card_config_port: int = 9, **options) -> DcaUdpSource:
     return DcaUdpSource(
         SMALL, host_ip=LOOPBACK, card_ip=LOOPBACK, card_config_port=card_config_port, **options
     )
-
-
-class ScriptedCard:
-    """A card that answers each command as `answer(command)` says: a list of datagrams."""
-
-    def __init__(self, answer):
-        self._answer = answer
-        self.heard: list[int] = []
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((LOOPBACK, 0))
-        self._socket.settimeout(0.05)
-        self.port = self._socket.getsockname()[1]
-        self._done = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self):
-        while not self._done:
-            try:
-                datagram, host = self._socket.recvfrom(2048)
-            except TimeoutError:
-                continue
-            command, _ = decode_command(datagram)
-            self.heard.append(command)
-            for reply in self._answer(command):
-                self._socket.sendto(reply, host)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._done = True
-        self._thread.join()
-        self._socket.close()
-
-
-def well(command):
-    status = 0x0402 if command == Command.READ_FPGA_VERSION else 0
-    return [encode_reply(command, status)]
 
 
 # --------------------------------------------------------------------------- capture card
@@ -337,36 +295,19 @@ def test_kernel_drops_are_counted():
     assert source.statistics.kernel_drops == dropped
 
 
-def test_fifty_starts_and_stops(rng):
-    """W8: every first frame is complete; no thread and no descriptor is left."""
-    frames = rng.integers(-32768, 32768, (4, VALUES), dtype=np.int16)
-    config_port, data_port, card_port = free_ports(3)
-    counter = iter(range(10**6))
-    card = EmulatedDca1000(
-        lambda: frames[next(counter) % 4],
-        (LOOPBACK, data_port),
-        (LOOPBACK, card_port),
-        frame_period_s=0.005,
-        active_time_s=0.002,
-    )
-    with card:
-        descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
-        for _ in range(50):
-            with DcaUdpSource(
-                SMALL,
-                host_ip=LOOPBACK,
-                card_ip=LOOPBACK,
-                config_port=config_port,
-                data_port=data_port,
-                card_config_port=card_port,
-            ) as source:
-                source.start()
-                first = source.read(2.0)
-                assert (first.index, first.bytes_missing) == (0, 0)
-                assert any(np.array_equal(first.data, sent) for sent in frames)
-                source.stop()
-        assert len(os.listdir("/proc/self/fd")) == descriptors
-        assert threading.active_count() == threads
+def test_a_reader_that_fails_is_told_of(monkeypatch):
+    """Whatever ends the thread that reads: nobody waits for frames that cannot come."""
+
+    def fail(*_):
+        raise IndexError("a mistake")
+
+    with make_source() as source, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        monkeypatch.setattr(source._assembler, "push", fail)
+        send_packets(source._data_port, [b"x"], sender)
+        with pytest.raises(
+            PortError, match=r"reading from 127.* failed: IndexError\('a mistake'\)"
+        ):
+            source.read(5.0)
 
 
 # --------------------------------------------------------------------------- files
@@ -428,6 +369,14 @@ def test_files_that_are_none(tmp_path, name, content, message):
     path.write_bytes(content)
     with pytest.raises(PortError, match=message):
         FileFrameSource(path, SMALL).open()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.pcap")  # nobody ever writes
+    with pytest.raises(PortError, match=r"x\.pcap: cannot be read, it is no file"):
+        next(read_pcap(tmp_path / "x.pcap"))
+    with pytest.raises(PortError, match="there is no such file"):
+        FileFrameSource(tmp_path / "x.pcap", SMALL).open()
 
 
 def test_missing_file(tmp_path):
@@ -512,57 +461,6 @@ def test_pcap_packets_that_are_no_udp(tmp_path, rng):
 
 
 # --------------------------------------------------------------------------- serial port
-
-
-class ScriptedRadar:
-    """The far end of a serial line: `answer(line)` yields bytes, pauses, or None to vanish."""
-
-    def __init__(self, answer):
-        self._answer = answer
-        self._master, self._slave = os.openpty()
-        tty.setraw(self._slave)
-        self.port = os.ttyname(self._slave)
-        self.heard: list[str] = []
-        self._done = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self):
-        pending = b""
-        while not self._done:
-            if not select.select([self._master], [], [], 0.02)[0]:
-                continue
-            try:
-                pending += os.read(self._master, 4096)
-            except OSError:
-                return
-            *lines, pending = pending.split(b"\n")
-            for line in lines:
-                self.heard.append(line.decode())
-                for part in self._answer(line.decode()):
-                    if self._done:
-                        return
-                    if isinstance(part, bytes):
-                        os.write(self._master, part)
-                    elif part is None:
-                        self.vanish()
-                        return
-                    else:
-                        time.sleep(part)
-
-    def vanish(self):
-        for descriptor in (self._slave, self._master):
-            os.close(descriptor)
-        self._done = True
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        gone, self._done = self._done, True
-        self._thread.join()
-        if not gone:
-            self.vanish()
 
 
 def serial_port(radar, command_timeout_s=0.3, total_timeout_s=15.0):
@@ -672,7 +570,7 @@ def test_default_limits_are_those_promised():
 def test_old_answers_do_not_count():
     with ScriptedRadar(lambda line: []) as radar, serial_port(radar) as port:
         port.open()
-        os.write(radar._master, b"Done\n" * 10)
+        radar.say(b"Done\n" * 10)
         time.sleep(0.05)
         with pytest.raises(ConfigPortError, match="not answered by Done"):
             port.send(["command"])

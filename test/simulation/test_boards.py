@@ -20,7 +20,7 @@ from radar_pose_ros.radar.dca1000 import (
     encode_command,
     packet_config,
 )
-from radar_pose_ros.radar.ports import ConfigPortError, SerialConfigPort
+from radar_pose_ros.radar.ports import CardError, ConfigPortError, SerialConfigPort
 from radar_pose_ros.radar.ti_config import load_cfg
 from radar_pose_ros.simulation.boards import (
     EmulatedDca1000,
@@ -50,34 +50,6 @@ def test_frames_arrive_bit_for_bit(rng):
     assert source.card_status == SystemStatus.RECORD_COMPLETED
 
 
-@pytest.mark.parametrize("loss", [0.001, 0.01, 0.05, 0.2])
-def test_injected_loss_is_reported_exactly(loss, rng):
-    """W3: over real sockets, the missing bytes are those the card threw away."""
-    data = rng.integers(-32768, 32768, (201, VALUES), dtype=np.int16)
-    config = dataclasses.replace(
-        SMALL, waveform=dataclasses.replace(SMALL.waveform, frame_period_s=0.002)
-    )
-    faults = Faults(loss=loss, seed=1)
-    card, source = make_pair(
-        iter(data),
-        faults,
-        config,
-        source_options={"queue_frames": 1000, "max_missing_ratio": 0.1},
-    )
-    frames = record(card, source, 201)
-    counts = source.statistics.assembler
-    assert source.statistics.kernel_drops == 0
-    assert faults.packets_lost > 0
-    # Only what is lost after the last packet that came cannot be known: here nothing is.
-    assert counts.bytes_missing == faults.bytes_lost
-    assert counts.packets_lost == faults.packets_lost
-    assert counts.frames_closed == 201
-    for frame in frames:
-        wrong = frame.data != data[frame.index]
-        assert not frame.data[wrong].any()
-        assert wrong.sum() * 2 <= frame.bytes_missing
-
-
 def test_disorder_is_put_right(rng):
     """W5: over real sockets."""
     data = rng.integers(-32768, 32768, (60, VALUES), dtype=np.int16)
@@ -88,24 +60,6 @@ def test_disorder_is_put_right(rng):
     counts = source.statistics.assembler
     assert counts.packets_duplicate + counts.packets_late == faults.packets_duplicated > 0
     assert counts.packets_reordered > 0
-
-
-def test_restarts_begin_new_epochs(rng):
-    """W7: counters of the card start again in the middle."""
-    data = rng.integers(-32768, 32768, (30, VALUES), dtype=np.int16)
-    faults = Faults(restart_before_frames=(10, 20))
-    card, source = make_pair(iter(data), faults, source_options={"queue_frames": 100})
-    frames = record(card, source, 30)
-    # The last frame before a restart lacks what still waited for a full packet.
-    assert [(f.epoch, f.index) for f in frames] == [
-        (epoch, index) for epoch in range(3) for index in range(9 if epoch < 2 else 10)
-    ]
-    for frame in frames:
-        np.testing.assert_array_equal(frame.data, data[10 * frame.epoch + frame.index])
-    counts = source.statistics.assembler
-    assert faults.restarts == 2
-    assert counts.bytes_missing == faults.bytes_forgotten > 0
-    assert counts.epochs == 3
 
 
 def test_restart_on_request(rng):
@@ -294,6 +248,34 @@ def test_nobody_listens(rng):
             source.start()
             frame = source.read(2.0)
             assert (frame.index, frame.bytes_missing) == (0, 0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_an_unplugged_card_makes_is_missing_or_untold(again, rng):
+    """What is missing, to the packet: a gap if the stream goes on, nothing if it begins anew."""
+    data = rng.integers(-32768, 32768, VALUES, dtype=np.int16)
+    options = {"attempts": 1, "reply_timeout_s": 0.2, "max_missing_ratio": 1.0}
+    faults = Faults(loss=0.05, seed=7)
+    card, source = make_pair(lambda: data, faults, source_options=options)
+    with card, source:
+        source.start()
+        assert card.wait_sent(5, 2.0)
+        card.plugged = False
+        assert card.wait_sent(card.statistics.frames_sent + 5, 2.0)
+        if again:
+            with pytest.raises(CardError):
+                source.start()  # nothing answers
+        card.plugged = True
+        if again:
+            source.start()
+        assert card.wait_sent(card.statistics.frames_sent + 5, 2.0)
+        card.stop_radar()
+        source.stop()
+        sent, seen = card.statistics, source.statistics.assembler
+    assert sent.packets_unsent > 0 and (sent.packets_untold > 5) == again
+    assert seen.datagrams == sent.packets_sent
+    missing = card.faults.packets_lost + sent.packets_unsent
+    assert seen.packets_lost == missing - sent.packets_untold
 
 
 def test_nothing_is_left_behind(rng):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -189,7 +190,7 @@ def test_a_lens_without_a_place(tmp_path: Path) -> None:
         ("600.0", "0.0", "focal lengths and size must be positive"),
         ("[ 600.0, 0.0", "[ 600.0, 2.0", "want a camera matrix"),
         ("size = [ 640, 480 ]", "", r"\[cam_0\]: the image's size wants 2 numbers, got None"),
-        ("[ 640, 480 ]", "[ 640.5, 480 ]", "no whole pixels"),
+        ("[ 640, 480 ]", "[ 640.5, 480 ]", "wants whole pixels up to 65536"),
         ("-0.1, 0.02, ", "", "0, 4, 5, 8 coefficients, got 3"),
         ("[ 0.0, 0.0, 1.5707963267948966 ]", "[ 0.0, nan, 0.0 ]", "the rotation wants 3 numbers"),
         ("1.5707963267948966 ]", "1.5, 2.0 ]", "the rotation wants 9 numbers"),
@@ -258,6 +259,10 @@ def test_other_wrong_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "left.yml").write_text("%YAML:1.0\n---\nfocal: [3.\n")
     with pytest.raises(ValueError, match=r"left.yml: no file of cv2.FileStorage"):
         read(tmp_path / "left.yml")
+    for name in ("rig.toml", "left.xml", "right.yaml"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(ValueError, match=f"{name} is no file"):
+            read(tmp_path / name)
     with pytest.raises(ValueError, match="unit_m must be positive"):
         write(cameras(), tmp_path / "rig.toml", "anipose", unit_m=0.0)
     with pytest.raises(ValueError, match="no camera to write"):

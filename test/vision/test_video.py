@@ -470,6 +470,7 @@ def test_times_are_read_in_their_unit(tmp_path):
         ("0\n0.1\nnan\n", r"line 3: want a number, got 'nan'"),
         ("3\n2\n1\n", "have to increase"),
         ("\udcff", "no text"),
+        ("0\n0.1" + "0" * 140_000 + "\n", "field larger than field limit"),
     ],
 )
 def test_wrong_times_are_named(tmp_path, text, sentence):
