@@ -49,6 +49,7 @@ TRUTH = "ground_truth"
 _RIG_FRAME = "radar_rig"  # the frame in which `skeleton.projection` has its world
 _TRANSFORMS, _CAMERA = "tf2_msgs/msg/TFMessage", "sensor_msgs/msg/CameraInfo"
 _NANOSECONDS = 1_000_000_000
+_NO_INSTANT = "no instant in common"
 _DATES_FROM_NS = 10**17  # stamps before are no dates but counted from a start [choice]
 
 
@@ -295,7 +296,8 @@ def _add_scene(scene: Scene, reader: BagReader) -> None:
 def _compare_all(
     estimates: Sequence[Poses], truths: Sequence[Poses], scene: Scene
 ) -> tuple[list[Comparison], list[str]]:
-    comparisons, notes = [], []
+    comparisons = []
+    others: dict[str, list[Poses]] = {}  # by why they are not compared
     for poses in estimates:
         reasons: list[str] = []
         for truth in sorted(truths, key=partial(_remoteness, poses)):
@@ -305,8 +307,16 @@ def _compare_all(
             except _NotComparableError as error:
                 reasons.append(str(error))
         else:
-            notes += [f"{poses.topic} is not compared: {reason}" for reason in reasons[:1]]
-    return comparisons, notes
+            for reason in reasons[:1]:
+                others.setdefault(reason, []).append(poses)
+    return comparisons, [_not_compared(group, reason) for reason, group in others.items()]
+
+
+def _not_compared(group: Sequence[Poses], reason: str) -> str:
+    topics = ", ".join(poses.topic for poses in group)
+    if reason.startswith(_NO_INSTANT):
+        topics += f" ({_span(np.concatenate([poses.stamps_ns for poses in group]))})"
+    return f"{topics} {'is' if len(group) == 1 else 'are'} not compared: {reason}"
 
 
 class _NotComparableError(Exception):
@@ -327,9 +337,9 @@ def _compare(poses: Poses, truth: Poses, scene: Scene) -> Comparison:
     chosen = [k for k, people in enumerate(at) if len(people)]
     if not chosen:
         raise _NotComparableError(
-            f"its stamps are {_span(poses.stamps_ns)}, those of {truth.topic} "
-            f"{_span(truth.stamps_ns)}: they have no instant in common. A replay keeps the stamps "
-            "of what it plays: is this a run of the same recording?"
+            f"{_NO_INSTANT} with {truth.topic}, whose stamps are "
+            f"{_span(truth.stamps_ns)}. A replay keeps the stamps of what it plays: is this a run "
+            "of the same recording?"
         )
     bring = _bring(poses, truth, scene)
     found, true, placed = [], [], []

@@ -34,7 +34,7 @@ from radar_pose_ros.graphs import (
     with_parameter_files,
 )
 from radar_pose_ros.leaving import EXIT_USAGE
-from radar_pose_ros.replaying import FROM_LEVEL, SENSORS, topics_to_play
+from radar_pose_ros.replaying import FROM_LEVEL, SENSORS, played, warning_if_empty
 
 RADARS = ("radar_h", "radar_v")
 PARTS = ("radars", "inference", "view")  # of the graph radar_pose, for several machines
@@ -77,7 +77,9 @@ RADAR_POSE_ARGUMENTS = (
         "Heatmaps as they are (raw), or made small for a wireless link (compressed).",
         ("raw", "compressed"),
     ),
-    _of_emulator("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
+    _of_emulator(
+        "motion", "random", "Emulator: what the person does; see docs/nodes/radar_emulator.md."
+    ),
     _of_emulator("split", "test", "Emulator: bodies and motions of train, validation or test."),
     _of_emulator("seed", 0, "Emulator: seed of body, motion and noise."),
     _of_emulator("prepare_s", 0.0, "Emulator: seconds of radar data to compute before it starts."),
@@ -236,7 +238,11 @@ MULTIVIEW_ARGUMENTS = (
     Argument("views", "camera_0 camera_1 camera_2 camera_3", "Names of the views, with spaces."),
     Argument("detector", "", "Detector's file: find keypoints in `<view>/image` of each view."),
     Argument("transport", "raw", "Its images: on `<view>/image` (raw) or `.../compressed`."),
-    Argument("method", "aligned", "aligned, linear, hold_last or densewarper; see docs/nodes.md."),
+    Argument(
+        "method",
+        "aligned",
+        "aligned, linear, hold_last or densewarper; see docs/nodes/densewarper.md.",
+    ),
     Argument("weights", "light", "Network of the method densewarper: a preset or a path."),
     Argument("threads", 2, "Instants that the network computes at once, if several wait."),
     Argument("every", 1, "Compute every so many-th instant only."),
@@ -250,7 +256,9 @@ MULTIVIEW_ARGUMENTS = (
     Argument("hri", False, "Tell poses to ROS4HRI, too (REP-155); needs hri_msgs."),
     _of_emulator("rate_hz", 15.0, "Emulator: shots per second of each camera."),
     _of_emulator("shutters", "interleaved", "Emulator: synchronous, interleaved or random."),
-    _of_emulator("motion", "random", "Emulator: what the person does; see docs/nodes.md."),
+    _of_emulator(
+        "motion", "random", "Emulator: what the person does; see docs/nodes/radar_emulator.md."
+    ),
     _of_emulator("split", "test", "Emulator: bodies and motions of train, validation or test."),
     _of_emulator("seed", 0, "Emulator: seed of cameras, body, motion and errors."),
     _of_emulator(
@@ -324,7 +332,9 @@ POINTS_POSE_ARGUMENTS = (
         "recording", "", "Emulator: a file mars_subject<number>.npz; '': simulated people."
     ),
     _of_emulator("movement", 0, "Emulator: the only movement of the recording to play; 0: all."),
-    _of_emulator("motion", "random", "Emulator: what simulated people do; see docs/nodes.md."),
+    _of_emulator(
+        "motion", "random", "Emulator: what simulated people do; see docs/nodes/radar_emulator.md."
+    ),
     _of_emulator("seed", 0, "Emulator: seed of simulated people and faults."),
     _of_emulator("loss", 0.0, "Emulator: share of the packets to lose, 0 to 1."),
 )
@@ -463,6 +473,8 @@ def _arguments_of_replayed() -> list[Argument]:
         HEART_RATE_ARGUMENTS,
     )
     first = {argument.name: argument for table in reversed(tables) for argument in table}
+    views = first["views"]
+    first["views"] = replace(views, description=f"{views.description} default: the bag's.")
     return [
         first[name]
         if isinstance(first[name].default, bool)
@@ -497,21 +509,31 @@ LONGEST_IN_QUEUE = 16  # of mamba_pose: of what is replayed no frame is to be lo
 STARTS_WITHIN_S = 120.0
 
 
-def _replay(**values: Any) -> list[NodeSpec]:
-    of = values["of"]
+def _level(values: Mapping[str, Any]) -> str:
+    """Return the level from which a replay computes again."""
+    of, level = values["of"], values["from_level"]
     levels = FROM_LEVEL[of]
-    level = next(iter(levels)) if values["from_level"] == DEFAULT else values["from_level"]
+    if level == DEFAULT:
+        return next(iter(levels))
     if level not in levels:
         raise BringupError(f"from_level: {of} computes from {', '.join(levels)}, got {level!r}")
+    return str(level)
+
+
+def _replay(namespace: str, **values: Any) -> list[NodeSpec]:
+    of, level = values["of"], _level(values)
     own = _values_of_replayed(values)
+    looked_for = {"views": ""} if "views" in own and values["views"] == DEFAULT else {}
+    topics, views = played(values["bag"], of, level, own | looked_for, namespace)
+    own |= {"views": views} if views else {}
     nodes = [
         _patient(node)
         for node in graph(of).build(**own)
-        if node.executable not in (*SENSORS, *levels[level])
+        if node.executable not in (*SENSORS, *FROM_LEVEL[of][level])
     ]
     player = _some(values, "bag", "rate", "loop", "from_s", "to_s")
     player |= {"from_level": level, "wait_s": STARTS_WITHIN_S}
-    player["topics"] = " ".join(topics_to_play(values["bag"], of, level, own))
+    player["topics"] = " ".join(topics)
     replayer = NodeSpec(
         "replayer", "replayer", parameters=player, ends_graph=True, others_in="wait_for"
     )
@@ -537,11 +559,28 @@ def _patient(node: NodeSpec) -> NodeSpec:
     return replace(node, parameters={**node.parameters, "queue_size": LONGEST_IN_QUEUE})
 
 
+_WITH_HEATMAPS = (
+    "heatmap radar_config pose2d pose3d skeleton ground_truth camera_info tf tf_static"
+)
+
+
 def _recorded_in_replay(values: Mapping[str, Any]) -> dict[str, str]:
     """Return what to record of a replay: what was computed."""
     if values["of"] == "heart_rate":
         return {"topics": "heart_rate pulse_wave"}
+    if values["of"] == "radar_pose" and _level(values) in ("sensor", "adc"):
+        points = " points" if values["points"] else ""
+        return {"topics": f"{_WITH_HEATMAPS}{points}"}
     return {"level": "pose"}
+
+
+def _warning_after_replay(values: Mapping[str, Any]) -> str:
+    """Return what is to be said of a replay that computed nothing, if it was recorded."""
+    if not values["record"] or values["record_level"] not in (DEFAULT, "all", "pose"):
+        return ""
+    if values["of"] == "heart_rate" and values["record_level"] == "pose":
+        return ""
+    return warning_if_empty(values["record"], values["of"], _level(values), values["namespace"])
 
 
 GRAPHS: dict[str, Graph] = {
@@ -575,6 +614,8 @@ GRAPHS: dict[str, Graph] = {
         REPLAY_ARGUMENTS,
         _replay,
         _recorded_in_replay,
+        in_namespace=True,
+        warning_after=_warning_after_replay,
     ),
 }
 
@@ -658,6 +699,9 @@ def up(
                 stopping.wait(0.2)
         if runner.failure:
             print(f"{ERROR}{runner.failure}", file=sys.stderr)
+        of = graph(graph_name)
+        if not runner.exit_code and (warning := of.warning_after(of.values(arguments))):
+            print(f"warning: {warning}", file=sys.stderr)
         return runner.exit_code
     finally:
         for number, handler in before.items():

@@ -596,7 +596,26 @@ def _record(arguments: argparse.Namespace) -> int:
     if arguments.topics:
         values |= {"topics": " ".join(arguments.topics), "exclude": ""}
     print(f"recording to {bag}; Ctrl-C ends", flush=True)
-    return recorder.main(_node_parameters(**values))
+    code = recorder.main(_node_parameters(**values))
+    if not code:
+        _warn_of_silence(bag, arguments.topics)
+    return code
+
+
+def _warn_of_silence(bag: str, names: Sequence[str]) -> None:
+    """Say so if nothing was recorded, or nothing of some topics that were asked for."""
+    from radar_pose_ros import recording
+
+    if not Path(bag).exists():  # it was ended before it began
+        return
+    with recording.BagReader(bag) as reader:
+        came = [topic for topic, count in reader.counts.items() if count]
+    silent = [name for name in names if not any(recording.is_named(t, [name]) for t in came)]
+    if silent:
+        topics = ", ".join(silent)
+        print(f"warning: nothing came on {topics}: {bag} does not have them", file=sys.stderr)
+    elif not came:
+        print(f"warning: nothing came: {bag} is empty", file=sys.stderr)
 
 
 def _replay(arguments: argparse.Namespace) -> int:

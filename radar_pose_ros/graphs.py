@@ -180,6 +180,10 @@ def _everything(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"level": "all"}
 
 
+def _nothing(values: Mapping[str, Any]) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Graph:
     """A named graph: what it is for, its arguments, and what they make.
@@ -193,12 +197,18 @@ class Graph:
         Returns the nodes for values of these arguments.
     recorded : callable
         Returns, for them, the recorder's parameters that say what is worth recording.
+    in_namespace : bool
+        Whether `build` takes the namespace of the graph, too.
+    warning_after : callable
+        Returns, for the values of all arguments, what there is to say after its end, or "".
     """
 
     description: str
     own_arguments: tuple[Argument, ...]
     build: Callable[..., list[NodeSpec]]
     recorded: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _everything
+    in_namespace: bool = False
+    warning_after: Callable[[Mapping[str, Any]], str] = _nothing
 
     @property
     def arguments(self) -> tuple[Argument, ...]:
@@ -230,7 +240,8 @@ class Graph:
         """
         values = self.values(given or {})
         own = {argument.name: values[argument.name] for argument in self.own_arguments}
-        nodes = self.build(**own)
+        where = {"namespace": values["namespace"]} if self.in_namespace else {}
+        nodes = self.build(**own, **where)
         if values["record"]:
             level = values["record_level"]
             what = self.recorded(own) if level == DEFAULT else {"level": level}

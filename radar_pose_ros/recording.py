@@ -66,6 +66,7 @@ _ADC, _CONFIG, _HEATMAP, _SKELETON = (
 )
 _POSES_2D, _POSES_3D = (f"{PACKAGE}/msg/HumanPose{n}DArray" for n in (2, 3))
 _POINTS, _TRANSFORMS = "sensor_msgs/msg/PointCloud2", "tf2_msgs/msg/TFMessage"
+_CAMERA = "sensor_msgs/msg/CameraInfo"
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 # What is computed from, and what says how to read it.
 _SOURCES_OF_LEVEL = {
@@ -75,10 +76,10 @@ _SOURCES_OF_LEVEL = {
     "pose": (_POSES_2D, _POSES_3D),
 }
 _FACTS_OF_LEVEL = {
-    "sensor": (_CONFIG, "sensor_msgs/msg/CameraInfo", _SKELETON, _TRANSFORMS),
+    "sensor": (_CONFIG, _CAMERA, _SKELETON, _TRANSFORMS),
     "adc": (_CONFIG, _TRANSFORMS),
     "heatmap": (_CONFIG, _TRANSFORMS),
-    "pose": (_SKELETON, _TRANSFORMS),
+    "pose": (_SKELETON, _CAMERA, _TRANSFORMS),
 }
 _DRAWN = ("heatmap/preview", "overlay")  # images that this package draws
 _TRUTH, _SIMULATED = "ground_truth", "simulation"  # name and model of poses that are the truth
@@ -691,6 +692,8 @@ def _refuse_pipes(path: Path) -> None:
 def _mcap_file(path: Path) -> Path:
     if path.is_file():
         return path
+    if not path.exists():
+        raise RecordingError(f"{path}: there is no such bag")
     files = sorted(file for file in path.glob("*.mcap") if file.is_file())
     if len(files) != 1:
         raise RecordingError(f"{path}: expected one .mcap file in it, found {len(files)}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ from radar_pose_ros.skeleton import definitions
 UNITS = {f"{PACKAGE}/msg/HumanPose2DArray": "px", f"{PACKAGE}/msg/HumanPose3DArray": "m"}
 _FAR = 1e9  # stands for the distance of people who have no known joint in common
 _DPI = 100
+_LINE_LENGTH = 130  # of what stands above the drawing
+_USUAL_SIZE = {"px": 100.0, "m": 1.7}  # of a person, so that px and m can be compared, [choice]
 
 
 @dataclass(frozen=True)
@@ -443,23 +446,58 @@ def results(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def draw(comparison: Comparison, path: str | Path) -> None:
-    """Draw the distances over time and by joint, a row for each topic, as a PNG file."""
-    topics = [topic for topic in comparison.topics if topic.matched]
+    """Draw the distances over time and by joint as a PNG file.
+
+    A row for each topic whose joints lie elsewhere, those that differ most first; what differs in
+    nothing that could be drawn is one line of text.
+    """
+    matched = [topic for topic in comparison.topics if topic.matched]
+    topics = sorted(filter(_has_distances, matched), key=_difference, reverse=True)
+    lines = [f"A: {comparison.bags[0]}", f"B: {comparison.bags[1]}"]
+    for why, some in _without_distances(matched).items():
+        lines += textwrap.wrap(f"{why}: {', '.join(some)}", _LINE_LENGTH)
     heights = [max(2.2, 0.55 + 0.16 * len(topic.joints)) for topic in topics]
-    made = Figure(figsize=(11.0, sum(heights) + 0.6), dpi=_DPI, facecolor=BACKGROUND)
+    text_height = 0.2 + 0.17 * len(lines)
+    height = sum(heights) + text_height
+    made = Figure(figsize=(11.0, height), dpi=_DPI, facecolor=BACKGROUND)
     canvas = FigureCanvasAgg(made)
-    height = sum(heights) + 0.6
-    title = f"A: {comparison.bags[0]}\nB: {comparison.bags[1]}"
+    title = "\n".join(lines)
     made.text(0.02, 1 - 0.08 / height, title, color=TEXT_COLOUR, fontsize=9, va="top")
-    grid: Any = made.subplots(
-        len(topics), 2, squeeze=False, height_ratios=heights, width_ratios=(3, 1.6)
-    )
-    for (over_time, by_joint), topic in zip(grid, topics, strict=True):
-        _draw_topic(over_time, by_joint, topic)
-    made.tight_layout(rect=(0, 0, 1, 1 - 0.5 / height))
+    if topics:
+        grid: Any = made.subplots(
+            len(topics), 2, squeeze=False, height_ratios=heights, width_ratios=(3, 1.6)
+        )
+        for (over_time, by_joint), topic in zip(grid, topics, strict=True):
+            _draw_topic(over_time, by_joint, topic)
+        made.tight_layout(rect=(0, 0, 1, 1 - text_height / height))
     canvas.draw()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_png(path, np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
+
+
+def _has_distances(topic: TopicComparison) -> bool:
+    return bool(np.nan_to_num(topic.distances).any())
+
+
+def _difference(topic: TopicComparison) -> float:
+    """Return the mean distance of a topic in parts of a person's size, about, to sort by."""
+    return topic.mean_distance / _USUAL_SIZE[topic.unit]
+
+
+def _without_distances(topics: Sequence[TopicComparison]) -> dict[str, list[str]]:
+    """Return the topics that leave nothing to draw, by why, in words."""
+    found: dict[str, list[str]] = {}
+    for topic in topics:
+        if _has_distances(topic):
+            continue
+        if topic.identical == topic.matched:
+            why = "the same in both"
+        elif np.isnan(topic.distances).all():
+            why = "no joint is known to both"
+        else:
+            why = "all joints are where they are in the other, but not all else is the same"
+        found.setdefault(why, []).append(topic.topic)
+    return found
 
 
 def _draw_topic(over_time: Any, by_joint: Any, topic: TopicComparison) -> None:
@@ -481,15 +519,6 @@ def _draw_topic(over_time: Any, by_joint: Any, topic: TopicComparison) -> None:
         fontsize=9,
         loc="left",
     )
-    known = topic.distances[~np.isnan(topic.distances)]
-    if not known.any():  # no scale could be right
-        why = "no joint is known to both"
-        if len(known):
-            why = "all joints are where they are in the other"
-        for axis in (over_time, by_joint):
-            axis.set(xticks=[], yticks=[], xlabel="", ylabel="")
-            axis.text(0.5, 0.5, why, color=TEXT_COLOUR, fontsize=9, ha="center", va="center")
-        return
     means = [_mean(row) for row in topic.distances]
     over_time.plot(topic.times_s, means, ".", color=LEFT_COLOUR, markersize=4)
     names, values = zip(*_by_joint(topic), strict=True)

@@ -246,7 +246,7 @@ def test_a_replay_has_the_nodes_after_its_level() -> None:
     assert replayed[name].parameters == live[name].parameters
     pose = {**live["mamba_pose"].parameters, "queue_size": 16}
     assert replayed["mamba_pose"].parameters == pose
-    assert replayed["recorder"].parameters == {"bag": "again", "level": "pose"}
+    assert "heatmap" in replayed["recorder"].parameters["topics"].split()
     assert "pose_refiner" in replayed
     assert "pose_refiner" not in specs("replay", bag="x", from_level="all", refiner=True)
 
@@ -323,6 +323,15 @@ def test_what_is_recorded() -> None:
     assert recorded("radar_pose", record_level="adc") == {"bag": "bag", "level": "adc"}
     assert recorded("replay") == {"bag": "bag", "level": "pose"}
     assert recorded("replay", record_level="all") == {"bag": "bag", "level": "all"}
+    again = "heatmap radar_config pose2d pose3d skeleton ground_truth camera_info tf tf_static"
+    for level in ("adc", "sensor"):
+        assert recorded("replay", from_level=level) == {"bag": "bag", "topics": again}
+    with_points = {"bag": "bag", "topics": f"{again} points"}
+    assert recorded("replay", from_level="adc", points=True) == with_points
+    assert recorded("replay", of="points_pose", from_level="adc") == {
+        "bag": "bag",
+        "level": "pose",
+    }
     hearts = {"bag": "bag", "topics": "heart_rate pulse_wave"}
     assert recorded("replay", of="heart_rate") == hearts
 

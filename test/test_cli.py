@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import benchmarks
-from radar_pose_ros import bringup, cli, doctor, measurements, nodes
+from radar_pose_ros import bringup, cli, doctor, measurements, nodes, recording
 from radar_pose_ros.doctor import Check
 from radar_pose_ros.nodes import parameters
 
@@ -430,6 +430,34 @@ def test_record_is_the_recorder(nodes_called, capsys):
     assert given[2] == {"bag": "1", "level": "all", "topics": "adc /pose2d", "exclude": ""}
     assert "recording to walk; Ctrl-C ends" in capsys.readouterr().out
     assert cli.main(["record", "--level", "adc", "--topics", "x"]) == cli.USAGE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("came", "asked", "said"),
+    [
+        ([], [], "warning: nothing came: {} is empty"),
+        (["/a/x"], [], ""),
+        (["/a/x", "/y"], ["x", "/y"], ""),
+        (["/a/x"], ["x", "/x", "z"], "warning: nothing came on /x, z: {} does not have them"),
+    ],
+)
+def test_record_says_what_did_not_come(
+    nodes_called, tmp_path, capsys, monkeypatch, came, asked, said
+):
+    def main(arguments):
+        with recording.BagWriter(parameters_of(arguments)["bag"]) as writer:
+            header = "std_msgs/msg/Header"
+            for topic in came:
+                writer.add_topic(topic, header)
+                stamp = recording.message_class("builtin_interfaces/msg/Time")(sec=1, nanosec=0)
+                message = recording.message_class(header)(stamp=stamp, frame_id="")
+                writer.write_message(topic, 10**9, message)
+        return 0
+
+    monkeypatch.setattr(nodes, "recorder", SimpleNamespace(main=main))
+    bag = str(tmp_path / "bag")
+    assert cli.main(["record", "--out", bag, *(["--topics", *asked] if asked else [])]) == 0
+    assert capsys.readouterr().err.splitlines() == [said.format(bag)] * bool(said)
 
 
 def test_replay_is_the_replayer(nodes_called, capsys):

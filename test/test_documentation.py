@@ -317,8 +317,8 @@ def test_what_troubleshooting_quotes_is_said_by_the_program(root: Path) -> None:
                 assert part in said or part.split(" ")[0] in WITHOUT_WORDS, (quoted, part)
 
 
-# Names that stand before what the program says: of topics and radars.
-WITHOUT_WORDS = {"adc", "radar_h/heatmap", "radar_h"}
+# Names that stand before what the program says: of inputs and radars.
+WITHOUT_WORDS = {"adc", "heatmaps", "image", "radar_h"}
 
 
 def strings(folder: Path) -> list[str]:

@@ -163,6 +163,13 @@ def test_a_bag_of_an_older_version_is_read_as_it_was_then(tmp_path, monkeypatch)
     assert adc.frame_index == 3
 
 
+def test_what_is_no_bag_is_not_repaired(tmp_path):
+    with pytest.raises(RecordingError, match="nobag: there is no such bag"):
+        recording.repair(tmp_path / "nobag")
+    with pytest.raises(RecordingError, match=r"expected one \.mcap file in it, found 0"):
+        recording.repair(tmp_path)
+
+
 def test_topics_are_selected_and_ordered_by_receive_time(tmp_path):
     with BagWriter(tmp_path / "bag") as writer:
         for k in range(5):
@@ -819,6 +826,8 @@ def test_what_sensors_gave_is_told_from_what_was_made_of_it(tmp_path):
     with BagReader(tmp_path / "bag") as reader:
         chosen = recording.topics_of_level(reader, "sensor")
         assert chosen == sorted([*measured, *facts, *truth])
+        # Poses of several cameras are worth something with these only.
+        assert {*facts} - {"/radar_h/radar_config"} <= {*recording.topics_of_level(reader, "pose")}
         types = reader.topics
     # What comes is not known yet when it is recorded: points and poses are all taken.
     unknown = {t for t in {**made, **truth} if types[t].endswith(("PointCloud2", "2DArray"))}

@@ -17,11 +17,17 @@ TOPICS = {  # of a bag of everything
     "/radar_h/heatmap": f"{OURS}RadarHeatmap",
     "/points": "sensor_msgs/msg/PointCloud2",
     "/left/camera_info": "sensor_msgs/msg/CameraInfo",
+    "/image": "sensor_msgs/msg/Image",
     "/left/image": "sensor_msgs/msg/Image",
+    "/right/image": "sensor_msgs/msg/Image",
+    "/left/image/compressed": "sensor_msgs/msg/CompressedImage",
+    "/right/image/compressed": "sensor_msgs/msg/CompressedImage",
     "/image/compressed": "sensor_msgs/msg/CompressedImage",
     "/tf_static": "tf2_msgs/msg/TFMessage",
     "/heart_rate": f"{OURS}HeartRate",
 }
+IMAGES = {"/image", "/left/image", "/right/image"}
+FACTS = {"/radar_h/radar_config", "/left/camera_info", "/tf_static"}
 STAMP_NS = 1_700_000_000 * 10**9
 
 
@@ -62,6 +68,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> str:
     poses = {
         "/pose2d": "millimamba/edge@1234",
         "/left/pose2d": "simulation",
+        "/right/pose2d": "simulation",
+        "/refined/pose2d": "refiner of simulation",
         "/pose3d": "aligned of simulation",
     }
     return bag(tmp_path_factory.mktemp("bags") / "everything", TOPICS, poses)
@@ -148,20 +156,17 @@ def test_what_a_graph_cannot_do_is_refused(arguments: dict[str, Any], sentence: 
 @pytest.mark.parametrize(
     ("arguments", "played"),
     [
-        ({"of": "points_pose"}, {"/points", "/radar_h/radar_config", "/left/camera_info"}),
-        ({"of": "multiview"}, {"/left/pose2d", "/radar_h/radar_config", "/left/camera_info"}),
-        (
-            {"of": "multiview", "detector": "mine.onnx", "views": "left"},
-            {"/left/image", "/radar_h/radar_config", "/left/camera_info"},
-        ),
+        ({"of": "points_pose"}, {"/points"}),
+        ({"of": "multiview"}, {"/left/pose2d", "/right/pose2d"}),
+        ({"of": "multiview", "detector": "mine.onnx", "views": "left right"}, IMAGES),
         (
             {"of": "multiview", "detector": "mine.onnx", "transport": "compressed"},
-            {"/image/compressed", "/radar_h/radar_config", "/left/camera_info"},
+            {f"{topic}/compressed" for topic in IMAGES},
         ),
-        ({"of": "heart_rate"}, {"/left/image", "/radar_h/radar_config", "/left/camera_info"}),
+        ({"of": "heart_rate"}, IMAGES),
         (
             {"of": "heart_rate", "transport": "compressed"},
-            {"/image/compressed", "/radar_h/radar_config", "/left/camera_info"},
+            {f"{topic}/compressed" for topic in IMAGES},
         ),
         ({"of": "radar_pose"}, set()),  # what the level is
         ({"of": "heart_rate", "from_level": "all"}, set()),
@@ -172,7 +177,58 @@ def test_what_is_played_of_a_bag_of_everything(
 ) -> None:
     """What the graph reads, and facts; not what others measured, nor what was computed."""
     topics = set(specs(bag=everything, **arguments)["replayer"].parameters["topics"].split())
-    assert topics == (played | {"/tf_static"} if played else set())
+    assert topics == (played | FACTS if played else set())
+
+
+def test_views_that_are_not_named_are_those_of_the_bag(everything: str) -> None:
+    """Of what is computed from: keypoints, or images in which they are sought."""
+    for given in ({}, {"detector": "mine.onnx"}, {"from_level": "pose"}, {"from_level": "all"}):
+        nodes = specs(of="multiview", bag=everything, **given)
+        assert nodes["visualizer"].parameters["views"] == "left right"
+        if given != {"from_level": "all"}:
+            assert nodes["densewarper"].parameters["views"] == "left right"
+    detectors = {
+        node.label for node in specs(of="multiview", bag=everything, detector="a").values()
+    }
+    assert {"left/keypoint_detector", "right/keypoint_detector"} <= detectors
+    # Nothing is known of a bag that is not there.
+    usual = bringup.default("multiview", "views")
+    assert specs(of="multiview", bag="x")["densewarper"].parameters["views"] == usual
+
+
+def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    """Before anything starts: else the bag is played to nobody."""
+    poses = {"/lab/left/pose2d": "simulation", "/lab/right/pose2d": "simulation"}
+    radars = {f"/lab/{name}/heatmap": f"{OURS}RadarHeatmap" for name in bringup.RADARS}
+    path = bag(tmp_path / "lab", radars, poses)
+    rig = (
+        "of that kind the bag holds /lab/left/pose2d, /lab/right/pose2d: want namespace and views"
+    )
+    for given, sentence in (
+        (
+            {},
+            "radar_pose computes from /radar_h/heatmap or /radar_v/heatmap, and of that kind the "
+            "bag holds /lab/radar_h/heatmap, /lab/radar_v/heatmap: want namespace",
+        ),
+        (
+            {"of": "multiview"},
+            f"multiview computes from /<view>/pose2d of two views, and {rig}",
+        ),
+        (
+            {"of": "multiview", "namespace": "lab", "views": "left cam"},
+            f"multiview computes from /lab/left/pose2d or /lab/cam/pose2d of two views, and {rig}",
+        ),
+    ):
+        with pytest.raises(BringupError) as caught:
+            specs(bag=path, **given)
+        assert str(caught.value) == f"{path}: {sentence} of the recording"
+    assert specs(bag=path, namespace="/lab/")
+    nodes = specs(bag=path, of="multiview", namespace="lab")
+    assert nodes["lab/densewarper"].parameters["views"] == "left right"
+    assert bringup.up("replay", bag=path) == 2
+    # One radar is enough.
+    one = bag(tmp_path / "one", {"/radar_v/heatmap": f"{OURS}RadarHeatmap"})
+    assert specs(bag=one)
 
 
 def test_a_bag_without_what_is_wanted_is_refused(tmp_path: Path) -> None:
@@ -190,6 +246,43 @@ def test_a_bag_without_what_is_wanted_is_refused(tmp_path: Path) -> None:
             specs(bag=path, **given)
         held = "it holds RadarAdcFrame, RadarConfig"
         assert str(caught.value) == f"{path} holds {sentence} computes; {held}"
+
+
+def test_a_run_in_which_nothing_was_computed_is_told(tmp_path: Path, everything: str) -> None:
+    """By what the graph computes in the end; keypoints that were played do not count."""
+    run = bag(tmp_path / "run", {}, {"/left/pose2d": "simulation", "/lab/pose2d": "net"})
+    for of, topic in (
+        ("radar_pose", "/pose2d"),
+        ("points_pose", "/pose3d"),
+        ("multiview", "/pose3d"),
+        ("heart_rate", "/heart_rate"),
+    ):
+        sentence = f"{run} holds no message on {topic}: {of} computed none from the bag"
+        for level in ("sensor", "all"):
+            told = replaying.warning_if_empty(run, of, level)
+            assert told == (sentence if level == "sensor" else "")
+        assert replaying.warning_if_empty(everything, of, "sensor") == ""
+    assert replaying.warning_if_empty(run, "radar_pose", "adc", "lab") == ""
+    assert replaying.warning_if_empty(str(tmp_path / "none"), "radar_pose", "adc") == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, True),
+        ({"record_level": "pose"}, True),
+        ({"record_level": "adc"}, False),
+        ({"of": "heart_rate"}, True),
+        ({"of": "heart_rate", "record_level": "pose"}, False),
+        ({"record": ""}, False),
+    ],
+)
+def test_only_what_would_have_been_recorded_is_missed(
+    given: dict[str, str], expected: bool, tmp_path: Path
+) -> None:
+    run = bag(tmp_path / "run", {"/tf_static": TOPICS["/tf_static"]})
+    of = bringup.graph("replay")
+    assert bool(of.warning_after(of.values({"bag": "x", "record": run, **given}))) is expected
 
 
 def test_a_bag_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -279,3 +279,37 @@ def test_poses_in_space_are_in_metres(tmp_path, rng):
     [topic] = run_comparison.compare(a, write(tmp_path / "b", {"/pose3d": b})).topics
     assert (topic.unit, topic.identical) == ("m", 2)
     assert topic.mean_distance == pytest.approx(0.25 / 4)
+
+
+def test_only_what_differs_is_drawn_and_most_of_all_first(tmp_path, walk, monkeypatch):
+    """Three topics are the same and one differs in confidences only: a line of text each kind."""
+    drawn = []
+    draw_topic = run_comparison._draw_topic
+    monkeypatch.setattr(
+        run_comparison,
+        "_draw_topic",
+        lambda left, right, topic: (drawn.append(topic.topic), draw_topic(left, right, topic)),
+    )
+    same = ("/camera_0/pose2d", "/camera_1/pose2d", "/camera_2/pose2d")
+    kinds = {"/a/pose2d": 0.0, "/b/pose2d": 1.0, "/c/pose2d": 5.0, **dict.fromkeys(same, 0.0)}
+    bags = [
+        {
+            topic: [
+                flat(s, p + b * px, confidence=0.25 if b and topic[1] == "a" else 0.5)
+                for s, p in zip(stamps(20), walk, strict=True)
+            ]
+            for topic, px in kinds.items()
+        }
+        for b in (0, 1)
+    ]
+    a, b = (write(tmp_path / str(k), bag) for k, bag in enumerate(bags))
+    compared = run_comparison.compare(a, b)
+    run_comparison.draw(compared, tmp_path / "compare.png")
+    assert drawn == ["/c/pose2d", "/b/pose2d"]
+    assert run_comparison._without_distances(compared.topics) == {
+        "all joints are where they are in the other, but not all else is the same": ["/a/pose2d"],
+        "the same in both": [*same],
+    }
+    run_comparison.draw(run_comparison.compare(a, a), tmp_path / "same.png")
+    heights = [np.asarray(Image.open(tmp_path / f"{n}.png")).shape[0] for n in ("compare", "same")]
+    assert heights[0] > 500 and heights[1] < 100

@@ -219,6 +219,12 @@ def generate(
                 yield f"{split}: {done} of {count}"
 
 
+def is_simulated(root: Path) -> bool:
+    """Return whether a folder is empty or holds, in part at least, what `generate` writes."""
+    begun = any(any(root.glob(f"{split}/[0-9][0-9][0-9][0-9][0-9]")) for split in SPLITS)
+    return begun or (root.is_dir() and not any(root.iterdir()))
+
+
 def _pool(processes: int) -> Pool:
     """Return a pool of processes that compute with one thread each.
 

@@ -8,7 +8,7 @@ all bytes count as received. What mmWave Studio's log beside the file says of th
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from radar_pose_ros import documents
@@ -59,11 +59,26 @@ def import_bag(arguments: argparse.Namespace) -> int:
         "what the card or its program lost is not marked in such files",
         *logged,
     ]
+    counts: dict[str, int] = {}
     streams = {
-        radar: frames(path, radar, config, arguments.start_ns) for radar, path in files.items()
+        radar: frames(path, radar, config, arguments.start_ns, counts, notes)
+        for radar, path in files.items()
     }
-    writing.write(arguments.out, samples.merged(streams), notes)
+    writing.write(arguments.out, together(streams, counts, notes), notes)
     return 0
+
+
+def together(
+    streams: Mapping[str, Iterator[Timed]], counts: Mapping[str, int], notes: list[str]
+) -> Iterator[Timed]:
+    """Yield the messages of all radars, then note whether one has fewer frames."""
+    yield from samples.merged(streams)
+    longer, shorter = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if more := counts[longer] - counts[shorter]:
+        notes.append(
+            f"{shorter} has {counts[shorter]} frames, {more} fewer than {longer}: the last of "
+            f"{longer} are alone"
+        )
 
 
 def log_notes(path: Path) -> list[str]:
@@ -80,8 +95,15 @@ def log_notes(path: Path) -> list[str]:
     return [f"{log.name} says: {documents.shortened('; '.join(told))}"] if told else []
 
 
-def frames(path: str | Path, radar: str, config: RadarConfig, start_ns: int) -> Iterator[Timed]:
-    """Yield a radar's configuration and all frames of a file.
+def frames(
+    path: str | Path,
+    radar: str,
+    config: RadarConfig,
+    start_ns: int,
+    counts: dict[str, int],
+    notes: list[str],
+) -> Iterator[Timed]:
+    """Yield a radar's configuration and all frames of a file, then say how many there were.
 
     Parameters
     ----------
@@ -91,6 +113,10 @@ def frames(path: str | Path, radar: str, config: RadarConfig, start_ns: int) -> 
     config : RadarConfig
     start_ns : int
         When the first frame was taken.
+    counts : dict of str to int
+        Gets the radar's frames.
+    notes : list of str
+        Gets a sentence if the end of the file is no whole frame.
 
     Raises
     ------
@@ -103,6 +129,7 @@ def frames(path: str | Path, radar: str, config: RadarConfig, start_ns: int) -> 
         stamp_ns = start_ns + round(frame.index * period_ns)
         return stamp_ns, stamp_ns  # when it was received is not known
 
-    with FileFrameSource(path, config) as source:  # logs how much of a last frame is left out
+    with FileFrameSource(path, config, report=notes.append) as source:
         source.start()
         yield from samples.frames_of(radar, config, source.frames(), times)
+        counts[radar] = source.statistics.frames_delivered

@@ -58,13 +58,16 @@ def import_bag(arguments: argparse.Namespace) -> int:
         notes.append(f"single_{number} has no annotations: no truth")
     if layout.note:
         notes.append(f"{layout.name}: {layout.note}")
+    counts: dict[str, int] = {}
     streams = {
-        radar: dca1000.frames(folder / name / RAW_FILE, radar, layout.radar, arguments.start_ns)
+        radar: dca1000.frames(
+            folder / name / RAW_FILE, radar, layout.radar, arguments.start_ns, counts, notes
+        )
         for radar, name in zip(samples.RADARS, FOLDERS, strict=True)
     }
     if labels is not None:
         streams["truth"] = truth(labels, arguments.start_ns, rate_hz, f"truth ({layout.name})")
-    writing.write(arguments.out, samples.merged(streams), notes)
+    writing.write(arguments.out, dca1000.together(streams, counts, notes), notes)
     return 0
 
 

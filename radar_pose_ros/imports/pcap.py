@@ -107,7 +107,7 @@ def frames(
     card_ip, port, max_missing
         As of `FileFrameSource`.
     notes : list of str
-        Gets a sentence.
+        Gets what was lost, and whether the file was cut off.
 
     Raises
     ------
@@ -118,8 +118,18 @@ def frames(
     """
     if Path(path).suffix != ".pcap":
         raise ValueError(f"{path}: want a capture that ends in .pcap")
+
+    def note(sentence: str) -> None:
+        if sentence not in notes:  # a file of two cards is read for each
+            notes.append(sentence)
+
     source = FileFrameSource(
-        path, config, card_ip=card_ip, data_port=port, max_missing_ratio=max_missing
+        path,
+        config,
+        card_ip=card_ip,
+        data_port=port,
+        max_missing_ratio=max_missing,
+        report=note,
     )
     with source:
         source.start()

@@ -137,7 +137,6 @@ def import_bag(arguments: argparse.Namespace) -> int:
     views, skeleton, model, notes = read(folder, arguments)
     if arguments.images != "none" and not any(view.video for view in views):
         notes.append(f"{folder}: no videos, so no images")
-    notes.append(f'the graph multiview wants views:="{" ".join(view.name for view in views)}"')
     stream = shots(views, skeleton, model, arguments.images)
     writing.write(arguments.out, stream, notes)
     return 0

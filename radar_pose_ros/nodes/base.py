@@ -32,7 +32,7 @@ from rclpy.signals import SignalHandlerOptions
 from radar_pose_ros.leaving import EXIT_USAGE
 from radar_pose_ros.nodes import parameters
 from radar_pose_ros.nodes.convert import InvalidMessageError
-from radar_pose_ros.nodes.health import Health
+from radar_pose_ros.nodes.health import Health, Journal
 from radar_pose_ros.nodes.log_folder import provide_log_folder
 from radar_pose_ros.nodes.parameters import ParameterError, ParameterSpec
 from radar_pose_ros.nodes.quality import QualityWatch
@@ -56,7 +56,7 @@ RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 SENSOR_DATA = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 DIAGNOSTICS_PERIOD_S = 1.0
-LISTENING_PERIOD_S = 0.25  # how soon a silence is told, which then does not wait for its turn
+LOOKING_PERIOD_S = 0.25  # how soon a silence is told, which then does not wait for its turn
 STOP_TIMEOUT_S = 2.0  # for all threads of a node together; a mute board takes 1.7 of it
 REVIVAL_S = (1.0, 30.0)  # first and longest pause between two attempts to get active again
 # Exceptions that speak of the world (files, sockets, values, devices) rather than of a bug here.
@@ -79,6 +79,7 @@ class ManagedNode(LifecycleNode):
 
     def __init__(self, name: str, **node_arguments: Any) -> None:
         self.health = Health()
+        self._journal = Journal()
         self._quality = QualityWatch(self, self.health)  # rclpy creates publishers at once
         super().__init__(name, **node_arguments)
         self._workers: list[Worker] = []
@@ -101,7 +102,7 @@ class ManagedNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._watch, clock=steady)
         self._was_silent = False
-        self.create_timer(LISTENING_PERIOD_S, self._notice_silence, clock=steady)
+        self.create_timer(LOOKING_PERIOD_S, self._notice_troubles, clock=steady)
         if self.values.autostart:
             self._start_timer = self.create_timer(0.0, self._start, clock=steady)
 
@@ -373,12 +374,17 @@ class ManagedNode(LifecycleNode):
         if not broken or self.trigger_deactivate() is SUCCESS:
             self.trigger_activate()
 
-    def _notice_silence(self) -> None:
-        """Report at once that something fell silent."""
+    def _notice_troubles(self) -> None:
+        """Report at once that something fell silent; log what lasts, and what is over."""
         silent = self.is_active and self.health.is_silent
         if silent and not self._was_silent:
             self._watch()
         self._was_silent = silent
+        begun, over = self._journal.look(self.health.troubles(), time.monotonic(), self.is_active)
+        for line in begun:
+            self.get_logger().warning(line)
+        for line in over:
+            self.get_logger().info(line)
 
     def _watch(self) -> None:
         self._revive()

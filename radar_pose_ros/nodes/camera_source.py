@@ -16,7 +16,9 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from radar_pose_ros.nodes import convert, transport
 from radar_pose_ros.nodes.base import RELIABLE, ManagedNode, run
+from radar_pose_ros.nodes.health import STARTING_S
 from radar_pose_ros.nodes.images import NO_TIME
+from radar_pose_ros.nodes.readers import computes, readers
 from radar_pose_ros.nodes.worker import Mailbox, Worker
 from radar_pose_ros.vision.video import CAMERA, Video, open_video
 
@@ -88,7 +90,7 @@ class CameraSource(ManagedNode):
         try:
             self._show_file(video, stop)
         except ValueError as error:  # images of a folder that are none
-            self.health.warn("end", str(error))
+            self.health.warn("end", str(error), log=False)
             self.get_logger().error(str(error))
 
     def _show_camera(self, video: Video, stop: threading.Event) -> None:
@@ -141,7 +143,7 @@ class CameraSource(ManagedNode):
                 f"at rate {v.rate:g} stamps run ahead of the clock, by {v.rate - 1:g} s in each "
                 'second: with stamps "file" they do not claim to be of now'
             )
-            self.health.warn("stamps", ahead)
+            self.health.warn("stamps", ahead, log=False)
             self.get_logger().warning(ahead)
         begin_s = time.monotonic()
         begin_ns = FILE_BEGIN_NS if v.stamps == "file" else time.time_ns()
@@ -157,7 +159,7 @@ class CameraSource(ManagedNode):
                     return
                 self._publish(image, begin_ns + round(at_s * convert.NANOSECONDS))
                 self._tell_late(time.monotonic() - begin_s - at_s / v.rate)
-            self.health.warn("notes", "; ".join(video.notes))
+            self.health.warn("notes", "; ".join(video.notes), log=False)
             for note in video.notes:
                 if note not in told:
                     self.get_logger().warning(note)
@@ -166,19 +168,25 @@ class CameraSource(ManagedNode):
                 raise ValueError(f"{video.source}: no image of it can be read")
             if v.at_end == "stop":
                 end = f"{video.source} has ended after {last_s:.1f} s"
-                self.health.warn("end", end)
+                self.health.warn("end", end, log=False)
                 self.get_logger().info(end)
                 return
             self.health.count("rounds")
             round_s += last_s + step_s
 
     def _wait_for_reader(self, stop: threading.Event) -> None:
-        topic = self._images.topic_name
-        self.health.warn(
-            "waiting", f"nobody reads {topic} yet: the file begins when somebody does"
-        )
-        while not self._images.get_subscription_count() and not stop.wait(0.1):
-            pass
+        """Wait for a node that computes with the images: one that records is ready long before."""
+        topic, begin_s = self._images.topic_name, time.monotonic()
+        while not any(map(computes, names := readers(self, topic))):
+            who = f"only {' and '.join(names)}" if names else "nobody"
+            self.health.warn(
+                "waiting",
+                f"{who} reads {topic} yet: the file begins when a node that computes does, with "
+                "wait_for_reader false at once",
+                log=time.monotonic() - begin_s > STARTING_S,
+            )
+            if stop.wait(0.1):
+                return
         stop.wait(0.5)  # the reader may not have found this node yet
         self.health.warn("waiting", "")
 

@@ -159,7 +159,8 @@ class DenseWarperNode(ManagedNode):
             )
         except convert.InvalidMessageError as error:
             self._refused.add(camera.name)
-            self.health.warn(f"{camera.name} camera", f"{camera.name} is left out: {error}")
+            left_out = f"{camera.name} is left out: {error}"
+            self.health.warn(f"{camera.name} camera", left_out, log=False)  # `refuse` does
             raise
         self._refused.discard(camera.name)
         self.health.warn(f"{camera.name} camera", "")
@@ -318,8 +319,6 @@ class DenseWarperNode(ManagedNode):
         scale = calibration_files.check_scale(height_m) if judged else ""
         for about, sentence in (("agreement", complaint), ("scale", scale)):
             self.health.warn(about, sentence)
-            if sentence:
-                self.get_logger().warning(sentence, throttle_duration_sec=30.0)
         took_s = time.monotonic() - now_s
         self._judge_s = now_s + max(JUDGED_EVERY_S, JUDGING_SHARE * took_s)
 

@@ -7,10 +7,14 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 WINDOW_S = 5.0
 RATE_SAMPLES = 256
+LASTING_S = 2.0  # a trouble that is over sooner is in the diagnostics only
+LINES_APART_S = 5.0  # least time between two lines of the log about one thing
+STARTING_S = 30.0  # so long it may take until something comes for the first time
 
 
 class Level(enum.IntEnum):
@@ -30,9 +34,12 @@ class Meter:
     ----------
     timeout_s : float
         Silence longer than this is an error; infinite if silence is nothing to worry about.
+    log : bool
+        Whether the log tells of silence, too.
     """
 
     timeout_s: float = math.inf
+    log: bool = True
     total: int = 0
     started_s: float = field(default_factory=time.monotonic)
     times_s: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_SAMPLES))
@@ -61,6 +68,60 @@ class Meter:
         return now_s - (self.times_s[-1] if self.times_s else self.started_s)
 
 
+@dataclass
+class _Trouble:
+    since_s: float
+    seen_s: float = -math.inf
+    sentence: str = ""
+    told: bool = False
+    line_s: float = -math.inf
+
+
+class Journal:
+    """Turns troubles that last into lines of a log: one when they begin, one when they are over.
+
+    What is away for less than `LINES_APART_S` is not over, nor does a thing get two lines within
+    that time. What changes in a sentence meanwhile gets none.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Trouble] = {}
+
+    def look(
+        self, troubles: Mapping[str, str], now_s: float, active: bool
+    ) -> tuple[list[str], list[str]]:
+        """Return the sentences that begin and those that are over; call it often.
+
+        Parameters
+        ----------
+        troubles : mapping of str to str
+            Sentences of what there is now, by name.
+        now_s : float
+            Time of a steady clock.
+        active : bool
+            Whether the node runs; with one that does not, troubles vanish without being over.
+        """
+        begun, over = [], []
+        for name, sentence in troubles.items():
+            trouble = self._known.setdefault(name, _Trouble(since_s=now_s))
+            trouble.seen_s, trouble.sentence = now_s, sentence
+            lasts = now_s - trouble.since_s >= LASTING_S
+            if lasts and not trouble.told and now_s - trouble.line_s >= LINES_APART_S:
+                trouble.told, trouble.line_s = True, now_s
+                begun.append(sentence)
+        for name in [name for name in self._known if name not in troubles]:
+            trouble = self._known[name]
+            trouble.told &= active
+            if now_s - max(trouble.seen_s, trouble.line_s) < LINES_APART_S:
+                continue
+            if trouble.told:
+                trouble.told, trouble.line_s = False, now_s
+                over.append(f"over: {trouble.sentence}")
+            else:
+                del self._known[name]
+        return begun, over
+
+
 class Health:
     """Meters, counters and notes of one node; safe to use from several threads."""
 
@@ -73,12 +134,16 @@ class Health:
         self._reported_drops: dict[str, int] = {}
         self._values: dict[str, str] = {}
         self._warnings: dict[str, str] = {}
+        self._not_logged: set[str] = set()  # names of warnings
         self.failure = ""
 
-    def watch(self, name: str, timeout_s: float = math.inf) -> None:
-        """Start a meter anew; what it counted stays in the total of that name."""
+    def watch(self, name: str, timeout_s: float = math.inf, log: bool = True) -> None:
+        """Start a meter anew; what it counted stays in the total of that name.
+
+        `log` is False for a silence of which the caller writes in the log.
+        """
         with self._lock:
-            self._meters[name] = Meter(timeout_s)
+            self._meters[name] = Meter(timeout_s, log)
             self._totals.setdefault(name, 0)
 
     def unwatch(self) -> None:
@@ -119,9 +184,14 @@ class Health:
         """Set a value in ms; NaN for less than none, which only a clock that jumped gives."""
         self.show(name, f"{duration_ns / 1e6:.1f}" if duration_ns >= 0 else "nan")
 
-    def warn(self, key: str, sentence: str) -> None:
-        """Set a lasting warning, or clear it with an empty sentence."""
+    def warn(self, key: str, sentence: str, log: bool = True) -> None:
+        """Set a lasting warning, or clear it with an empty sentence.
+
+        `log` is False for a warning that the caller writes in the log, or that does not belong
+        there.
+        """
         with self._lock:
+            (self._not_logged.discard if log else self._not_logged.add)(key)
             if sentence:
                 self._warnings[key] = sentence
             else:
@@ -133,6 +203,21 @@ class Health:
         now_s = time.monotonic()
         with self._lock:
             return any(meter.silence_s(now_s) > meter.timeout_s for meter in self._meters.values())
+
+    def troubles(self) -> dict[str, str]:
+        """Return the sentences of what is wrong now and belongs in the log, by name.
+
+        What never came is silent only after `STARTING_S`: others may still be starting.
+        """
+        now_s = time.monotonic()
+        with self._lock:
+            found = {
+                f"{name} silent": f"{name} silent for {meter.silence_s(now_s):.1f} s"
+                for name, meter in self._meters.items()
+                if meter.log and meter.silence_s(now_s) > _patience_s(meter)
+            }
+            told = (key for key in self._warnings if key not in self._not_logged)
+            return {**found, **{key: self._warnings[key] for key in told}}
 
     def report(self, active: bool) -> tuple[Level, str, dict[str, str]]:
         """Return level, one sentence, and all values, for one diagnostic message.
@@ -177,3 +262,7 @@ class Health:
         if reasons:
             return Level.WARN, "; ".join(reasons)
         return Level.OK, "running" if active else "not active"
+
+
+def _patience_s(meter: Meter) -> float:
+    return meter.timeout_s if meter.total else max(meter.timeout_s, STARTING_S)

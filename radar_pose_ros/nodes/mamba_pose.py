@@ -44,10 +44,10 @@ class MambaPose(ManagedNode):
         wanted = self.values.device
         if torch.cuda.is_available():
             return "cpu" if wanted == "cpu" else "cuda"
-        if wanted == "cuda":
-            if not self.values.allow_cpu:
-                raise RuntimeError("device is cuda, but torch sees no GPU and allow_cpu is false")
-            self.health.warn("device", "no GPU: the network runs on the CPU")
+        lacking = wanted == "cuda"
+        if lacking and not self.values.allow_cpu:
+            raise RuntimeError("device is cuda, but torch sees no GPU and allow_cpu is false")
+        self.health.warn("device", "no GPU: the network runs on the CPU" if lacking else "")
         return "cpu"
 
 

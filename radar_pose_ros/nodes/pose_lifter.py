@@ -263,10 +263,7 @@ class PoseLifter(ManagedNode):
 
     def _watch_pace(self) -> None:
         """Warn while poses come at a rate that the network does not know."""
-        warning = pace_warning(self._people.period_ns, self._windows.rate_hz)
-        self.health.warn("pace", warning)
-        if warning:
-            self.get_logger().warning(warning, throttle_duration_sec=30.0)
+        self.health.warn("pace", pace_warning(self._people.period_ns, self._windows.rate_hz))
 
     def _flush(self, counter: str) -> None:
         """Send what still waits for more poses: nothing follows on it."""

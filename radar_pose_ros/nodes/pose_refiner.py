@@ -99,8 +99,6 @@ class PoseRefiner(ManagedNode):
         self._comfortable = model.interval + math.floor(v.max_jitter_s * v.rate_hz)
         another_rate = self._named.rate_warning(v.rate_hz)
         self.health.warn("rate", another_rate)
-        if another_rate:
-            self.get_logger().warning(another_rate)
         self.health.show("model", self._named.name)
         self.health.show("latency_ms", f"{0.0 if v.predict else latency_s * 1e3:.1f}")
         self._poses = self.create_publisher(self._type, f"refined/{v.poses}", REFINED)
@@ -246,10 +244,7 @@ class PoseRefiner(ManagedNode):
 
     def _watch_pace(self) -> None:
         """Warn while poses come less often than the network knows."""
-        warning = self._named.pace_warning(self._people.period_ns)
-        self.health.warn("pace", warning)
-        if warning:
-            self.get_logger().warning(warning, throttle_duration_sec=30.0)
+        self.health.warn("pace", self._named.pace_warning(self._people.period_ns))
 
     def _account(self) -> None:
         """Report what the stream has counted, and begin its counts anew."""

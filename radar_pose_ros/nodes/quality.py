@@ -31,7 +31,8 @@ class QualityWatch:
 
     def __init__(self, node: Node, health: Health) -> None:
         self._node, self._health = node, health
-        self._apart: set[tuple[str, bool]] = set()  # topics, and whether others publish there
+        # By topic, and whether others publish there.
+        self._apart: dict[tuple[str, bool], str] = {}
 
     def of_subscription(self, topic: str) -> SubscriptionEventCallbacks:
         """Return what to create a subscription with."""
@@ -52,8 +53,8 @@ class QualityWatch:
             else f"{topic}: somebody asks there for another {policy} than this node offers: "
             "nothing gets there"
         )
-        self._apart.add((topic, others_publish))
-        self._health.warn(_key(topic, others_publish), sentence)
+        self._apart[topic, others_publish] = sentence
+        self._health.warn(_key(topic, others_publish), sentence, log=False)
         self._node.get_logger().warning(sentence)
 
     def forget_those_who_left(self) -> None:
@@ -66,8 +67,9 @@ class QualityWatch:
             else:
                 offered = self._own(offered)
             if not any(_are_apart(*pair) for pair in itertools.product(offered, wanted)):
-                self._apart.discard((topic, others_publish))
+                sentence = self._apart.pop((topic, others_publish))
                 self._health.warn(_key(topic, others_publish), "")
+                self._node.get_logger().info(f"over: {sentence}")
 
     def _own(self, found: Sequence[TopicEndpointInfo]) -> list[TopicEndpointInfo]:
         """Return what belongs to the node itself."""

@@ -56,8 +56,6 @@ class RadarDriver(ManagedNode):
             self._config = config
             warning = transport.large_message_warning(config.bytes_per_frame, os.environ)
             self.health.warn("transport", warning)
-            if warning:
-                self.get_logger().warning(warning)
             self._output = Samples(config, values)
         if self._config is not None:
             for command in self._config.unknown_commands:
@@ -76,7 +74,7 @@ class RadarDriver(ManagedNode):
 
     def activate(self) -> None:
         """Start the thread that talks to card and radar."""
-        self.health.watch(self._output.topic, self.values.silence_timeout_s)
+        self.health.watch(self._output.topic, self.values.silence_timeout_s, log=False)
         self._lost = self._output.losses(self._output.source.statistics)
         self._announced = self._started = self._quiet = False
         self._heard_s, self._came = time.monotonic(), 0
@@ -189,7 +187,7 @@ class RadarDriver(ManagedNode):
         if not self._started or silence_s <= self.values.silence_timeout_s:
             return
         came, meaning = self._output.came(self._output.source.statistics)
-        self.health.warn("silence", meaning if came > self._came else "")
+        self.health.warn("silence", meaning if came > self._came else "", log=False)
         if not self._quiet:
             self._quiet = True
             also = f"; {meaning}" if came > self._came else ""
@@ -204,7 +202,7 @@ class RadarDriver(ManagedNode):
             self.get_logger().warning(f"{sentence}; trying again")
         self._said = sentence
         self._troubles = self._troubles + 1 if sentence else 0
-        self.health.warn("hardware", sentence)
+        self.health.warn("hardware", sentence, log=False)
 
     def _check_buffer(self) -> None:
         statistics = self._output.source.statistics

@@ -7,6 +7,8 @@ multiples of the frame period since activation; `ground_truth` has the joints at
 
 from __future__ import annotations
 
+import errno
+import socket
 import sys
 import threading
 import time
@@ -32,6 +34,7 @@ from radar_pose_ros.simulation.radar import RadarPlacement
 from radar_pose_ros.skeleton.definitions import HUPR14
 
 RADARS = ("radar_h", "radar_v")
+RELEASE_S = 1.0  # an emulator whose graph was killed may take that long to leave its ports
 
 
 @dataclass
@@ -65,6 +68,7 @@ class RadarEmulator(ManagedNode):
         """Build the scene."""
         values = self.values
         check_radars(values.unplugged)
+        self._check_addresses()
         self._config = load_config(values.config_file, values.device, "auto")
         poses = {radar: self._setting(radar, "pose") for radar in RADARS}
         placements = [
@@ -124,6 +128,37 @@ class RadarEmulator(ManagedNode):
 
     # -- boards ------------------------------------------------------------------------------
 
+    def _check_addresses(self) -> None:
+        """Raise `RuntimeError` if a card cannot have its address: drivers would hear another's.
+
+        An emulator that was killed a moment ago, or whose graph was, lets go of it soon.
+        """
+        deadline_s = time.monotonic() + RELEASE_S
+        for radar in RADARS:
+            while True:
+                try:
+                    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                        probe.bind(self._card_address(radar))
+                    break
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE or time.monotonic() > deadline_s:
+                        raise self._no_address(radar, error) from None
+                    time.sleep(0.1)
+
+    def _card_address(self, radar: str) -> tuple[str, int]:
+        return self._setting(radar, "card_ip"), self._setting(radar, "config_port")
+
+    def _no_address(self, radar: str, error: OSError) -> RuntimeError:
+        address, port = self._card_address(radar)
+        sentence = f"{radar}'s card cannot be at {address}:{port} ({error.strerror})"
+        if error.errno == errno.EADDRINUSE:
+            sentence += (
+                ": is another emulator running? End it, or let this one take other ports: "
+                "port_base of a graph (radar_port_base of everything), "
+                f"{radar}_config_port of this node"
+            )
+        return RuntimeError(sentence)
+
     @staticmethod
     def _check_names(changes: list[Parameter]) -> SetParametersResult:
         try:
@@ -151,7 +186,7 @@ class RadarEmulator(ManagedNode):
         card = EmulatedDca1000(
             partial(self._next_frame, radar),
             (setting("host_ip"), setting("data_port")),
-            (setting("card_ip"), setting("config_port")),
+            self._card_address(radar),
             Faults(
                 loss=values.loss,
                 reorder=values.reorder,
@@ -168,10 +203,7 @@ class RadarEmulator(ManagedNode):
         try:
             card.open()
         except OSError as error:
-            where = f"{setting('card_ip')}:{setting('config_port')}"
-            raise RuntimeError(
-                f"{radar}'s card cannot be at {where} ({error.strerror}); another emulator?"
-            ) from None
+            raise self._no_address(radar, error) from None
         if link:
             self._open_command_line(board, Path(link))
         else:

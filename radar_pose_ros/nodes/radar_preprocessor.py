@@ -76,7 +76,8 @@ class RadarPreprocessor(ManagedNode):
             self._use_detector(config)
         except ConfigError as error:
             self._processor = None
-            self.health.warn("config", f"this radar cannot be processed: {error}")
+            useless = f"this radar cannot be processed: {error}"
+            self.health.warn("config", useless, log=False)  # `refuse` does
             raise convert.InvalidMessageError("configuration not usable", str(error)) from None
         self.health.warn("config", "")
         # The first frame of all costs tables and memory: better now than when frames wait.

@@ -197,7 +197,7 @@ class Replayer(ManagedNode):
             if time.monotonic() > deadline_s:
                 self.get_logger().warning(f"begins though {missing}")
                 break
-            self.health.warn("waiting", missing)
+            self.health.warn("waiting", missing, log=False)  # it begins all the same
             if stop.wait(0.1):
                 return False
         self.health.warn("waiting", "")
@@ -276,7 +276,6 @@ class Replayer(ManagedNode):
         if len(data) > self._segment_bytes:
             warning = transport.large_message_warning(len(data), os.environ)
             self.health.warn("transport", warning)
-            self.get_logger().warning(warning, once=True)
         self._outputs[topic].publish(data)
         self.health.tick("messages")
 

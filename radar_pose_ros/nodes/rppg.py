@@ -55,8 +55,6 @@ class Rppg(ManagedNode):
         self._make = lambda: PulseMeter(make_tracker(), method, settings)
         self.health.show("method", method.name)
         self.health.warn("method", note)
-        if note:
-            self.get_logger().warning(note)
         self._rates = self.create_publisher(msg.HeartRate, "heart_rate", RELIABLE)
         self._waves = self.create_publisher(msg.PulseWave, "pulse_wave", RELIABLE)
 
@@ -122,7 +120,7 @@ class Rppg(ManagedNode):
                     self._look(waiting)
                     self.health.warn("image", "")
                 except convert.InvalidMessageError as error:
-                    self.health.warn("image", str(error))
+                    self.health.warn("image", str(error), log=False)
                     self.refuse(self._topic, error)
 
     def _look(self, waiting: Waiting) -> None:
@@ -133,7 +131,7 @@ class Rppg(ManagedNode):
         anew = self._meter.see(image, convert.to_nanoseconds(head.stamp), head.frame_id)
         if anew:
             self.get_logger().warning(anew)
-            self.health.warn("anew", anew)
+            self.health.warn("anew", anew, log=False)
             self.health.count("beginnings anew")
         seen_s = time.monotonic()
         self._frames += 1

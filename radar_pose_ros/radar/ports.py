@@ -606,17 +606,21 @@ _LINK_ETHERNET, _LINK_RAW_IP, _LINK_LINUX_COOKED = 1, 101, 113
 _MAX_PCAP_RECORD = 256 * 1024
 
 
-def read_pcap(path: str | Path) -> Iterator[UdpDatagram]:
+def read_pcap(
+    path: str | Path, report: Callable[[str], None] = _log.warning
+) -> Iterator[UdpDatagram]:
     """UDP datagrams of a classic pcap file (Ethernet, raw IPv4, or Linux cooked capture).
 
-    Other packets, fragments, and packets that were cut when captured are passed over.
+    Other packets, fragments, and packets that were cut when captured are passed over. Of a file
+    that was cut off, ``report`` gets a sentence, after the last whole packet.
 
     Raises
     ------
     PortError
-        If it is not such a file, or ends within a packet.
+        If it is not such a file, or was cut off before its first packet was whole.
     """
     path = Path(path)
+    whole = 0
     try:
         with open_file(path) as file:
             header = file.read(24)
@@ -632,14 +636,24 @@ def read_pcap(path: str | Path) -> Iterator[UdpDatagram]:
                 raise PortError(f"{path}: link type {link} is not supported, only Ethernet and IP")
             record = struct.Struct(order + "IIII")
             while head := file.read(record.size):
-                if len(head) < record.size:
-                    raise PortError(f"{path}: ends within a packet, at byte {file.tell()}")
-                seconds, ticks, length, _ = record.unpack(head)
-                if length > _MAX_PCAP_RECORD:
-                    raise PortError(f"{path}: is damaged at byte {file.tell() - record.size}")
-                packet = file.read(length)
-                if len(packet) < length:
-                    raise PortError(f"{path}: ends within a packet, at byte {file.tell()}")
+                packet = b""
+                if is_whole := len(head) == record.size:
+                    seconds, ticks, length, _ = record.unpack(head)
+                    if length > _MAX_PCAP_RECORD:
+                        raise PortError(f"{path}: is damaged at byte {file.tell() - record.size}")
+                    packet = file.read(length)
+                    is_whole = len(packet) == length
+                if not is_whole:
+                    if not whole:
+                        raise PortError(
+                            f"{path}: ends within its first packet, at byte {file.tell()}"
+                        )
+                    report(
+                        f"{path}: was cut off within a packet, at byte {file.tell()}; the {whole} "
+                        "packets before are taken"
+                    )
+                    return
+                whole += 1
                 datagram = _udp_of(packet, link, seconds + ticks * tick_s)
                 if datagram is not None:
                     yield datagram
@@ -698,6 +712,8 @@ class FileFrameSource(_Closing):
         Whether to yield frames at the frame rate instead of as fast as they can be read.
     max_missing_ratio : float
         See `FrameAssembler`; for .pcap files.
+    report : callable
+        Gets a sentence if the end of the file is no whole frame or packet, and is left out.
     """
 
     def __init__(
@@ -709,8 +725,10 @@ class FileFrameSource(_Closing):
         data_port: int = DATA_PORT,
         paced: bool = False,
         max_missing_ratio: float = 0.01,
+        report: Callable[[str], None] = _log.warning,
     ) -> None:
         self._path = Path(path)
+        self._report = report
         self._config = config
         self._data_port = data_port
         self._paced = paced
@@ -742,7 +760,7 @@ class FileFrameSource(_Closing):
         if not self._path.is_file():
             raise PortError(f"{self._path}: there is no such file")
         if self._path.suffix == ".pcap":
-            next(read_pcap(self._path), None)
+            next(read_pcap(self._path, report=lambda _: None), None)
             return
         size, frame_bytes = self._path.stat().st_size, self._config.bytes_per_frame
         if size < frame_bytes:
@@ -752,11 +770,9 @@ class FileFrameSource(_Closing):
             )
         self.bytes_ignored = size % frame_bytes
         if self.bytes_ignored:
-            _log.warning(
-                "%s: the last %d bytes are no whole frame of %d bytes and are ignored",
-                self._path,
-                self.bytes_ignored,
-                frame_bytes,
+            self._report(
+                f"{self._path}: the last {self.bytes_ignored} bytes are no whole frame of "
+                f"{frame_bytes} bytes and are ignored"
             )
 
     def start(self) -> None:
@@ -843,7 +859,7 @@ class FileFrameSource(_Closing):
             raise PortError(f"{self._path}: cannot be read, {error.strerror}") from error
 
     def _read_pcap(self) -> Iterator[AssembledFrame]:
-        for datagram in read_pcap(self._path):
+        for datagram in read_pcap(self._path, self._report):
             if datagram.destination[1] == self._data_port:
                 yield from self._assembler.push(datagram.payload, datagram.source, datagram.time_s)
         yield from self._assembler.flush()

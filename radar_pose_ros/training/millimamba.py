@@ -39,6 +39,7 @@ from radar_pose_ros.training.millimamba_batches import (
 from radar_pose_ros.training.recipe import RecipeError, count
 
 RECIPES = recipes.RECIPES / "millimamba"
+SIMULATED = Path("out/simulated")  # the only folder that is made if it is missing
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,23 @@ def prepare_data(
     """Simulate whatever recordings of these splits ``root`` does not hold yet.
 
     A data set in HuPR's layout is left as it is.
+
+    Raises
+    ------
+    ValueError
+        If ``root``, unless it is `SIMULATED`, is missing or holds something else: it may be the
+        mistyped name of a data set's folder.
     """
     if hupr.is_hupr(root):
         return
+    if root != SIMULATED and not simulated.is_simulated(root):
+        wrong = "holds no recordings, neither HuPR's nor simulated ones"
+        if not root.exists():
+            wrong = "there is no such folder"
+        raise ValueError(
+            f"{root}: {wrong}; people are simulated without --data, or into a folder that is "
+            "there and empty"
+        )
     lines = simulated.generate(
         root,
         {split: data.recordings[split] for split in splits},
@@ -454,9 +469,10 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        default=Path("out/simulated"),
+        default=SIMULATED,
         help="folder of a data set in HuPR's layout, or of simulated recordings, of which what is "
-        "missing is simulated first",
+        "missing is simulated first; it may be empty, but has to be there (default: %(default)s, "
+        "which is made)",
     )
     parser.add_argument(
         "--cache",

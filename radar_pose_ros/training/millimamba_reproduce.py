@@ -258,8 +258,9 @@ def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        default=Path("out/simulated"),
-        help="folder of simulated recordings; what is missing there is simulated first",
+        default=millimamba.SIMULATED,
+        help="folder of simulated recordings; what is missing there is simulated first "
+        "(default: %(default)s, any other has to be there)",
     )
     ablations.add_arguments(parser, "out/reproduce")
 

@@ -459,7 +459,8 @@ def draw(path: Path, table: Table, results: Results) -> None:
         axis.plot(place, means, marker, markersize=5, label=row, color=_COLOURS[number % 8])
     for edge in np.cumsum([1, *(len(_PARTS[p]) for p in ("motion", "light", "compression"))]):
         axis.axvline(edge - 0.5, color="0.7", linewidth=0.8)
-    axis.set_xticks(range(len(measures)), [m.title for m in measures.values()], rotation=30)
+    titles = [m.title for m in measures.values()]
+    axis.set_xticks(range(len(titles)), titles, rotation=30, ha="right", rotation_mode="anchor")
     axis.set(ylabel="mean absolute error, bpm", ylim=(0, None))
     axis.grid(axis="y", color="0.9")
     axis.set_axisbelow(True)

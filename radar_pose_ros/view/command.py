@@ -41,6 +41,7 @@ STILL = 3  # looks that show the same: all is drawn
 SAME = 1e-3  # share of the pixels in which they may differ
 FEW_COLOURS = 64  # a page that still loads has fewer
 MOST_BYTES = 400_000
+_GENERAL = ("/tf", "/tf_static", "/diagnostics", "/rosout")  # of all namespaces
 
 
 class ViewError(RuntimeError):
@@ -101,7 +102,8 @@ def run(options: Options, live: Callable[[], int], say: Callable[[str], None] = 
     if options.picture and not options.bag:
         raise ViewError("--picture wants a BAG: record the running graph first")
     if options.bag:
-        BagReader(options.bag).close()  # what is wrong with it is better known at once
+        with BagReader(options.bag) as reader:  # what is wrong with it is better known at once
+            _drawn(reader, options.namespace)
     if options.picture:
         picture(options.bag, options.picture, options.at_s, options.namespace)
         say(f"written: {options.picture}")
@@ -176,20 +178,17 @@ def show(
         If the bag cannot be read or holds nothing that can be drawn.
     """
     drawer, content = Drawer(recording, namespace), Content()
-    begin_ns = None
+    begin_ns = end_ns = None
     with BagReader(bag) as reader:
         types = reader.topics
-        topics = [
-            topic
-            for topic, kind in types.items()
-            if is_drawn(topic, kind) and is_in(topic, namespace)
-        ]
+        topics = _drawn(reader, namespace)
         for recorded in reader.messages(topics) if topics else ():
             kind, message = types[recorded.topic], recorded.message
             if hasattr(message, "header"):
                 time_ns = stamp_ns(message)
-                if begin_ns is None and kind in TIMED:
-                    begin_ns = time_ns
+                if kind in TIMED:
+                    begin_ns = time_ns if begin_ns is None else begin_ns
+                    end_ns = time_ns if end_ns is None else max(end_ns, time_ns)
                 late = begin_ns is not None and at_s is not None
                 if late and time_ns > (begin_ns or 0) + 1e9 * (at_s or 0.0):
                     continue
@@ -197,8 +196,13 @@ def show(
             content.note(recorded.topic, kind, frame.lstrip("/"))
             drawer.take(recorded.topic, kind, message, recorded.received_ns)
     if content == Content():
-        where = f" below /{namespace.strip('/')}" if namespace else ""
-        raise RecordingError(f"{bag} holds nothing{where} that can be drawn")
+        raise RecordingError(f"{bag} holds nothing that can be drawn")
+    if at_s is not None and begin_ns is not None and end_ns is not None:
+        length_s = (end_ns - begin_ns) // 10_000_000 / 100
+        if at_s > length_s:
+            raise RecordingError(
+                f"{bag} ends {length_s:.2f} s after its first measurement: --at {at_s:g} is later"
+            )
     for reason, count in drawer.refused.items():
         say(f"not drawn, {count} messages: {reason}")
     recording.send_blueprint(blueprint(content, drawer.extent_m, bare))
@@ -206,10 +210,22 @@ def show(
     return drawer
 
 
+def _drawn(reader: BagReader, namespace: str) -> list[str]:
+    """Return the topics to draw; ``RecordingError`` if none is below a namespace asked for."""
+    drawn = [topic for topic, kind in reader.topics.items() if is_drawn(topic, kind)]
+    chosen = [topic for topic in drawn if is_in(topic, namespace)]
+    if namespace and all(topic in _GENERAL for topic in chosen):
+        there = sorted({topic.rpartition("/")[0] for topic in drawn} - {""})
+        raise RecordingError(
+            f"{reader.path} holds nothing below /{namespace.strip('/')} that can be drawn; "
+            f"namespaces in it: {', '.join(there) or 'none'}"
+        )
+    return chosen
+
+
 def is_in(topic: str, namespace: str) -> bool:
     """Whether a topic is below a namespace, or of those that are for all."""
-    general = ("/tf", "/tf_static", "/diagnostics", "/rosout")
-    return topic in general or topic.startswith(f"/{namespace.strip('/')}/".replace("//", "/"))
+    return topic in _GENERAL or topic.startswith(f"/{namespace.strip('/')}/".replace("//", "/"))
 
 
 # -- windows and browsers ---------------------------------------------------------------------

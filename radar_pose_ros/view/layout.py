@@ -15,6 +15,7 @@ from radar_pose_ros.view.drawer import TIMED, TIMELINE
 DIRECTION = np.array([-0.62, -0.68, 0.4])  # from what there is to see to the eye, [choice]
 NEARNESS = 1.0  # the eye's distance, per diagonal of what there is to see, [choice]
 USUAL_M = (np.array([0.0, -1.0, 0.0]), np.array([3.0, 1.0, 1.8]))  # as long as nothing is known
+IMAGES = ("Image", "CompressedImage")
 BLACK = (0, 0, 0)
 GROUND = (24, 27, 32)
 
@@ -31,7 +32,10 @@ class Content:
         Whether people are drawn as an emulator knows them, and as a refiner has them.
     cameras, radars : list of str
         Frames of those whose images or people, and of those whose heatmaps there are.
-    heart_rates, latencies, sentences : bool
+    heart_rates, sentences : bool
+    latencies : bool
+        Whether poses, heatmaps or points have an age. That of images alone says nothing: those of
+        a file are as old as it takes to read them.
     """
 
     in_space: bool = False
@@ -52,12 +56,12 @@ class Content:
             self.in_space = True
         self.truth |= topic.endswith("/ground_truth")
         self.refined |= "/refined/" in topic
-        if kind in ("Image", "CompressedImage", "HumanPose2DArray") and frame not in self.cameras:
+        if kind in (*IMAGES, "HumanPose2DArray") and frame not in self.cameras:
             self.cameras = sorted([*self.cameras, frame])
         if kind == "RadarHeatmap" and frame not in self.radars:
             self.radars = sorted([*self.radars, frame])
         self.heart_rates |= ours and kind in ("HeartRate", "PulseWave")
-        self.latencies |= type_name in TIMED
+        self.latencies |= type_name in TIMED and kind not in IMAGES
         self.sentences |= kind in ("DiagnosticArray", "Log")
         return repr(self) != before
 

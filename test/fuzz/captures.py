@@ -32,7 +32,9 @@ def one_input(data: bytes) -> None:
             )
         elif kind == 2:
             path.write_bytes(material.rest() * 8)
-            refused = _imported(lambda: dca1000.frames(path, "radar_h", _config(), 10**18))
+            refused = _imported(
+                lambda: dca1000.frames(path, "radar_h", _config(), 10**18, {}, notes)
+            )
         else:
             (here / "fuzz_LogFile.csv").write_bytes(material.rest())
             assert all(len(note) < 4000 for note in dca1000.log_notes(path)), "a long note"

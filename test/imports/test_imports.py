@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def write_samples(path: Path, config: RadarConfig, frames: float, seed: int) -> 
     return values[: int(frames) * 12_288].reshape(int(frames), -1)
 
 
-def test_files_of_two_radars(tmp_path, cfg, capsys, caplog):
+def test_files_of_two_radars(tmp_path, cfg, capsys):
     """Frame k of both at start + k periods; the bytes after the last whole frame are left out."""
     config = load_cfg(cfg)
     files = [tmp_path / f"{name}.bin" for name in "hv"]
@@ -95,17 +96,28 @@ def test_files_of_two_radars(tmp_path, cfg, capsys, caplog):
         assert (about.tx_order.tolist(), about.rx_antennas.tolist()) == ([1, 2, 3], [1, 2, 3, 4])
         assert (about.iq_order, about.frame_period_s) == (about.QI, 0.1)
         assert about.range_resolution_m == config.waveform.range_resolution_m
-    assert "the last 12288 bytes are no whole frame" in caplog.text
-    printed = capsys.readouterr().out
-    assert "counted from 1.73204e+09 s since 1970, 10 frames per second" in printed
-    metadata = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
-    assert "the source has no dates" in metadata["custom_data"]["import"]
+    printed = notes_of(bag, capsys)
+    assert "counted from 1.73204e+09 s since 1970, 10 frames per second" in printed[0]
+    assert printed[2:] == [
+        f"{files[1]}: the last 12288 bytes are no whole frame of 24576 bytes and are ignored",
+        "radar_v has 2 frames, 1 fewer than radar_h: the last of radar_h are alone",
+    ]
     with BagReader(bag) as reader:
         latched = {topic.name for topic in reader.details if topic.latched}
         assert latched == {"/radar_h/radar_config", "/radar_v/radar_config"}
         assert topics_of_level(reader, "sensor") == topics_of_level(reader, "adc")
         received = [at for _, at, _ in reader.serialized()]
         assert received == sorted(received)
+
+
+def notes_of(bag: Path, capsys) -> list[str]:
+    """The notes that were printed, which are those in the bag."""
+    told = capsys.readouterr()
+    assert not told.err
+    printed = [line[6:] for line in told.out.splitlines() if line.startswith("note: ")]
+    metadata = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    assert metadata["custom_data"]["import"].splitlines() == printed
+    return printed
 
 
 def write_capture(path: Path, config: RadarConfig, values: np.ndarray, lost: set[int]) -> None:
@@ -154,6 +166,25 @@ def test_a_capture_tells_its_losses_as_the_driver_does(tmp_path, cfg, capsys):
     assert run(*words[:-1], tmp_path / "strict") == 0
     frames = [item.message for item in by_topic(tmp_path / "strict")["/radar_v/adc"]]
     assert [frame.frame_index for frame in frames] == [0, 2, 3]
+
+
+@pytest.mark.parametrize("missing_bytes", [1, 780, 800])
+def test_a_capture_that_was_cut_off_keeps_its_whole_frames(tmp_path, cfg, capsys, missing_bytes):
+    """Within the last packet's data, its addresses or its record's head: the others are taken."""
+    config = load_cfg(cfg)
+    values = write_samples(tmp_path / "x", config, 4, 1)
+    capture, bag = tmp_path / "card.pcap", tmp_path / "bag"
+    write_capture(capture, config, values, set())
+    cut = capture.stat().st_size - missing_bytes
+    os.truncate(capture, cut)
+    assert run("pcap", capture, "--config", cfg, "--out", bag) == 0
+    frames = [item.message for item in by_topic(bag)["/radar_h/adc"]]
+    np.testing.assert_array_equal([frame.data for frame in frames], values[:3])
+    first, second = notes_of(bag, capsys)
+    assert first == (
+        f"{capture}: was cut off within a packet, at byte {cut}; the 67 packets before are taken"
+    )
+    assert "frames: 3 complete, 0 with gaps, 1 dropped as they lack more than 1 %" in second
 
 
 def test_hupr_s_layout(tmp_path):

@@ -209,3 +209,49 @@ def test_stamps_that_run_ahead_of_the_clock_are_told(
     said = " ".join(logger.warnings)
     assert (sentence in said) is warned
     assert (sentence in node.health.report(active=True)[1]) is warned
+
+
+def test_a_file_begins_when_a_node_that_computes_reads_it(configure: Configure) -> None:
+    """Who records is ready long before who computes: the file would begin for nobody."""
+    import rclpy
+    from sensor_msgs.msg import Image
+
+    from radar_pose_ros.nodes.base import SENSOR_DATA
+
+    def frames() -> Iterator[Frame]:
+        for time_s in (0.0, 0.1, 0.2):
+            yield time_s, IMAGE
+
+    videos = [GivenFrames(frames, "a.mp4", "container") for _ in range(2)]
+    node, sent, _ = configure(*videos, source="a.mp4", stamps="file", wait_for_reader=True)
+    node.trigger_activate()
+    others = [rclpy.create_node(name, context=node.context) for name in ("recorder", "rppg")]
+    recorder, meter = others
+    try:
+        wait(lambda: "nobody reads /image yet" in node.health.report(active=True)[1])
+        recorder.create_subscription(Image, "image", print, SENSOR_DATA)
+        sentence = "only recorder reads /image yet: the file begins when a node that computes does"
+        wait(lambda: sentence in node.health.report(active=True)[1])
+        time.sleep(0.8)  # longer than the node waits once somebody is there
+        assert sent == []  # though the other node is up, it does not read yet
+        meter.create_subscription(Image, "image", print, SENSOR_DATA)
+        wait(lambda: len(sent) == 3)
+        np.testing.assert_array_equal(stamps_ns(sent), 10**9 + 100_000_000 * np.arange(3))
+        assert "reads /image" not in node.health.report(active=True)[1]
+    finally:
+        for other in others:
+            other.destroy_node()
+
+
+@pytest.mark.parametrize(
+    ("name", "does"),
+    [
+        *((name, True) for name in ("rppg", "keypoint_detector", "my_view_counter", "observer")),
+        *((name, False) for name in ("recorder", "rosbag2_recorder", "viewer", "rviz", "rviz2")),
+        *((name, False) for name in ("_ros2cli_4711", "rqt_gui_cpp_node_7")),
+    ],
+)
+def test_who_records_or_shows_computes_nothing(name: str, does: bool) -> None:
+    from radar_pose_ros.nodes.readers import computes
+
+    assert computes(name) is does

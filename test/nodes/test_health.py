@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Callable
 
 import pytest
 
-from radar_pose_ros.nodes.health import RATE_SAMPLES, Health, Level, Meter
+from radar_pose_ros.nodes.health import RATE_SAMPLES, Health, Journal, Level, Meter
 
 
 def test_rate_and_age_of_regular_events() -> None:
@@ -133,3 +135,150 @@ def test_a_duration_below_zero_is_not_known() -> None:
     for duration_ns, shown in ((1_234_567, "1.2"), (0, "0.0"), (-10_000_000_000, "nan")):
         health.show_duration("age_ms", duration_ns)
         assert health.report(active=True)[2]["age_ms"] == shown
+
+
+def lines(
+    troubles: Callable[[float], dict[str, str]],
+    end_s: float,
+    active: Callable[[float], bool] = lambda _: True,
+) -> list[tuple[float, str]]:
+    """Return what a journal has written, and when, if it looks four times a second."""
+    journal = Journal()
+    written = []
+    for quarter in range(int(4 * end_s)):
+        now_s = 100.0 + quarter / 4
+        at_s = quarter / 4
+        begun, over = journal.look(troubles(at_s), now_s, active(at_s))
+        written += [(at_s, f"WARN {line}") for line in begun]
+        written += [(at_s, f"INFO {line}") for line in over]
+    return written
+
+
+def test_a_trouble_is_written_when_it_begins_and_when_it_is_over() -> None:
+    """Its numbers change meanwhile; another one is told beside it."""
+
+    def troubles(at_s: float) -> dict[str, str]:
+        found = {"device": "no GPU"}
+        if 10 <= at_s < 40:
+            found["radar_h silent"] = f"radar_h silent for {at_s - 8:.1f} s"
+        return found
+
+    assert lines(troubles, 60.0) == [
+        (2.0, "WARN no GPU"),
+        (12.0, "WARN radar_h silent for 4.0 s"),
+        (44.75, "INFO over: radar_h silent for 31.8 s"),
+    ]
+
+
+def test_a_trouble_of_a_moment_is_not_written() -> None:
+    assert lines(lambda at_s: {"late": "late"} if at_s % 10 < 1.5 else {}, 60.0) == []
+
+
+def test_a_trouble_that_comes_and_goes_is_one_line_in_five_seconds() -> None:
+    """It is over when it has been away for five seconds."""
+    often = lines(lambda at_s: {"view": "missing"} if at_s % 2 < 1 else {}, 60.0)
+    assert often == [(2.0, "WARN missing")]
+    rarely = lines(lambda at_s: {"view": "missing"} if at_s % 10 < 5 else {}, 90.0)
+    assert rarely[:3] == [
+        (2.0, "WARN missing"),
+        (9.75, "INFO over: missing"),
+        (14.75, "WARN missing"),
+    ]
+    times_s = [at_s for at_s, _ in rarely]
+    assert min(late - early for early, late in itertools.pairwise(times_s)) == 5.0
+
+
+def test_a_trouble_of_a_node_that_is_deactivated_is_not_over() -> None:
+    """Who activates it again is told again."""
+
+    def troubles(at_s: float) -> dict[str, str]:
+        return {"view": "missing"} if at_s < 10 or at_s >= 30 else {}
+
+    expected = [(2.0, "WARN missing"), (32.0, "WARN missing")]
+    assert lines(troubles, 60.0, lambda at_s: not 10 <= at_s < 30) == expected
+
+
+def test_what_belongs_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what the caller writes there, nor drops; what never came is silent after 30 s."""
+    now_s = begin_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    health = Health()
+    health.watch("image", timeout_s=2.0)
+    health.watch("adc", timeout_s=1.0, log=False)
+    health.watch("pose2d")
+    health.warn("device", "no GPU")
+    health.warn("end", "the file has ended", log=False)
+    health.drop("bad stamp", 3)
+    assert health.troubles() == {"device": "no GPU"}
+    now_s = begin_s + 29.0
+    assert health.report(active=True)[1].startswith("image silent for 29.0 s; adc silent")
+    assert health.troubles() == {"device": "no GPU"}
+    now_s = begin_s + 31.0
+    assert health.troubles() == {"image silent": "image silent for 31.0 s", "device": "no GPU"}
+    health.tick("image")
+    health.warn("device", "")
+    assert health.troubles() == {}
+    now_s = begin_s + 33.5
+    assert health.troubles() == {"image silent": "image silent for 2.5 s"}
+    health.unwatch()
+    assert health.troubles() == {}
+
+
+@pytest.mark.ros
+def test_a_node_writes_in_its_log_what_lasts(
+    ros_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Active or not, by its own timer; and its end while it is active."""
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.parameter import Parameter
+
+    from radar_pose_ros.nodes import health
+    from radar_pose_ros.nodes.base import SUCCESS
+    from radar_pose_ros.nodes.visualizer import Visualizer
+
+    monkeypatch.setattr(health, "LASTING_S", 0.0)
+    monkeypatch.setattr(health, "LINES_APART_S", 0.3)
+    written: list[tuple[str, str]] = []
+
+    class Logger:
+        def warning(self, line: str) -> None:
+            written.append(("WARN", line))
+
+        def info(self, line: str) -> None:
+            written.append(("INFO", line))
+
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    values = {"autostart": False, "input_timeout_s": 0.2}
+    node = Visualizer(
+        context=context,
+        parameter_overrides=[Parameter(key, value=value) for key, value in values.items()],
+    )
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def wait(lines: int) -> list[tuple[str, str]]:
+        end_s = time.monotonic() + 10.0
+        while len(written) < lines and time.monotonic() < end_s:
+            executor.spin_once(timeout_sec=0.05)
+        return written[lines - 1 :]
+
+    try:
+        assert node.trigger_configure() is SUCCESS
+        monkeypatch.setattr(node, "get_logger", Logger)
+        node.health.warn("device", "no GPU")
+        assert wait(1) == [("WARN", "no GPU")]
+        assert node.trigger_activate() is SUCCESS
+        node.health.tick("input")
+        (silence,) = wait(2)
+        assert silence[0] == "WARN" and silence[1].startswith("input silent for 0.")
+        node.health.warn("device", "")
+        assert wait(3) == [("INFO", "over: no GPU")]
+        assert node.trigger_deactivate() is SUCCESS
+        node.health.warn("device", "no GPU again")
+        assert wait(4) == [("WARN", "no GPU again")]  # of the silence nothing more
+    finally:
+        node.release()
+        node.destroy_node()
+        rclpy.shutdown(context=context)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from radar_pose_ros import bringup
+from radar_pose_ros.graph_runner import GraphRunner
 from radar_pose_ros.simulation.radar import default_placements
 from radar_pose_ros.skeleton.projection import FOCAL_LENGTH_PX, project
 
@@ -98,17 +105,66 @@ def test_truth_transforms_and_frames_agree(live: LiveGraph, rng: np.random.Gener
     np.testing.assert_allclose(pixels, project(points), atol=1e-6)
 
 
-def test_a_port_in_use_is_named_and_tried_again(live: LiveGraph) -> None:
-    """The node says which address it wants, and comes up once that is free."""
-    import socket
+def wait(condition: Callable[[], Any]) -> None:
+    deadline_s = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
 
+
+def taken(address: tuple[str, int]) -> bool:
+    """Whether somebody holds a UDP port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(address)
+        except OSError:
+            return True
+    return False
+
+
+def test_a_port_in_use_is_named_and_can_be_had_later(live: LiveGraph) -> None:
+    """The node says which address it wants, waits a moment, and can be configured again."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.3", PORTS["radar_v_config_port"]))
         live.start("radar_emulator", motion="wave", **PORTS)
-        live.diagnostics()
-        live.wait(lambda: "radar_emulator" in live.diagnostics(), what="diagnostics")
-        status = live.diagnostics()["radar_emulator"]
-        assert status.level == b"\x02"
-        assert "radar_v's card cannot be at 127.0.0.3:22196 (Address already" in status.message
-        assert live.state("radar_emulator") == "inactive"
-    live.wait(lambda: live.state("radar_emulator") == "active", what="an active node")
+        sentence = "cannot configure: radar_v's card cannot be at 127.0.0.3:22196 (Address already"
+        live.wait(
+            lambda: (
+                (status := live.diagnostics().get("radar_emulator"))
+                and status.level == b"\x02"
+                and sentence in status.message
+            ),
+            what="word of the address",
+        )
+        assert live.state("radar_emulator") == "unconfigured"
+    assert live.change("radar_emulator", "configure")
+    assert live.change("radar_emulator", "activate")
+
+
+def test_a_graph_beside_another_emulator_ends_and_names_port_base(
+    ros_environment: dict[str, str],
+) -> None:
+    """Its drivers would record the other's packets: exit code 2, and what to say instead."""
+    (spec,) = [
+        node
+        for node in bringup.graph("radar_pose").nodes({"emulated": True, "port_base": 22096})
+        if node.executable == "radar_emulator"
+    ]
+    address = ("127.0.0.2", 22096)
+    lines: list[str] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(address)
+        with GraphRunner([spec], lines.append) as runner:
+            wait(lambda: not runner.poll())
+    assert runner.exit_code == 2
+    assert "radar_h's card cannot be at 127.0.0.2:22096 (Address already in use)" in runner.failure
+    assert "take other ports: port_base" in runner.failure
+
+    with GraphRunner([spec], lines.append) as runner:  # one that was killed has left its ports
+        for restarts in (0, 1):
+            wait(lambda: not runner.poll() or taken(address))
+            assert runner.restarts == {"radar_emulator": restarts}
+            if not restarts:
+                os.kill(runner.process_ids["radar_emulator"], signal.SIGKILL)
+                wait(lambda: not taken(address))
+    assert runner.exit_code == 0

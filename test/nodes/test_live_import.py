@@ -192,7 +192,10 @@ def replay(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return bag_evaluation.measure(run)
+    evaluation = bag_evaluation.measure(run)
+    computed = {"/pose2d", "/pose3d"} & {c.topic for c in evaluation.contents if c.messages}
+    assert ("computed none from the bag" in done.stderr) is not bool(computed), done.stderr
+    return evaluation
 
 
 def facts(evaluation: bag_evaluation.Evaluation, topic: str) -> dict[str, float]:
@@ -215,7 +218,7 @@ def test_a_room_s_frame_imported_replayed_and_evaluated(
     mmwave = folder / "mmwaveDevice.mmwave.json"
     words = ["dca1000", str(folder / "adc_data.bin"), "--config", str(mmwave)]
     assert cli.main(["import", *words, "--out", str(tmp_path / "bag")]) == 0
-    more = ("from_level:=adc", "record_level:=all")
+    more = ("from_level:=adc",)
     evaluation = replay(tmp_path / "bag", tmp_path / "run", ros_environment, *more)
     found = facts(evaluation, "/radar_h/heatmap")
     assert (found["messages"], found["chirps_used_complete"]) == (1, 1.0)
@@ -242,7 +245,7 @@ def test_a_capture_imported_replayed_and_evaluated(
     settings = {"doppler_bins": 2, "range_bins": 128, "range_first": 0}
     file = tmp_path / "parameters.yaml"
     file.write_text(yaml.safe_dump({"/radar_v/radar_preprocessor": {"ros__parameters": settings}}))
-    more = ("from_level:=adc", "record_level:=all", f"params_file:={file}")
+    more = ("from_level:=adc", f"params_file:={file}")
     evaluation = replay(tmp_path / "bag", tmp_path / "run", ros_environment, *more)
     found = facts(evaluation, "/radar_v/heatmap")
     assert (found["messages"], found["chirps_used_complete"]) == (1, 1.0)
@@ -266,7 +269,7 @@ def test_videos_imported_replayed_and_evaluated(
     trial = participant / "S00_P00_T01_BalancingTrial"
     words = ["import", "videos", str(trial), "--images", "none", "--out", str(tmp_path / "bag")]
     assert cli.main(words) == 0
-    more = ("of:=multiview", "views:=cam01 cam02 cam03 cam04", "rate:=0.2", "record_level:=all")
+    more = ("of:=multiview", "rate:=0.2")
     evaluation = replay(tmp_path / "bag", tmp_path / "run", ros_environment, *more)
     assert {fit.view for fit in evaluation.fits} == {f"/cam0{k}/pose2d" for k in (1, 2, 3, 4)}
     with BagReader(tmp_path / "run") as reader:

@@ -406,7 +406,7 @@ def test_a_minute_of_raw_samples_twice_gives_the_same_poses(
 def test_the_command_plays_into_a_graph(
     adc_bag: Path, tmp_path: Path, ros_environment: dict[str, str]
 ) -> None:
-    """`radar-pose up replay` ends with the bag, code 0; the computed poses are recorded."""
+    """`radar-pose up replay` ends with the bag, code 0; what is computed is recorded."""
     lines: list[str] = []
     again = tmp_path / "again"
     with pytest.MonkeyPatch.context() as patch:
@@ -418,6 +418,6 @@ def test_the_command_plays_into_a_graph(
     assert any("[replayer] ended with code 0: stopping the graph" in line for line in lines)
     with recording.BagReader(again) as reader:
         poses = [recording.stamp_ns(item.message) for item in reader.messages(["/pose2d"])]
-        assert "/radar_h/heatmap" not in reader.topics  # of the level pose
+        assert reader.counts["/radar_h/heatmap"] >= 10 and "/radar_h/adc" not in reader.topics
     assert len(poses) >= 10
     assert {(stamp - BEGIN_NS) % PERIOD_NS for stamp in poses} == {0}

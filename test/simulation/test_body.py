@@ -104,6 +104,13 @@ def test_unknown_splits_and_motions_are_refused_by_name():
         generate("walk", SHAPE, 0, 10.0, np.random.default_rng(0))
 
 
+def test_the_motions_are_listed_where_the_emulators_say(root):
+    page = " ".join((root / "docs/nodes/radar_emulator.md").read_text("utf-8").split())
+    listed = page.partition('`motion` is "random", or one of: ')[2].partition(". ")[0]
+    assert tuple(listed.split(", ")) == MOTIONS
+    assert MOTIONS[-3:] == HELD_OUT_MOTIONS  # "the last three"
+
+
 # Forward kinematics
 
 

@@ -7,12 +7,14 @@ import contextlib
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
+from radar_pose_ros import cli
 from radar_pose_ros.datasets import hupr, hupr_simulated, simulated
 from radar_pose_ros.datasets.recordings import Window, gather
 from radar_pose_ros.models import weights
@@ -193,6 +195,26 @@ def test_recordings_beyond_the_recipe_are_left_alone(root, recipe_file, tmp_path
         shutil.copytree(root / "train" / "00000", tmp_path / "train" / number)
     (recording,) = millimamba.recordings_of(Recipe.load(recipe_file).data, tmp_path, "train")
     assert recording.path.name == "00000"
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "reproduce"])
+def test_people_are_simulated_only_where_it_is_asked_for(command, tmp_path, capsys, monkeypatch):
+    """A mistyped --data is refused; the default's folder is made, and an empty one is filled."""
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr(simulated, "generate", lambda root, *_, **__: asked.append(root) or [])
+    (tmp_path / "parent" / "HUPR").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "begun" / "train" / "00000").mkdir(parents=True)
+    for name, wrong in (("typo", "there is no such folder"), ("parent", "holds no recordings")):
+        assert cli.main([command, "millimamba", "--data", name]) == cli.USAGE_ERROR
+        said = capsys.readouterr().err
+        assert f"{name}: {wrong}" in said and said.count("\n") == 1
+    assert not asked and not (tmp_path / "typo").exists()
+    data = Recipe.load(millimamba.RECIPES / "edge.yaml").data
+    for name in ("empty", "begun", "out/simulated"):
+        millimamba.prepare_data(data, Path(name), ("test",), 1)
+    assert asked == [Path("empty"), Path("begun"), Path("out/simulated")]
 
 
 def test_weights_of_a_changed_preset_are_refused_before_training(recipe_file, root, tmp_path):

@@ -153,14 +153,18 @@ def test_what_cannot_be_shown(
         (("--picture", "a.png"), "--picture wants a BAG"),
         ((str(bag), "--save", "a.rrd", "--picture", "a.png"), "not allowed with"),
         ((str(bag), "--port", "80"), "want 1024 to 65534, got '80'"),
+        (
+            (str(bag), "--save", "a.rrd", "--namespace", "elsewhere"),
+            "holds nothing below /elsewhere that can be drawn; namespaces in it: /robot\n",
+        ),
     ):
         assert view(*words) == cli.USAGE_ERROR, words
         assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())  # nothing is begun
     recording = command.new_recording()
     recording.save(tmp_path / "a.rrd")
-    with pytest.raises(RecordingError, match="holds nothing below /elsewhere that can be drawn"):
-        command.show(recording, str(bag), "elsewhere")
+    with pytest.raises(RecordingError, match=r"ends 0\.90 s after its first .*: --at 1000 is la"):
+        command.show(recording, str(bag), at_s=1000.0)
 
 
 def test_only_what_runs_now_needs_ros(bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:

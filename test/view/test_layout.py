@@ -110,7 +110,6 @@ def content_of(topics: list[tuple[str, str, str]]) -> Content:
                 (STATES, "heart_rate"),
                 (TEXT, "readings"),
                 (CURVES, "heart_rate"),
-                (CURVES, "latency"),
                 (CURVES, "pulse"),
             ],
         ),
@@ -121,6 +120,12 @@ def test_each_use_has_its_panels(
     topics: list[tuple[str, str, str]], expected: list[tuple[str, str]], tmp_path: Path
 ) -> None:
     assert kinds(views(content_of(topics), tmp_path)) == sorted(expected)
+
+
+def test_the_age_of_images_is_shown_beside_that_of_poses_only(tmp_path: Path) -> None:
+    image = HEART_RATE[0]
+    assert (CURVES, "latency") not in kinds(views(content_of([image]), tmp_path))
+    assert (CURVES, "latency") in kinds(views(content_of([image, RADAR_POSE[3]]), tmp_path))
 
 
 def test_what_was_there_before_is_no_news() -> None:
