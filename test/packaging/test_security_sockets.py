@@ -18,6 +18,7 @@ NOT_ONE_HOST = ("", "0.0.0.0", "255.255.255.255", "224.0.0.1", "localhost", "192
 # Every place that binds a socket, and to what.
 BINDS = {
     "radar_pose_ros/demo.py": "('127.0.0.1', base + offset)",
+    "radar_pose_ros/nodes/radar_emulator.py": "self._card_address(radar)",
     "radar_pose_ros/radar/ports.py": "(self._host_ip, port)",
     "radar_pose_ros/view/command.py": "(LOOPBACK, 0)",
 }
