@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from radar_pose_ros import shared_memory
 from radar_pose_ros.environment import local_environment, ros_is_ready
 from radar_pose_ros.graphs import NodeSpec
-from radar_pose_ros.leaving import EXIT_USAGE
+from radar_pose_ros.leaving import EXIT_USAGE, RESTARTED
 
 STOP_TIMEOUT_S = 2.8  # for the whole graph
 LAST_S = 0.5  # of it for those who outlive the others, at least
 LAST_WORDS_S = 0.1  # for what a node that has ended said, at least
 BACKOFF_S = (1.0, 30.0)  # first and longest wait before a node is started again
-RESTARTED = "RADAR_POSE_RESTARTED"  # set in a process that takes the place of one that ended
 ERROR = "error: "  # begins the line in which a node says why it ends
 STEADY_AFTER_S = 30.0  # a node that lived this long starts its back-off anew
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 EXIT_USAGE = 2  # the exit code of a program that was called wrongly: starting it again is no use
+RESTARTED = "RADAR_POSE_RESTARTED"  # set in a process that takes the place of one that ended
 
 
 def die_when_asked() -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import re
-import time
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radar_pose_ros import environment
+from radar_pose_ros import environment, shared_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,30 +58,13 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
 
 
-def free_shared_memory(folder: Path = Path("/dev/shm")) -> None:
-    """Remove what the middleware left of processes that were killed: megabytes each.
-
-    A container has 64 of them; without room messages go by UDP, which loses the large ones.
-    """
-    # Locks (_el) are open but not mapped, and go with what they are of; ports are many's.
-    left = {str(p) for p in folder.glob("fastdds_*") if re.fullmatch("fastdds_[0-9a-f]+", p.name)}
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile, or is somebody else's
-            left -= {line.split()[-1] for line in maps.read_text().splitlines() if line}
-    for name in left:
-        with contextlib.suppress(OSError):
-            if time.time() - os.stat(name).st_mtime > 5.0:  # others are perhaps being made
-                os.unlink(name)
-                os.unlink(f"{name}_el")
-
-
 @pytest.fixture
 def ros_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
     """Give the test a ROS domain of its own, for this process and for the programs it starts.
 
     Returns the environment to hand to ``subprocess.Popen``.
     """
-    free_shared_memory()
+    shared_memory.free_abandoned()  # of what tests killed: without room large messages get lost
     monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + next(_domains) % 100))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "ros_log"))

@@ -16,6 +16,7 @@ import pytest
 from radar_pose_ros import graph_runner, shared_memory
 from radar_pose_ros.graph_runner import GraphRunner
 from radar_pose_ros.graphs import NodeSpec
+from radar_pose_ros.leaving import RESTARTED
 
 
 class Clock:
@@ -99,7 +100,7 @@ def test_only_who_never_ran_was_called_wrongly(clock: Clock) -> None:
     runner.start()
     end(runner, -9)
     wait_until_started(runner, clock, 2)
-    again = [env.get(graph_runner.RESTARTED) for _, env in Process.started]
+    again = [env.get(RESTARTED) for _, env in Process.started]
     assert again == [None, "1"]
     end(runner, 2)
     assert runner.poll()

@@ -17,7 +17,7 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from radar_pose_ros.graph_runner import RESTARTED
+from radar_pose_ros.leaving import RESTARTED
 from radar_pose_ros.nodes.base import ManagedNode, run
 from radar_pose_ros.recording import (
     HELD_NS,

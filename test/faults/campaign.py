@@ -34,7 +34,7 @@ import psutil
 from faults import rows
 from faults.rows import Outcome, Row
 
-from radar_pose_ros import measurements
+from radar_pose_ros import measurements, shared_memory
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -172,7 +172,7 @@ def run_row(row: Row, volume: int, seed: int, limit_s: float) -> Result:
         outcome = Outcome(False, f"not done within {limit_s:g} s. {outcome.figures}".strip())
     elif left:
         outcome = Outcome(False, f"{outcome.figures}. Left running: {', '.join(left)}")
-    _free_shared_memory()
+    shared_memory.free_abandoned()
     return {
         **describe(row),
         "volume": volume,
@@ -249,12 +249,6 @@ def _is_of(other: psutil.Process, session: int, token: str) -> bool:
             return False
         return os.getsid(other.pid) == session or other.environ().get(MARK) == token
     return False
-
-
-def _free_shared_memory() -> None:
-    from conftest import free_shared_memory
-
-    free_shared_memory()
 
 
 def _in_this_process(module: str, name: str, volume: str, seed: str, file: str) -> int:
